@@ -1,0 +1,274 @@
+//! Time as an argument: the desk's own timeline, the wall clock, and a clock that tests move by hand.
+//!
+//! Durations must not change when somebody sets the wall clock, and must count time that the machine slept. So all
+//! deadlines live on a timeline of the desk's own: it advances with the boot-time clock (`CLOCK_BOOTTIME`, see
+//! `clock_gettime(2)`), never goes back, and is carried over a restart by a stored [`Heartbeat`]. The wall clock is
+//! for people and for ids only; nothing expires by it.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Add, Sub};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// An instant on the desk's own timeline, in microseconds. At the very first start it equals the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Reads what [`Timestamp::micros`] gave.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds on the timeline.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+}
+
+/// What the wall clock said, in milliseconds since the Unix epoch. For people and for ids, never for a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WallTime(i64);
+
+impl WallTime {
+    /// Wraps milliseconds since the Unix epoch.
+    pub const fn from_unix_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+}
+
+/// Prints RFC 3339 in UTC, to the second.
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since_epoch = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
+        humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).fmt(f)
+    }
+}
+
+/// Where the desk's timeline stood at a moment, stored so that the next start can go on from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The desk's own time.
+    pub now: Timestamp,
+    /// The wall clock at that moment.
+    pub wall: WallTime,
+    /// The boot-time clock at that moment, in microseconds since boot.
+    pub since_boot: i64,
+    /// Which boot of the machine that was (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+}
+
+/// The source of time. Two run in earnest: the system's, and one that tests move by hand.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// The desk's own time.
+    fn now(&self) -> Timestamp;
+
+    /// The wall clock.
+    fn wall(&self) -> WallTime;
+
+    /// Completes once `now` has reached `deadline`.
+    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// What to store for the next start.
+    fn heartbeat(&self) -> Heartbeat;
+}
+
+/// The machine's clocks, continued from the last stored heartbeat.
+#[derive(Debug)]
+pub struct SystemClock {
+    offset: i64,
+    boot_id: String,
+}
+
+impl SystemClock {
+    /// Continues the timeline after `last`: within one boot of the machine by the boot-time clock, across a reboot
+    /// by the wall time since the heartbeat, never by less than nothing.
+    pub fn resume(last: Option<&Heartbeat>) -> Self {
+        let boot_id = boot_id();
+        let now = resumed_now(last, &boot_id, since_boot(), wall_now());
+        Self { offset: now.0 - since_boot(), boot_id }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(since_boot() + self.offset)
+    }
+
+    fn wall(&self) -> WallTime {
+        wall_now()
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            // Timers of the runtime stand still while the machine sleeps, so that no nap is longer than this.
+            const LONGEST_NAP: Duration = Duration::from_secs(15);
+            loop {
+                let left = deadline.saturating_since(self.now());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(LONGEST_NAP)).await;
+            }
+        })
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let since_boot = since_boot();
+        Heartbeat {
+            now: Timestamp(since_boot + self.offset),
+            wall: wall_now(),
+            since_boot,
+            boot_id: self.boot_id.clone(),
+        }
+    }
+}
+
+fn resumed_now(last: Option<&Heartbeat>, boot_id: &str, since_boot: i64, wall: WallTime) -> Timestamp {
+    let Some(last) = last else {
+        return Timestamp(wall.0.saturating_mul(1_000));
+    };
+    let elapsed = if last.boot_id == boot_id {
+        since_boot.saturating_sub(last.since_boot)
+    } else {
+        wall.0.saturating_sub(last.wall.0).saturating_mul(1_000)
+    };
+    Timestamp(last.now.0.saturating_add(elapsed.max(0)))
+}
+
+fn since_boot() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
+}
+
+fn wall_now() -> WallTime {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    WallTime(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000)
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// A clock that stands still until a test moves it.
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    now: Arc<watch::Sender<Timestamp>>,
+}
+
+impl ManualClock {
+    /// Starts at `now`; the wall clock shows the same instant.
+    pub fn new(now: Timestamp) -> Self {
+        Self { now: Arc::new(watch::Sender::new(now)) }
+    }
+
+    /// Moves the time forward and wakes whoever slept until then.
+    pub fn advance(&self, by: Duration) {
+        self.now.send_modify(|now| *now = *now + by);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(self.now().0 / 1_000)
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut changes = self.now.subscribe();
+        Box::pin(async move {
+            // The sender lives in `self`, which outlives this future: waiting can't fail.
+            let _ = changes.wait_for(|now| *now >= deadline).await;
+        })
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        Heartbeat { now: self.now(), wall: self.wall(), since_boot: self.now().0, boot_id: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    fn heartbeat() -> Heartbeat {
+        Heartbeat {
+            now: Timestamp(100 * HOUR),
+            wall: WallTime(50 * HOUR / 1_000),
+            since_boot: HOUR,
+            boot_id: "this".into(),
+        }
+    }
+
+    #[test]
+    fn the_first_start_takes_the_wall_clock() {
+        assert_eq!(resumed_now(None, "this", 5, WallTime(7)), Timestamp(7_000));
+    }
+
+    #[test]
+    fn within_one_boot_a_wall_clock_that_jumps_changes_nothing() {
+        let jumped = WallTime(0);
+        assert_eq!(resumed_now(Some(&heartbeat()), "this", 2 * HOUR, jumped), Timestamp(101 * HOUR));
+    }
+
+    #[test]
+    fn across_a_reboot_the_wall_time_since_the_heartbeat_counts() {
+        let wall = WallTime(53 * HOUR / 1_000);
+        assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp(103 * HOUR));
+    }
+
+    #[test]
+    fn across_a_reboot_a_wall_clock_set_back_counts_as_no_time() {
+        let wall = WallTime(49 * HOUR / 1_000);
+        assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp(100 * HOUR));
+    }
+
+    #[test]
+    fn the_system_clock_goes_on_from_its_own_heartbeat() {
+        let first = SystemClock::resume(None);
+        let beat = first.heartbeat();
+        let second = SystemClock::resume(Some(&beat));
+        assert!(second.now() >= beat.now);
+        assert!(second.now().saturating_since(beat.now) < Duration::from_secs(60));
+    }
+}

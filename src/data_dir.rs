@@ -1,0 +1,180 @@
+//! The data directory: one server's whole state, locked against a second one.
+//!
+//! ```text
+//! frontdesk.lock   held by whoever has the directory open; its text is that process's id
+//! frontdesk.db     the store (with -wal and -shm beside it)
+//! data/            session data too large for a row, one file a session
+//! control.sock     where operators' commands reach a running server
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+/// Where things are in a data directory. Holds nothing open.
+#[derive(Clone, Debug)]
+pub struct DataPaths {
+    root: PathBuf,
+}
+
+impl DataPaths {
+    /// Names the directory.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The store's file.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("frontdesk.db")
+    }
+
+    /// The directory of session data files.
+    pub fn session_data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// The lock's file.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("frontdesk.lock")
+    }
+
+    /// The file that holds the demo customer's password when nobody could be shown it.
+    pub fn demo_password(&self) -> PathBuf {
+        self.root.join("demo-password")
+    }
+}
+
+/// An open data directory: as long as this value lives, no other process has it.
+#[derive(Debug)]
+pub struct DataDir {
+    paths: DataPaths,
+    _lock: File,
+}
+
+/// Why a data directory can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error(
+        "{} is in use by another frontdesk (process {pid}); stop that one, or choose another directory with --data-dir",
+        .path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other process's id, as it wrote it.
+        pid: String,
+    },
+    /// The file system refused.
+    #[error("cannot use {} as the data directory: {source}; check that it is a writable directory on a local disk", .path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Creates the directory if it is missing (mode 0700) and takes its lock.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] if another process has it, [`DataDirError::Io`] if the file system refuses.
+    pub fn open(root: &Path) -> Result<Self, DataDirError> {
+        let failed = |source| DataDirError::Io { path: root.to_owned(), source };
+        make_directory(root).map_err(failed)?;
+        // Where agents run and data files lie must not depend on the directory in which somebody started the server.
+        let paths = DataPaths::new(&root.canonicalize().map_err(failed)?);
+        make_directory(&paths.session_data()).map_err(failed)?;
+        let lock = take_lock(&paths)?;
+        Ok(Self { paths, _lock: lock })
+    }
+
+    /// Where things are in it.
+    pub fn paths(&self) -> &DataPaths {
+        &self.paths
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn take_lock(paths: &DataPaths) -> Result<File, DataDirError> {
+    let failed = |source| DataDirError::Io { path: paths.root.clone(), source };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(paths.lock())
+        .map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            // The holder's id is a courtesy: an unreadable one changes nothing.
+            let _ = file.read_to_string(&mut pid);
+            return Err(DataDirError::InUse { path: paths.root.clone(), pid: pid.trim().to_owned() });
+        }
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    file.set_len(0).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}
+
+/// Writes a file that only this user may read, and makes it durable.
+///
+/// # Errors
+/// What the file system said.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Makes the directory's entries durable, as a new or renamed file in it needs.
+///
+/// # Errors
+/// What the file system said.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_use_names_the_process_that_has_it() {
+        let root = tempfile::tempdir().unwrap();
+        let _held = DataDir::open(root.path()).unwrap();
+        let refused = DataDir::open(root.path()).unwrap_err().to_string();
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_is_free_again_once_its_holder_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        drop(DataDir::open(root.path()).unwrap());
+        DataDir::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_can_be_no_directory_is_refused_in_words() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = DataDir::open(file.path()).unwrap_err().to_string();
+        assert!(refused.contains("check that it is a writable directory"), "{refused}");
+    }
+}

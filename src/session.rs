@@ -1,0 +1,31 @@
+//! A session: one customer's use of one agent, from the request to its end.
+//!
+//! ```text
+//!            request              initialise              agent ready
+//!  (idle) ------------> PENDING -------------> STARTING ---------------> RUNNING
+//!                         ^                     |  |  ^                    |  |
+//!                         +---------------------+  |  +--------------------+  |
+//!                          start failed, may retry |    agent or host lost    | stop, idle, lifetime,
+//!                                                  |    (restart policy)      | agent finished
+//!            stop, expired                   stop, v gave up                  v
+//!    PENDING -------------------------------> STOPPING ------------------> ENDED
+//!                                 outcome: completed | failed | stopped | expired, with a reason
+//! ```
+//!
+//! [`machine`] says which step follows which, as a pure function. [`record`] is what the store keeps. A [`driver`]
+//! owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts drivers.
+//!
+//! What holds here:
+//! - No phase without an owner, a deadline and an exit. A pending session has no task: its deadline stands in the
+//!   store's ordered index, and whoever acts on it claims it through the registry first.
+//! - A step is stored before anybody sees it or acts on it. A crash after the commit loses effects only, and the
+//!   next driver derives them again from the record.
+//! - An agent is started only under an epoch that was stored before, and only when nothing of an older one is left.
+
+pub mod driver;
+pub mod machine;
+pub mod record;
+pub mod registry;
+
+pub use machine::{Ending, Limits, Outcome, Phase, Reason};
+pub use record::{NewSession, SessionData, SessionRecord};

@@ -1,0 +1,561 @@
+//! The life of a session as one pure function: [`step`].
+//!
+//! It takes a phase, an event and the time, and returns the next phase with the effects to start, or a typed
+//! refusal. It never logs, sleeps, panics or reads a clock; the driver is its only caller. Every phase answers every
+//! event: there is no catch-all arm, so that a new event does not compile until each phase has an answer.
+//!
+//! Who loses an agent reports it only when nothing of that agent is left. So `AgentLost` and `AgentGone` both mean
+//! "ended and gone", and a phase without an agent never has a process.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::restart::{Decision, Failures};
+use crate::clock::Timestamp;
+use crate::id::Epoch;
+
+/// Where a session is in its life, with the data that only this phase has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Phase {
+    /// Admitted; waits for initialise.
+    Pending {
+        /// When it expires.
+        deadline: Timestamp,
+        /// The epoch of the last agent, zero if there was none.
+        epoch: Epoch,
+        /// How many starts have failed.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        failed_starts: u32,
+        /// Why the last start failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_failure: Option<Box<Reason>>,
+    },
+    /// An agent is being started.
+    Starting {
+        /// The agent's fencing number.
+        epoch: Epoch,
+        /// When the start may begin: later than now while a restart backs off.
+        not_before: Timestamp,
+        /// When the agent must have answered `initialize`.
+        deadline: Timestamp,
+        /// Whether this agent is the session's first to be.
+        start: Start,
+    },
+    /// The agent is ready.
+    Running {
+        /// The agent's fencing number.
+        epoch: Epoch,
+        /// Since when this agent is ready.
+        since: Timestamp,
+        /// Since when the session has been running, over all its agents.
+        first_ready: Timestamp,
+        /// The recent losses of its agents.
+        #[serde(default, skip_serializing_if = "Failures::is_none")]
+        failures: Failures,
+    },
+    /// The agent is being ended.
+    Stopping {
+        /// The agent's fencing number.
+        epoch: Epoch,
+        /// When what is left of the agent is killed.
+        deadline: Timestamp,
+        /// How the session will have ended.
+        ending: Ending,
+    },
+    /// Over; kept as history.
+    Ended {
+        /// The last agent's fencing number.
+        epoch: Epoch,
+        /// How it ended.
+        ending: Ending,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Whether a start is the first one or follows the loss of a running agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Start {
+    /// The session has never been running.
+    First {
+        /// How many starts have failed before this one.
+        failed_starts: u32,
+    },
+    /// A running agent was lost.
+    Restart {
+        /// Since when the session has been running, over all its agents.
+        first_ready: Timestamp,
+        /// The recent losses, this one included.
+        failures: Failures,
+    },
+}
+
+/// How a session ended, for whom to blame and whom to bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The agent said that it had finished.
+    Completed,
+    /// The agent could not be started or kept alive.
+    Failed,
+    /// Somebody stopped it.
+    Stopped,
+    /// A time limit ended it.
+    Expired,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+/// One sentence for people that says why something ended or failed. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reason(Box<str>);
+
+impl Reason {
+    /// Wraps a sentence, cut to 2,000 characters so that a chatty agent can't fill the store.
+    pub fn new(text: impl Into<String>) -> Self {
+        const MOST_BYTES: usize = 2_000;
+        let mut text = text.into();
+        if text.len() > MOST_BYTES {
+            text.truncate(text.floor_char_boundary(MOST_BYTES));
+            text.push('…');
+        }
+        Self(text.into())
+    }
+
+    /// The sentence.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The end of a session: its outcome and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Ending {
+    /// Pairs an outcome with the reason for it.
+    pub fn new(outcome: Outcome, reason: Reason) -> Self {
+        Self { outcome, reason }
+    }
+}
+
+/// What may happen to a session.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Somebody asks for the agent.
+    Initialise,
+    /// The agent answered `initialize`, or a plain command was spawned.
+    AgentReady {
+        /// Which agent.
+        epoch: Epoch,
+    },
+    /// The agent ended or could not be started, and nothing of it is left.
+    AgentLost {
+        /// Which agent.
+        epoch: Epoch,
+        /// In words.
+        reason: Reason,
+        /// A random number that spreads restarts.
+        jitter: u16,
+    },
+    /// The agent has done its work, and nothing of it is left.
+    AgentFinished {
+        /// Which agent.
+        epoch: Epoch,
+        /// How its work ended.
+        ending: Ending,
+    },
+    /// Nothing is left of an agent that was told to end.
+    AgentGone {
+        /// Which agent.
+        epoch: Epoch,
+    },
+    /// Somebody asks for the end.
+    Stop {
+        /// Kill at once instead of asking politely first.
+        force: bool,
+        /// Who asked, in words.
+        reason: Reason,
+    },
+    /// Time has passed; the machine looks at its deadlines.
+    Tick {
+        /// When the session last relayed a request or an answer.
+        last_activity: Timestamp,
+    },
+    /// The server has started and found this record; no agent of it is left.
+    Recovered,
+}
+
+/// What the driver has to do after a step is stored. Each is safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start an agent, at `not_before`, that must be ready by `deadline`.
+    StartAgent {
+        /// Its fencing number.
+        epoch: Epoch,
+        /// When to begin.
+        not_before: Timestamp,
+        /// When it counts as failed.
+        deadline: Timestamp,
+    },
+    /// End the agent politely, and kill what is left of it at `deadline`.
+    StopAgent {
+        /// Which agent.
+        epoch: Epoch,
+        /// When to kill.
+        deadline: Timestamp,
+    },
+}
+
+/// The next phase and what to do when it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The phase after the event; equal to the one before if nothing changed.
+    pub phase: Phase,
+    /// In the order in which they are to be started.
+    pub effects: Vec<Effect>,
+}
+
+/// Why an event does not apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Initialise of a session that is not pending.
+    #[error("the session is not pending")]
+    NotPending,
+    /// The session is over.
+    #[error("the session has ended")]
+    Ended,
+    /// The event carries an epoch that is not the current one.
+    #[error("the event belongs to another epoch")]
+    OtherEpoch,
+    /// The event can't happen in this phase.
+    #[error("the event does not apply in this phase")]
+    DoesNotApply,
+}
+
+/// The limits of a session, from its persona.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a session may wait for initialise.
+    pub pending_timeout: Duration,
+    /// How long one start of an agent may take.
+    pub start_timeout: Duration,
+    /// How many first starts may fail before the session does; at least one.
+    pub start_attempts: u32,
+    /// How long a running session may relay nothing.
+    pub idle_timeout: Option<Duration>,
+    /// How long a session may run.
+    pub max_lifetime: Option<Duration>,
+    /// How long an agent has to end by itself.
+    pub stop_grace: Duration,
+}
+
+/// Says what follows when `event` happens in `phase` at `now`.
+///
+/// # Errors
+/// A [`Rejection`] when the event does not apply. Asking again for what is already being done is no error.
+pub fn step(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -> Result<Step, Rejection> {
+    match phase {
+        Phase::Pending { .. } => step_pending(phase, event, limits, now),
+        Phase::Starting { .. } => step_starting(phase, event, limits, now),
+        Phase::Running { .. } => step_running(phase, event, limits, now),
+        Phase::Stopping { .. } => step_stopping(phase, event, now),
+        Phase::Ended { .. } => step_ended(phase, event),
+    }
+}
+
+fn step_pending(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -> Result<Step, Rejection> {
+    let Phase::Pending { deadline, epoch, failed_starts, .. } = phase else {
+        return Err(Rejection::DoesNotApply);
+    };
+    match event {
+        Event::Initialise => Ok(start(epoch.next(), now, limits, Start::First { failed_starts: *failed_starts })),
+        Event::Stop { reason, .. } => Ok(end(*epoch, Ending::new(Outcome::Stopped, reason.clone()))),
+        Event::Tick { .. } if now >= *deadline => {
+            let reason = format!("no initialise within {}", humantime::format_duration(limits.pending_timeout));
+            Ok(end(*epoch, Ending::new(Outcome::Expired, Reason::new(reason))))
+        }
+        Event::Tick { .. } | Event::Recovered => Ok(stay(phase)),
+        Event::AgentReady { .. } | Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } => {
+            Err(Rejection::DoesNotApply)
+        }
+    }
+}
+
+fn step_starting(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -> Result<Step, Rejection> {
+    let Phase::Starting { epoch, not_before, deadline, start: kind } = phase else {
+        return Err(Rejection::DoesNotApply);
+    };
+    if event.epoch().is_some_and(|of_event| of_event != *epoch) {
+        return Err(Rejection::OtherEpoch);
+    }
+    match event {
+        Event::Initialise => Err(Rejection::NotPending),
+        Event::AgentReady { .. } => Ok(ready(*epoch, kind, now)),
+        Event::AgentLost { reason, jitter, .. } => Ok(match kind {
+            Start::First { failed_starts } => first_start_failed(*epoch, *failed_starts, reason, limits, now),
+            Start::Restart { first_ready, failures } => {
+                lost(*epoch, *first_ready, failures, now, reason, *jitter, limits, now)
+            }
+        }),
+        Event::AgentFinished { ending, .. } => Ok(end(*epoch, ending.clone())),
+        Event::AgentGone { .. } => Err(Rejection::DoesNotApply),
+        Event::Stop { force, reason } => {
+            Ok(stop(*epoch, Ending::new(Outcome::Stopped, reason.clone()), *force, limits, now))
+        }
+        // Who starts the agent holds the start deadline: it must end the agent before it reports the loss.
+        Event::Tick { .. } => Ok(stay(phase)),
+        // The interrupted start may have got as far as a process, so that its epoch is used up.
+        Event::Recovered => {
+            let waits = not_before.saturating_since(now).min(deadline.saturating_since(*not_before));
+            Ok(start(epoch.next(), now + waits, limits, kind.clone()))
+        }
+    }
+}
+
+fn step_running(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -> Result<Step, Rejection> {
+    let Phase::Running { epoch, since, first_ready, failures } = phase else {
+        return Err(Rejection::DoesNotApply);
+    };
+    if event.epoch().is_some_and(|of_event| of_event != *epoch) {
+        return Err(Rejection::OtherEpoch);
+    }
+    match event {
+        Event::Initialise => Err(Rejection::NotPending),
+        Event::AgentReady { .. } => Ok(stay(phase)),
+        Event::AgentLost { reason, jitter, .. } => {
+            Ok(lost(*epoch, *first_ready, failures, *since, reason, *jitter, limits, now))
+        }
+        Event::AgentFinished { ending, .. } => Ok(end(*epoch, ending.clone())),
+        Event::AgentGone { .. } => Err(Rejection::DoesNotApply),
+        Event::Stop { force, reason } => {
+            Ok(stop(*epoch, Ending::new(Outcome::Stopped, reason.clone()), *force, limits, now))
+        }
+        Event::Tick { last_activity } => Ok(match expiry(*since, *first_ready, *last_activity, limits) {
+            Some((deadline, reason)) if now >= deadline => {
+                stop(*epoch, Ending::new(Outcome::Expired, reason), false, limits, now)
+            }
+            Some(_) | None => stay(phase),
+        }),
+        // The host was lost, which is no failure of the agent: it starts again at once and nothing is counted.
+        Event::Recovered => {
+            let kind = Start::Restart { first_ready: *first_ready, failures: failures.clone() };
+            Ok(start(epoch.next(), now, limits, kind))
+        }
+    }
+}
+
+fn step_stopping(phase: &Phase, event: &Event, now: Timestamp) -> Result<Step, Rejection> {
+    let Phase::Stopping { epoch, deadline, ending } = phase else {
+        return Err(Rejection::DoesNotApply);
+    };
+    if event.epoch().is_some_and(|of_event| of_event != *epoch) {
+        return Err(Rejection::OtherEpoch);
+    }
+    match event {
+        Event::Initialise => Err(Rejection::NotPending),
+        Event::AgentReady { .. } => Ok(stay(phase)),
+        Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } | Event::Recovered => {
+            Ok(end(*epoch, ending.clone()))
+        }
+        Event::Stop { force: true, .. } => Ok(Step {
+            phase: Phase::Stopping { epoch: *epoch, deadline: now.min(*deadline), ending: ending.clone() },
+            effects: vec![Effect::StopAgent { epoch: *epoch, deadline: now.min(*deadline) }],
+        }),
+        // Who ends the agent holds the deadline of the kill.
+        Event::Stop { force: false, .. } | Event::Tick { .. } => Ok(stay(phase)),
+    }
+}
+
+fn step_ended(phase: &Phase, event: &Event) -> Result<Step, Rejection> {
+    match event {
+        Event::Initialise => Err(Rejection::NotPending),
+        Event::Stop { .. } | Event::Tick { .. } | Event::Recovered => Ok(stay(phase)),
+        Event::AgentReady { .. } | Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } => {
+            Err(Rejection::Ended)
+        }
+    }
+}
+
+fn stay(phase: &Phase) -> Step {
+    Step { phase: phase.clone(), effects: Vec::new() }
+}
+
+fn end(epoch: Epoch, ending: Ending) -> Step {
+    Step { phase: Phase::Ended { epoch, ending }, effects: Vec::new() }
+}
+
+fn start(epoch: Epoch, not_before: Timestamp, limits: &Limits, kind: Start) -> Step {
+    let deadline = not_before + limits.start_timeout;
+    Step {
+        phase: Phase::Starting { epoch, not_before, deadline, start: kind },
+        effects: vec![Effect::StartAgent { epoch, not_before, deadline }],
+    }
+}
+
+fn ready(epoch: Epoch, kind: &Start, now: Timestamp) -> Step {
+    let (first_ready, failures) = match kind {
+        Start::First { .. } => (now, Failures::default()),
+        Start::Restart { first_ready, failures } => (*first_ready, failures.clone()),
+    };
+    Step { phase: Phase::Running { epoch, since: now, first_ready, failures }, effects: Vec::new() }
+}
+
+fn stop(epoch: Epoch, ending: Ending, force: bool, limits: &Limits, now: Timestamp) -> Step {
+    let deadline = if force { now } else { now + limits.stop_grace };
+    Step { phase: Phase::Stopping { epoch, deadline, ending }, effects: vec![Effect::StopAgent { epoch, deadline }] }
+}
+
+fn first_start_failed(epoch: Epoch, before: u32, reason: &Reason, limits: &Limits, now: Timestamp) -> Step {
+    let failed_starts = before.saturating_add(1);
+    if failed_starts >= limits.start_attempts {
+        let reason = Reason::new(format!("gave up after {failed_starts} failed starts: {reason}"));
+        return end(epoch, Ending::new(Outcome::Failed, reason));
+    }
+    Step {
+        phase: Phase::Pending {
+            deadline: now + limits.pending_timeout,
+            epoch,
+            failed_starts,
+            last_failure: Some(Box::new(reason.clone())),
+        },
+        effects: Vec::new(),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is one fact of the lost agent; a struct would only rename them")]
+fn lost(
+    epoch: Epoch,
+    first_ready: Timestamp,
+    failures: &Failures,
+    since: Timestamp,
+    reason: &Reason,
+    jitter: u16,
+    limits: &Limits,
+    now: Timestamp,
+) -> Step {
+    match failures.after_loss(now, now.saturating_since(since), jitter) {
+        Decision::Restart { after, failures } => {
+            start(epoch.next(), now + after, limits, Start::Restart { first_ready, failures })
+        }
+        Decision::GiveUp { failures } => {
+            let reason = Reason::new(format!("the agent was lost {failures} times within 10 minutes; last: {reason}"));
+            end(epoch, Ending::new(Outcome::Failed, reason))
+        }
+    }
+}
+
+/// The earlier of the idle and the lifetime deadline of a running session.
+fn expiry(
+    since: Timestamp,
+    first_ready: Timestamp,
+    last_activity: Timestamp,
+    limits: &Limits,
+) -> Option<(Timestamp, Reason)> {
+    let idle = limits.idle_timeout.map(|timeout| {
+        let text = format!("no request for {}", humantime::format_duration(timeout));
+        (last_activity.max(since) + timeout, text)
+    });
+    let lifetime = limits.max_lifetime.map(|timeout| {
+        let text = format!("ran for its whole lifetime of {}", humantime::format_duration(timeout));
+        (first_ready + timeout, text)
+    });
+    let (deadline, text) = idle.into_iter().chain(lifetime).min_by_key(|(deadline, _)| *deadline)?;
+    Some((deadline, Reason::new(text)))
+}
+
+impl Event {
+    fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::AgentReady { epoch }
+            | Self::AgentLost { epoch, .. }
+            | Self::AgentFinished { epoch, .. }
+            | Self::AgentGone { epoch } => Some(*epoch),
+            Self::Initialise | Self::Stop { .. } | Self::Tick { .. } | Self::Recovered => None,
+        }
+    }
+}
+
+impl Phase {
+    /// The phase of a session that was just admitted.
+    pub fn admitted(deadline: Timestamp) -> Self {
+        Self::Pending { deadline, epoch: Epoch::default(), failed_starts: 0, last_failure: None }
+    }
+
+    /// The phase's name, as the interface and the store spell it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "PENDING",
+            Self::Starting { .. } => "STARTING",
+            Self::Running { .. } => "RUNNING",
+            Self::Stopping { .. } => "STOPPING",
+            Self::Ended { .. } => "ENDED",
+        }
+    }
+
+    /// The epoch of the current or last agent; zero if there was none.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Pending { epoch, .. }
+            | Self::Starting { epoch, .. }
+            | Self::Running { epoch, .. }
+            | Self::Stopping { epoch, .. }
+            | Self::Ended { epoch, .. } => *epoch,
+        }
+    }
+
+    /// Whether the session still counts as its customer's one.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::Ended { .. })
+    }
+
+    /// How the session ended or is about to.
+    pub fn ending(&self) -> Option<&Ending> {
+        match self {
+            Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(ending),
+            Self::Pending { .. } | Self::Starting { .. } | Self::Running { .. } => None,
+        }
+    }
+
+    /// When a [`Event::Tick`] would next change something that the machine itself decides.
+    pub fn next_tick(&self, last_activity: Timestamp, limits: &Limits) -> Option<Timestamp> {
+        match self {
+            Self::Pending { deadline, .. } => Some(*deadline),
+            Self::Running { since, first_ready, .. } => {
+                expiry(*since, *first_ready, last_activity, limits).map(|(deadline, _)| deadline)
+            }
+            Self::Starting { .. } | Self::Stopping { .. } | Self::Ended { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

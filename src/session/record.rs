@@ -1,0 +1,71 @@
+//! What is stored of a session, and in which form. Pure.
+//!
+//! A record is read by later versions of the server, and by older ones while nodes upgrade one by one. Its phase is
+//! stored as JSON, tagged by the phase's name: a reader ignores fields that it does not know, a field added later
+//! has a default, and none is ever given another meaning. A change that an older reader would get wrong takes a new
+//! schema version, which makes the older binary refuse the store.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::WallTime;
+use crate::id::{CustomerKey, Revision, SessionId};
+use crate::session::machine::Phase;
+use crate::token::TokenHash;
+
+/// One session as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its identity.
+    pub id: SessionId,
+    /// Whose it is.
+    pub customer: CustomerKey,
+    /// The email as the customer wrote it; `None` if that is the key itself.
+    pub email: Option<Box<str>>,
+    /// The persona's name. The configuration may have lost it since.
+    pub persona: Arc<str>,
+    /// When it was requested.
+    pub created: WallTime,
+    /// Rises with each stored change.
+    pub revision: Revision,
+    /// Where it is in its life.
+    pub phase: Phase,
+}
+
+impl SessionRecord {
+    /// The email as the customer wrote it.
+    pub fn email(&self) -> &str {
+        self.email.as_deref().unwrap_or(self.customer.as_str())
+    }
+
+    /// The record after a step: the given phase and the next revision.
+    #[must_use]
+    pub fn after(&self, phase: Phase) -> Self {
+        Self { phase, revision: self.revision.next(), ..self.clone() }
+    }
+}
+
+/// A session that asks to be admitted.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// The record with which it begins.
+    pub record: SessionRecord,
+    /// The customer's `DATA`.
+    pub data: SessionData,
+    /// The first token of the session.
+    pub token: TokenHash,
+    /// From where the request came, for the audit.
+    pub origin: Option<IpAddr>,
+}
+
+/// The customer's `DATA`: one JSON object, checked once and opaque since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionData {
+    /// The text itself.
+    Inline(Bytes),
+    /// A file that holds the text.
+    File(PathBuf),
+}

@@ -1,0 +1,169 @@
+//! Where sessions and customers are kept: the narrow trait that every backend fulfils.
+//!
+//! The trait speaks the domain and nothing of any database. What must change together changes in one call. A call
+//! that answered with success is on durable storage. Backends are held to `tests/it/store_contract.rs`, one suite
+//! for all of them.
+//!
+//! [`sqlite`] is the embedded backend. A second one, for many machines, takes this trait as it is: uniqueness is then
+//! the database's, where here it is claimed in memory first.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::clock::{Heartbeat, Timestamp, WallTime};
+use crate::id::{CustomerKey, SessionId};
+use crate::session::{NewSession, SessionData, SessionRecord};
+use crate::token::{TokenHash, TokenKey};
+
+pub mod sqlite;
+
+/// A pending answer of the store.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// At most this many tokens of a session are valid; a further one retires the oldest.
+pub const TOKENS_PER_SESSION: usize = 4;
+
+/// A place that keeps sessions and customers.
+pub trait Store: Send + Sync {
+    /// Admits a session, unless its customer has a live one. Of any number of calls at once for one customer exactly
+    /// one is admitted, and the others are answered only after that one is durable.
+    fn admit(&self, new: NewSession) -> Answer<'_, Admission>;
+
+    /// Replaces a live session's record, if the stored revision is the one before the record's own. An ended record
+    /// leaves the live ones and becomes history dated `at`, and its data is let go.
+    fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()>;
+
+    /// Adds a token to a live session; beyond [`TOKENS_PER_SESSION`] the oldest is dropped.
+    fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()>;
+
+    /// The customer's live session.
+    fn live(&self, customer: &CustomerKey) -> Answer<'_, Option<Arc<Stored>>>;
+
+    /// A session, live or ended, with its valid tokens.
+    fn session(&self, id: SessionId) -> Answer<'_, Option<Arc<Stored>>>;
+
+    /// A live session's data.
+    fn data(&self, id: SessionId) -> Answer<'_, Option<SessionData>>;
+
+    /// Up to `most` pending sessions whose deadline is not after `now`, the longest overdue first.
+    fn overdue(&self, now: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>>;
+
+    /// Up to `most` sessions that match, the youngest first.
+    fn list(&self, filter: Filter, most: usize) -> Answer<'_, Vec<SessionRecord>>;
+
+    /// Every live session, in no order.
+    fn live_sessions(&self) -> Answer<'_, Vec<Arc<Stored>>>;
+
+    /// How many live sessions there are.
+    fn live_count(&self) -> usize;
+
+    /// Deletes up to `most` ended sessions that ended before `before`, and returns how many those were.
+    fn prune_history(&self, before: WallTime, most: usize) -> Answer<'_, usize>;
+
+    /// Adds a customer.
+    fn add_customer(&self, customer: Customer) -> Answer<'_, ()>;
+
+    /// The customer with this key.
+    fn customer(&self, key: &CustomerKey) -> Answer<'_, Option<Customer>>;
+
+    /// Replaces the customer's password hash; with `expect`, only if it is still that one.
+    fn set_password(&self, key: &CustomerKey, hash: String, expect: Option<String>) -> Answer<'_, ()>;
+
+    /// Removes a customer.
+    fn remove_customer(&self, key: &CustomerKey) -> Answer<'_, ()>;
+
+    /// Up to `most` customers after the key `after`, in the order of their keys.
+    fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>>;
+
+    /// Stores where the desk's timeline stands.
+    fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()>;
+
+    /// What this store is: fixed while it is open.
+    fn desk(&self) -> &Desk;
+
+    /// Whether changes are taken at the moment; the sentence says why not.
+    fn ready(&self) -> Result<(), StoreError>;
+}
+
+/// The identity that a store gives to the desk that runs on it.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// Tells this desk's processes from those of another on the same machine.
+    pub id: String,
+    /// Signs session tokens.
+    pub token_key: TokenKey,
+    /// Whether this start made the store.
+    pub is_new: bool,
+    /// Where the desk's timeline stood last.
+    pub last_heartbeat: Option<Heartbeat>,
+}
+
+/// The answer to a session that asks to be admitted.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// It was admitted.
+    Admitted(SessionRecord),
+    /// Its customer has a live one: this.
+    AlreadyLive(SessionRecord),
+}
+
+/// A session and the tokens that open it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The session.
+    pub record: SessionRecord,
+    /// Its valid tokens.
+    pub tokens: Vec<TokenHash>,
+}
+
+impl Stored {
+    /// Whether `token` is one of the valid ones. Compares with each, whatever matches.
+    pub fn knows(&self, token: &TokenHash) -> bool {
+        self.tokens.iter().fold(false, |known, valid| known | valid.matches(token))
+    }
+}
+
+/// A customer of the embedded credential server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Customer {
+    /// The canonical email.
+    pub key: CustomerKey,
+    /// The email as it was written when the customer was added.
+    pub email: String,
+    /// The password's hash in PHC form.
+    pub password_hash: String,
+    /// When the customer was added.
+    pub created: WallTime,
+}
+
+/// Which sessions a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only this customer's.
+    pub customer: Option<CustomerKey>,
+    /// Ended ones, too.
+    pub ended: bool,
+    /// Only those older than this one: the cursor of the next page.
+    pub before: Option<SessionId>,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The record is not, or no longer, as the call expected.
+    #[error("the stored record is another one than expected")]
+    Conflict,
+    /// Nothing by that name.
+    #[error("there is no such record")]
+    Missing,
+    /// More calls wait than the store takes.
+    #[error("the store is busy")]
+    Busy,
+    /// The storage failed; whether the change took place is unknown until it is back.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored makes no sense.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+}

@@ -1,0 +1,427 @@
+//! The embedded backend: SQLite under one data directory, with the live sessions in memory.
+//!
+//! ```text
+//!   admit ──> index: claim ──> writer: batch, one transaction, one fsync ──> index: show ──> answer
+//!   put, add_token ──────────> writer …
+//!   live, overdue ──> index
+//!   data, history, customers ──> reader connections, off the async threads
+//! ```
+//!
+//! It owns the database file and the session data files. It does not lock the directory (`data_dir` does) and knows
+//! nothing of agents. While the file is being reopened after a failed commit, it takes no changes and says so.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::{Heartbeat, Timestamp, WallTime};
+use crate::data_dir::DataPaths;
+use crate::id::{CustomerKey, SessionId};
+use crate::session::{NewSession, SessionData, SessionRecord};
+use crate::store::{Admission, Answer, Customer, Desk, Filter, Store, StoreError, Stored};
+use crate::token::{TokenHash, TokenKey};
+
+use changes::{AddToken, Admit, Put, Run};
+use data_files::{DataFiles, LARGEST_INLINE_BYTES};
+use index::{ClaimOutcome, Index};
+use schema::unavailable;
+use writer::{Change, Queue, Writer};
+
+mod changes;
+mod checkpoint;
+mod data_files;
+mod index;
+mod recovery;
+mod row;
+mod schema;
+mod writer;
+
+/// More changes than this waiting means that the disk does not keep up: callers are told to come again.
+const QUEUE: usize = 16_384;
+
+/// A store in SQLite.
+#[derive(Debug)]
+pub struct SqliteStore {
+    index: Arc<Index>,
+    queue: Option<Queue>,
+    available: Arc<AtomicBool>,
+    files: Arc<DataFiles>,
+    readers: Arc<Readers>,
+    desk: Desk,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl SqliteStore {
+    /// Opens the store in the directory, which the caller has locked, and reads its live sessions. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is damaged or newer than this binary, [`StoreError::Unavailable`] if the file
+    /// system refuses.
+    pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
+        let connection = schema::open(&paths.database())?;
+        let desk = open_desk(&connection)?;
+        let index = Arc::new(Index::new());
+        recovery::fill(&connection, &index)?;
+        let files = Arc::new(DataFiles::new(paths.session_data()));
+        let strays = files.remove_strays(|id| index.by_id(id).is_some()).map_err(|error| storage_failed(&error))?;
+        if strays > 0 {
+            tracing::info!(files = strays, "removed session data that no session means");
+        }
+        let available = Arc::new(AtomicBool::new(true));
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let writer = Writer::new(paths.database(), connection, receiver, Arc::clone(&index), Arc::clone(&available));
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|error| storage_failed(&error))?;
+        Ok(Self {
+            index,
+            queue: Some(queue),
+            available,
+            files,
+            readers: Arc::new(Readers::new(paths.database())),
+            desk,
+            writer: Some(writer),
+        })
+    }
+
+    async fn submit<T>(
+        &self,
+        change: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Box<dyn Change>,
+    ) -> Result<T, StoreError> {
+        self.ready()?;
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
+        queue.try_send(change(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Unavailable("its writer has stopped".into()),
+        })?;
+        answer.await.map_err(|_| StoreError::Unavailable("its writer has stopped".into()))?
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(self.submit(move |reply| Box::new(Run { work: Some(work), result: None, reply })))
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let readers = Arc::clone(&self.readers);
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || readers.with(work))
+                .await
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?
+        })
+    }
+
+    /// Moves large data into its file before the row is written.
+    async fn place_data(&self, new: &mut NewSession) -> Result<(), StoreError> {
+        let SessionData::Inline(data) = &new.data else { return Ok(()) };
+        if data.len() <= LARGEST_INLINE_BYTES {
+            return Ok(());
+        }
+        let (files, id, data) = (Arc::clone(&self.files), new.record.id, data.clone());
+        let path = tokio::task::spawn_blocking(move || files.write(id, &data))
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            .map_err(|error| storage_failed(&error))?;
+        new.data = SessionData::File(path);
+        Ok(())
+    }
+}
+
+impl Store for SqliteStore {
+    fn admit(&self, mut new: NewSession) -> Answer<'_, Admission> {
+        Box::pin(async move {
+            let claim = loop {
+                self.ready()?;
+                match self.index.claim(&new.record.customer) {
+                    ClaimOutcome::Won(claim) => break claim,
+                    ClaimOutcome::Live(stored) => return Ok(Admission::AlreadyLive(stored.record.clone())),
+                    // Completes when the other claim is resolved either way; only then can this one be judged.
+                    ClaimOutcome::Wait(resolved) => drop(resolved.await),
+                }
+            };
+            self.place_data(&mut new).await?;
+            let id = new.record.id;
+            let admitted = self.submit(move |reply| Box::new(Admit { new, claim, reply })).await;
+            if admitted.is_err() {
+                self.files.remove(id);
+            }
+            admitted.map(Admission::Admitted)
+        })
+    }
+
+    fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()> {
+        let files = Arc::clone(&self.files);
+        Box::pin(self.submit(move |reply| Box::new(Put { record, ended: at, files, reply })))
+    }
+
+    fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()> {
+        Box::pin(self.submit(move |reply| Box::new(AddToken { session, token, reply })))
+    }
+
+    fn live(&self, customer: &CustomerKey) -> Answer<'_, Option<Arc<Stored>>> {
+        let found = self.index.by_customer(customer);
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn session(&self, id: SessionId) -> Answer<'_, Option<Arc<Stored>>> {
+        if let Some(live) = self.index.by_id(id) {
+            return Box::pin(std::future::ready(Ok(Some(live))));
+        }
+        self.read(move |connection| Ok(row::ended(connection, id)?.map(Arc::new)))
+    }
+
+    fn data(&self, id: SessionId) -> Answer<'_, Option<SessionData>> {
+        let path = self.files.path(id);
+        self.read(move |connection| {
+            Ok(row::data(connection, id)?.map(|inline| match inline {
+                Some(bytes) => SessionData::Inline(bytes.into()),
+                None => SessionData::File(path),
+            }))
+        })
+    }
+
+    fn overdue(&self, now: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>> {
+        let overdue = self.index.overdue(now, most);
+        Box::pin(std::future::ready(Ok(overdue)))
+    }
+
+    fn list(&self, filter: Filter, most: usize) -> Answer<'_, Vec<SessionRecord>> {
+        let index = Arc::clone(&self.index);
+        self.read(move |connection| {
+            let wanted = |record: &SessionRecord| {
+                filter.customer.as_ref().is_none_or(|customer| record.customer == *customer)
+                    && filter.before.is_none_or(|before| record.id < before)
+            };
+            let mut found: Vec<_> = match &filter.customer {
+                Some(customer) => index.by_customer(customer).into_iter().collect(),
+                None => index.all(),
+            };
+            found.retain(|stored| wanted(&stored.record));
+            let mut records: Vec<_> = found.iter().map(|stored| stored.record.clone()).collect();
+            if filter.ended {
+                records.extend(row::history(connection, &filter, most)?);
+            }
+            records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+            records.truncate(most);
+            Ok(records)
+        })
+    }
+
+    fn live_sessions(&self) -> Answer<'_, Vec<Arc<Stored>>> {
+        let all = self.index.all();
+        Box::pin(std::future::ready(Ok(all)))
+    }
+
+    fn live_count(&self) -> usize {
+        self.index.live_count()
+    }
+
+    fn prune_history(&self, before: WallTime, most: usize) -> Answer<'_, usize> {
+        self.run(move |connection| {
+            connection
+                .execute(
+                    "DELETE FROM history WHERE rowid IN (SELECT rowid FROM history WHERE ended < ?1 LIMIT ?2)",
+                    params![before.unix_millis(), i64::try_from(most).unwrap_or(i64::MAX)],
+                )
+                .map_err(unavailable)
+        })
+    }
+
+    fn add_customer(&self, customer: Customer) -> Answer<'_, ()> {
+        self.run(move |connection| {
+            connection
+                .execute(
+                    "INSERT INTO customers (key, email, password_hash, created) VALUES (?1, ?2, ?3, ?4)",
+                    params![
+                        customer.key.as_str(),
+                        customer.email,
+                        customer.password_hash,
+                        customer.created.unix_millis()
+                    ],
+                )
+                .map_err(unavailable)?;
+            Ok(())
+        })
+    }
+
+    fn customer(&self, key: &CustomerKey) -> Answer<'_, Option<Customer>> {
+        let key = key.clone();
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT key, email, password_hash, created FROM customers WHERE key = ?1")
+                .and_then(|mut statement| statement.query_row([key.as_str()], read_customer).optional())
+                .map_err(unavailable)
+        })
+    }
+
+    fn set_password(&self, key: &CustomerKey, hash: String, expect: Option<String>) -> Answer<'_, ()> {
+        let key = key.clone();
+        self.run(move |connection| {
+            let changed = connection
+                .execute(
+                    "UPDATE customers SET password_hash = ?2 WHERE key = ?1 AND (?3 IS NULL OR password_hash = ?3)",
+                    params![key.as_str(), hash, expect],
+                )
+                .map_err(unavailable)?;
+            if changed == 1 { Ok(()) } else { Err(StoreError::Missing) }
+        })
+    }
+
+    fn remove_customer(&self, key: &CustomerKey) -> Answer<'_, ()> {
+        let key = key.clone();
+        self.run(move |connection| {
+            let removed =
+                connection.execute("DELETE FROM customers WHERE key = ?1", [key.as_str()]).map_err(unavailable)?;
+            if removed == 1 { Ok(()) } else { Err(StoreError::Missing) }
+        })
+    }
+
+    fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT key, email, password_hash, created FROM customers
+                     WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2",
+                )
+                .map_err(unavailable)?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            statement
+                .query_map(params![after.as_ref().map(CustomerKey::as_str), most], read_customer)
+                .and_then(Iterator::collect)
+                .map_err(unavailable)
+        })
+    }
+
+    fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()> {
+        self.run(move |connection| set_meta(connection, "heartbeat", &heartbeat_bytes(&heartbeat)))
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        if self.available.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(StoreError::Unavailable("it is being reopened after a failed write".into()))
+        }
+    }
+}
+
+/// Waits for the last commit, so that the file is closed in order.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        self.readers.close();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Connections for reading, opened as many at once as are needed and kept.
+#[derive(Debug)]
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::default() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        const MOST_IDLE: usize = 4;
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| schema::open_reader(&self.path), Ok)?;
+        let result = work(&connection)?;
+        // A connection that failed is not kept: the file may be another one after a reopening.
+        let mut idle = self.idle();
+        if idle.len() < MOST_IDLE {
+            idle.push(connection);
+        }
+        Ok(result)
+    }
+
+    fn close(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
+    let stored = |name| meta(connection, name);
+    let is_new = stored("desk_id")?.is_none();
+    if is_new {
+        let id = uuid::Uuid::from_bytes(crate::random::bytes()).simple().to_string();
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
+        set_meta(connection, "desk_id", id.as_bytes())?;
+        set_meta(connection, "token_key", &crate::random::bytes::<32>())?;
+        connection.execute_batch("COMMIT").map_err(unavailable)?;
+    }
+    let damaged = || StoreError::Corrupt("its identity is missing".into());
+    let id = stored("desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
+    let key = stored("token_key")?.and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
+    let last_heartbeat = match stored("heartbeat")? {
+        Some(bytes) => {
+            let heartbeat = serde_json::from_slice(&bytes);
+            Some(heartbeat.map_err(|error| StoreError::Corrupt(format!("its heartbeat: {error}")))?)
+        }
+        None => None,
+    };
+    Ok(Desk { id, token_key: TokenKey::new(key), is_new, last_heartbeat })
+}
+
+fn meta(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    connection
+        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .map_err(unavailable)
+}
+
+fn set_meta(connection: &Connection, name: &str, value: &[u8]) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")
+        .and_then(|mut statement| statement.execute(params![name, value]))
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+fn heartbeat_bytes(heartbeat: &Heartbeat) -> Vec<u8> {
+    serde_json::to_vec(heartbeat).expect("a heartbeat has string keys only and serialises")
+}
+
+fn read_customer(row: &rusqlite::Row<'_>) -> rusqlite::Result<Customer> {
+    let key: String = row.get(0)?;
+    Ok(Customer {
+        key: CustomerKey::new(&key),
+        email: row.get(1)?,
+        password_hash: row.get(2)?,
+        created: WallTime::from_unix_millis(row.get(3)?),
+    })
+}
+
+fn storage_failed(error: &std::io::Error) -> StoreError {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return StoreError::Unavailable(
+            "the disk is full; free some space, nothing that was acknowledged is lost".into(),
+        );
+    }
+    StoreError::Unavailable(error.to_string())
+}

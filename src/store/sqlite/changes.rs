@@ -1,0 +1,150 @@
+//! The changes that the writer commits.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::clock::WallTime;
+use crate::failpoint::Failpoint;
+use crate::id::SessionId;
+use crate::session::{NewSession, SessionData, SessionRecord};
+use crate::store::{StoreError, Stored, TOKENS_PER_SESSION};
+use crate::token::TokenHash;
+
+use super::data_files::DataFiles;
+use super::index::{Claim, Index};
+use super::row;
+use super::writer::Change;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Admits a session under a claim.
+pub(super) struct Admit {
+    pub(super) new: NewSession,
+    pub(super) claim: Claim,
+    pub(super) reply: Reply<SessionRecord>,
+}
+
+impl Change for Admit {
+    fn size_bytes(&self) -> usize {
+        match &self.new.data {
+            SessionData::Inline(data) => data.len(),
+            SessionData::File(_) => 0,
+        }
+    }
+
+    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if !self.claim.holds() {
+            return Err(StoreError::Conflict);
+        }
+        row::insert(connection, &self.new)
+    }
+
+    fn publish(&mut self, index: &Index) {
+        index.show(Stored { record: self.new.record.clone(), tokens: vec![self.new.token] });
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        // The claim goes first, so that who waits for it finds either the session or a free place.
+        let Self { new, claim, reply } = *self;
+        drop(claim);
+        let _ = reply.send(outcome.map(|()| new.record));
+    }
+}
+
+/// Replaces a record; an ended one becomes history.
+pub(super) struct Put {
+    pub(super) record: SessionRecord,
+    pub(super) ended: WallTime,
+    pub(super) files: Arc<DataFiles>,
+    pub(super) reply: Reply<()>,
+}
+
+impl Change for Put {
+    fn size_bytes(&self) -> usize {
+        256
+    }
+
+    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.record.phase.is_live() {
+            row::update(connection, &self.record)
+        } else {
+            row::archive(connection, &self.record, self.ended)
+        }
+    }
+
+    fn publish(&mut self, index: &Index) {
+        let tokens = index.by_id(self.record.id).map(|stored| stored.tokens.clone()).unwrap_or_default();
+        index.show(Stored { record: self.record.clone(), tokens });
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        if outcome.is_ok() && !self.record.phase.is_live() {
+            Failpoint::BeforeDataRemoval.hit();
+            self.files.remove(self.record.id);
+        }
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// Adds a token, and retires the oldest beyond the most that are valid.
+pub(super) struct AddToken {
+    pub(super) session: SessionId,
+    pub(super) token: TokenHash,
+    pub(super) reply: Reply<()>,
+}
+
+impl Change for AddToken {
+    fn size_bytes(&self) -> usize {
+        128
+    }
+
+    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let tokens = row::tokens(connection, self.session)?.ok_or(StoreError::Missing)?;
+        row::set_tokens(connection, self.session, &with_token(tokens, self.token))
+    }
+
+    fn publish(&mut self, index: &Index) {
+        if let Some(stored) = index.by_id(self.session) {
+            let tokens = with_token(stored.tokens.clone(), self.token);
+            index.show(Stored { record: stored.record.clone(), tokens });
+        }
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let _ = self.reply.send(outcome);
+    }
+}
+
+fn with_token(mut tokens: Vec<TokenHash>, token: TokenHash) -> Vec<TokenHash> {
+    if tokens.len() >= TOKENS_PER_SESSION {
+        tokens.drain(..=tokens.len() - TOKENS_PER_SESSION);
+    }
+    tokens.push(token);
+    tokens
+}
+
+/// A change of the tables that the index does not show.
+pub(super) struct Run<T, W> {
+    pub(super) work: Option<W>,
+    pub(super) result: Option<T>,
+    pub(super) reply: Reply<T>,
+}
+
+impl<T: Send, W: FnOnce(&Connection) -> Result<T, StoreError> + Send> Change for Run<T, W> {
+    fn size_bytes(&self) -> usize {
+        256
+    }
+
+    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let work = self.work.take().ok_or(StoreError::Busy)?;
+        self.result = Some(work(connection)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { result, reply, .. } = *self;
+        let _ = reply.send(outcome.and_then(|()| result.ok_or(StoreError::Busy)));
+    }
+}

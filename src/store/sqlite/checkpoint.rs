@@ -1,0 +1,84 @@
+//! Moves what the write-ahead log holds into the database file, off the commit path.
+//!
+//! A thread with a connection of its own does the work while the writer commits on. Only if the log has outgrown that
+//! all the same does the writer itself wait for one round, so that the log stays bounded.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::schema;
+
+/// Pages of 4 KiB after which the thread gets to work.
+const PAGES_BETWEEN: u64 = 2_048;
+/// The log's size at which the writer waits.
+const MOST_LOG_BYTES: u64 = 256 << 20;
+/// Commits between two looks at the log's size.
+const COMMITS_BETWEEN_LOOKS: u32 = 16;
+
+/// The writer's handle on the checkpoint thread.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    log: PathBuf,
+    commits: u32,
+    checkpointed_at: u64,
+    wake: Option<mpsc::SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// Starts the thread for the database at `path`.
+    pub(super) fn start(path: PathBuf) -> Self {
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        let (wake, wakes) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || run(&path, &wakes));
+        let thread = thread.inspect_err(|error| tracing::warn!(error = %error, "no checkpoint thread")).ok();
+        Self { log: log.into(), commits: 0, checkpointed_at: 0, wake: Some(wake), thread }
+    }
+
+    /// Called by the writer after each commit.
+    pub(super) fn after_commit(&mut self, connection: &Connection) {
+        self.commits += 1;
+        if !self.commits.is_multiple_of(COMMITS_BETWEEN_LOOKS) {
+            return;
+        }
+        let Ok(size) = self.log.metadata().map(|metadata| metadata.len()) else { return };
+        if size > MOST_LOG_BYTES {
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::warn!(error = %error, "checkpoint failed");
+            }
+            self.checkpointed_at = 0;
+        } else if size.saturating_sub(self.checkpointed_at) > PAGES_BETWEEN * 4_096 || self.commits.is_multiple_of(512)
+        {
+            self.checkpointed_at = size;
+            // A full channel means that the thread is about to look anyway.
+            let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+        }
+    }
+
+    /// Ends the thread and waits for it.
+    pub(super) fn stop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(path: &std::path::Path, wakes: &mpsc::Receiver<()>) {
+    let connection = match schema::open(path) {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::warn!(error = %error, "no connection for checkpoints; the writer does them");
+            return;
+        }
+    };
+    while wakes.recv().is_ok() {
+        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::warn!(error = %error, "checkpoint failed");
+        }
+    }
+}

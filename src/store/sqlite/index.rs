@@ -1,0 +1,264 @@
+//! The live sessions in memory: answers status without touching the disk, and is where a customer's place is claimed.
+//!
+//! A claim is taken before a creation is written and resolved by the writer after the commit, so that of many
+//! creations at once one is written and the others wait for it. The index changes after the commit and before the
+//! answer: what it shows is durable, and who was answered sees what was promised.
+//!
+//! Tables are split by hash, each part under a lock that is held for a lookup only, never across the disk.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::id::{CustomerKey, SessionId};
+use crate::session::{Phase, SessionRecord};
+use crate::store::Stored;
+
+const PARTS: usize = 64;
+
+/// The index of one store.
+#[derive(Debug)]
+pub(super) struct Index {
+    customers: Vec<Mutex<HashTable<Place>>>,
+    ids: Vec<Mutex<HashTable<Arc<Stored>>>>,
+    deadlines: Mutex<BTreeSet<(Timestamp, SessionId)>>,
+    live: AtomicUsize,
+    claims: AtomicU64,
+    hasher: RandomState,
+}
+
+/// A customer's place: taken by a live session, or claimed by a creation that is being written.
+#[derive(Debug)]
+enum Place {
+    Claimed(Box<Claimed>),
+    Live(Arc<Stored>),
+}
+
+#[derive(Debug)]
+struct Claimed {
+    customer: CustomerKey,
+    number: u64,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub(super) enum ClaimOutcome {
+    /// The place is the caller's until it releases the claim or the session is inserted.
+    Won(Claim),
+    /// A live session has it.
+    Live(Arc<Stored>),
+    /// Another creation has claimed it; look again when this completes.
+    Wait(oneshot::Receiver<()>),
+}
+
+/// A claimed place. Dropping it gives the place back.
+#[derive(Debug)]
+pub(super) struct Claim {
+    index: Arc<Index>,
+    customer: CustomerKey,
+    number: u64,
+}
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self {
+            customers: (0..PARTS).map(|_| Mutex::default()).collect(),
+            ids: (0..PARTS).map(|_| Mutex::default()).collect(),
+            deadlines: Mutex::default(),
+            live: AtomicUsize::new(0),
+            claims: AtomicU64::new(0),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Claims the customer's place for a creation.
+    pub(super) fn claim(self: &Arc<Self>, customer: &CustomerKey) -> ClaimOutcome {
+        let hash = self.hasher.hash_one(customer);
+        let mut part = self.customers_part(hash);
+        match part.find_mut(hash, |place| place.customer() == customer) {
+            Some(Place::Live(stored)) => ClaimOutcome::Live(Arc::clone(stored)),
+            Some(Place::Claimed(claimed)) => {
+                let (sender, receiver) = oneshot::channel();
+                claimed.waiters.push(sender);
+                ClaimOutcome::Wait(receiver)
+            }
+            None => {
+                let number = self.claims.fetch_add(1, Ordering::Relaxed);
+                let claimed = Claimed { customer: customer.clone(), number, waiters: Vec::new() };
+                part.insert_unique(hash, Place::Claimed(Box::new(claimed)), |place| {
+                    self.hasher.hash_one(place.customer())
+                });
+                ClaimOutcome::Won(Claim { index: Arc::clone(self), customer: customer.clone(), number })
+            }
+        }
+    }
+
+    /// The customer's live session.
+    pub(super) fn by_customer(&self, customer: &CustomerKey) -> Option<Arc<Stored>> {
+        let hash = self.hasher.hash_one(customer);
+        match self.customers_part(hash).find(hash, |place| place.customer() == customer) {
+            Some(Place::Live(stored)) => Some(Arc::clone(stored)),
+            Some(Place::Claimed(_)) | None => None,
+        }
+    }
+
+    /// The live session with this id.
+    pub(super) fn by_id(&self, id: SessionId) -> Option<Arc<Stored>> {
+        let hash = self.hasher.hash_one(id);
+        self.ids_part(hash).find(hash, |stored| stored.record.id == id).cloned()
+    }
+
+    /// Shows a stored session in its place: inserts it, replaces its older form, or takes an ended one out.
+    pub(super) fn show(&self, stored: Stored) {
+        let before = self.by_id(stored.record.id);
+        self.move_deadline(before.as_deref().map(|stored| &stored.record), &stored.record);
+        if stored.record.phase.is_live() {
+            if before.is_none() {
+                self.live.fetch_add(1, Ordering::Relaxed);
+            }
+            self.insert(Arc::new(stored));
+        } else if before.is_some() {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            self.remove(&stored.record);
+        }
+    }
+
+    /// Up to `most` pending sessions whose deadline is not after `now`, the longest overdue first.
+    pub(super) fn overdue(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
+        let deadlines = lock(&self.deadlines);
+        deadlines.iter().take_while(|(deadline, _)| *deadline <= now).take(most).map(|(_, id)| *id).collect()
+    }
+
+    /// How many live sessions there are.
+    pub(super) fn live_count(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Every live session, in no order.
+    pub(super) fn all(&self) -> Vec<Arc<Stored>> {
+        self.ids.iter().flat_map(|part| lock(part).iter().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Forgets everything, claims too: their creations fail when the writer comes to them.
+    pub(super) fn clear(&self) {
+        for part in &self.customers {
+            lock(part).clear();
+        }
+        for part in &self.ids {
+            lock(part).clear();
+        }
+        lock(&self.deadlines).clear();
+        self.live.store(0, Ordering::Relaxed);
+    }
+
+    fn insert(&self, stored: Arc<Stored>) {
+        let hash = self.hasher.hash_one(stored.record.id);
+        let mut ids = self.ids_part(hash);
+        match ids.find_mut(hash, |other| other.record.id == stored.record.id) {
+            Some(place) => *place = Arc::clone(&stored),
+            None => {
+                ids.insert_unique(hash, Arc::clone(&stored), |other| self.hasher.hash_one(other.record.id));
+            }
+        }
+        drop(ids);
+        let hash = self.hasher.hash_one(&stored.record.customer);
+        let mut customers = self.customers_part(hash);
+        match customers.find_mut(hash, |place| place.customer() == &stored.record.customer) {
+            // Dropping the claim's waiters wakes them: they look again and find the session.
+            Some(place) => *place = Place::Live(stored),
+            None => {
+                customers.insert_unique(hash, Place::Live(stored), |place| self.hasher.hash_one(place.customer()));
+            }
+        }
+    }
+
+    fn remove(&self, record: &SessionRecord) {
+        let hash = self.hasher.hash_one(record.id);
+        if let Ok(entry) = self.ids_part(hash).find_entry(hash, |other| other.record.id == record.id) {
+            entry.remove();
+        }
+        let hash = self.hasher.hash_one(&record.customer);
+        let mut customers = self.customers_part(hash);
+        let of_session = |place: &Place| matches!(place, Place::Live(stored) if stored.record.id == record.id);
+        if let Ok(entry) = customers.find_entry(hash, of_session) {
+            entry.remove();
+        }
+    }
+
+    fn move_deadline(&self, before: Option<&SessionRecord>, after: &SessionRecord) {
+        let old = before.and_then(pending_deadline);
+        let new = pending_deadline(after);
+        if old == new {
+            return;
+        }
+        let mut deadlines = lock(&self.deadlines);
+        if let Some(deadline) = old {
+            deadlines.remove(&(deadline, after.id));
+        }
+        if let Some(deadline) = new {
+            deadlines.insert((deadline, after.id));
+        }
+    }
+
+    fn customers_part(&self, hash: u64) -> MutexGuard<'_, HashTable<Place>> {
+        lock(&self.customers[part_of(hash)])
+    }
+
+    fn ids_part(&self, hash: u64) -> MutexGuard<'_, HashTable<Arc<Stored>>> {
+        lock(&self.ids[part_of(hash)])
+    }
+}
+
+impl Claim {
+    /// Whether the place is still claimed by this: a store that was reopened has forgotten it.
+    pub(super) fn holds(&self) -> bool {
+        let hash = self.index.hasher.hash_one(&self.customer);
+        self.index.customers_part(hash).find(hash, |place| self.is_mine(place)).is_some()
+    }
+
+    fn is_mine(&self, place: &Place) -> bool {
+        matches!(place, Place::Claimed(claimed) if claimed.number == self.number && claimed.customer == self.customer)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let hash = self.index.hasher.hash_one(&self.customer);
+        let mut part = self.index.customers_part(hash);
+        if let Ok(entry) = part.find_entry(hash, |place| self.is_mine(place)) {
+            entry.remove();
+        }
+    }
+}
+
+impl Place {
+    fn customer(&self) -> &CustomerKey {
+        match self {
+            Self::Claimed(claimed) => &claimed.customer,
+            Self::Live(stored) => &stored.record.customer,
+        }
+    }
+}
+
+fn pending_deadline(record: &SessionRecord) -> Option<Timestamp> {
+    match &record.phase {
+        Phase::Pending { deadline, .. } => Some(*deadline),
+        Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => None,
+    }
+}
+
+fn part_of(hash: u64) -> usize {
+    // The table inside the part uses the low and the highest bits of the same hash.
+    (hash >> 32) as usize % PARTS
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,212 @@
+//! The one writer: a thread that commits whatever waits as one transaction.
+//!
+//! A batch is what has arrived while the batch before it was on its way to the disk: it grows with the load, waits
+//! for nobody, and is bounded in changes and bytes. An item that fails by itself (a conflict) fails alone. If the
+//! transaction can't be written, all who wait are told; if it is not even known whether it was (a failed commit), the
+//! file is closed, opened again and the index rebuilt from it before anything else is taken.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+
+use crate::failpoint::Failpoint;
+use crate::store::StoreError;
+
+use super::checkpoint::Checkpointer;
+use super::index::Index;
+use super::{recovery, schema};
+
+const MOST_CHANGES: usize = 1_024;
+const MOST_BYTES: usize = 4 << 20;
+
+/// One thing to write: executed inside the transaction, finished after it.
+pub(super) trait Change: Send {
+    /// How much it adds to a batch.
+    fn size_bytes(&self) -> usize;
+
+    /// Writes it. An error of its own concerns no other item, if the transaction still stands.
+    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError>;
+
+    /// Makes it visible if it is committed.
+    fn publish(&mut self, _index: &Index) {}
+
+    /// Answers whoever waits for it.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+pub(super) type Queue = mpsc::Sender<Box<dyn Change>>;
+
+/// What the writer thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    connection: Option<Connection>,
+    queue: mpsc::Receiver<Box<dyn Change>>,
+    index: Arc<Index>,
+    available: Arc<AtomicBool>,
+    checkpointer: Checkpointer,
+}
+
+impl Writer {
+    pub(super) fn new(
+        path: PathBuf,
+        connection: Connection,
+        queue: mpsc::Receiver<Box<dyn Change>>,
+        index: Arc<Index>,
+        available: Arc<AtomicBool>,
+    ) -> Self {
+        let checkpointer = Checkpointer::start(path.clone());
+        Self { path, connection: Some(connection), queue, index, available, checkpointer }
+    }
+
+    /// Writes until the last sender is gone, then closes the file.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut bytes = first.size_bytes();
+            batch.push(first);
+            while batch.len() < MOST_CHANGES && bytes < MOST_BYTES {
+                let Ok(next) = self.queue.try_recv() else { break };
+                bytes += next.size_bytes();
+                batch.push(next);
+            }
+            self.write(&mut batch);
+        }
+        self.checkpointer.stop();
+        if let Some(connection) = self.connection.take() {
+            // The last connection to close checkpoints and removes the log; failing that, the next start does.
+            let _ = connection.close();
+        }
+    }
+
+    fn write(&mut self, batch: &mut Vec<Box<dyn Change>>) {
+        let Some(connection) = self.connection.as_mut() else {
+            fail_all(batch, "it is being reopened");
+            return;
+        };
+        let mut outcomes = Vec::with_capacity(batch.len());
+        match transact(connection, batch, &mut outcomes) {
+            Ok(()) => {
+                Failpoint::AfterCommit.hit();
+                for (change, outcome) in batch.iter_mut().zip(&outcomes) {
+                    if outcome.is_ok() {
+                        change.publish(&self.index);
+                    }
+                }
+                Failpoint::BeforeAnswer.hit();
+                for (change, outcome) in batch.drain(..).zip(outcomes) {
+                    change.answer(outcome);
+                }
+                self.checkpointer.after_commit(connection);
+            }
+            Err(Failed::NothingWritten(why)) => {
+                tracing::error!(error = %why, changes = batch.len(), "store refused a batch");
+                fail_all(batch, &why);
+            }
+            Err(Failed::Unknown(why)) => {
+                tracing::error!(error = %why, changes = batch.len(), "store commit failed; reopening");
+                self.available.store(false, Ordering::SeqCst);
+                fail_all(batch, &why);
+                self.reopen();
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        const FIRST_WAIT: Duration = Duration::from_millis(100);
+        const LONGEST_WAIT: Duration = Duration::from_secs(5);
+        drop(self.connection.take());
+        let mut wait = FIRST_WAIT;
+        loop {
+            let opened = schema::open(&self.path).and_then(|connection| {
+                self.index.clear();
+                recovery::fill(&connection, &self.index)?;
+                Ok(connection)
+            });
+            match opened {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    self.available.store(true, Ordering::SeqCst);
+                    tracing::info!(sessions = self.index.live_count(), "store reopened");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "store could not be reopened; trying again");
+                    self.refuse_during(wait);
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Answers whoever comes while the store is away, for as long as the next attempt has to wait.
+    fn refuse_during(&mut self, wait: Duration) {
+        std::thread::sleep(wait);
+        let mut waiting = Vec::new();
+        while let Ok(change) = self.queue.try_recv() {
+            waiting.push(change);
+        }
+        fail_all(&mut waiting, "it is being reopened");
+    }
+}
+
+enum Failed {
+    /// The transaction is rolled back: the file is as it was.
+    NothingWritten(String),
+    /// The commit failed: what the file holds shows only when it is read again.
+    Unknown(String),
+}
+
+fn transact(
+    connection: &mut Connection,
+    batch: &mut [Box<dyn Change>],
+    outcomes: &mut Vec<Result<(), StoreError>>,
+) -> Result<(), Failed> {
+    let refused = |error: rusqlite::Error| Failed::NothingWritten(words(schema::unavailable(error)));
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
+    for change in batch {
+        let outcome = execute_alone(connection, change.as_mut());
+        if let Err(StoreError::Unavailable(why) | StoreError::Corrupt(why)) = outcome {
+            return Err(roll_back(connection, why));
+        }
+        outcomes.push(outcome);
+    }
+    if Failpoint::BeforeCommit.hit() {
+        let _ = connection.execute_batch("ROLLBACK");
+        return Err(Failed::Unknown("a failpoint says so".into()));
+    }
+    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(words(schema::unavailable(error))))
+}
+
+/// Executes one change so that its own failure leaves nothing behind.
+fn execute_alone(connection: &Connection, change: &mut dyn Change) -> Result<(), StoreError> {
+    let outcome = change.execute(connection);
+    if outcome.is_err() && connection.is_autocommit() {
+        return Err(StoreError::Unavailable("the transaction was rolled back".into()));
+    }
+    outcome
+}
+
+fn roll_back(connection: &Connection, why: String) -> Failed {
+    if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
+        return Failed::Unknown(why);
+    }
+    Failed::NothingWritten(why)
+}
+
+fn fail_all(batch: &mut Vec<Box<dyn Change>>, why: &str) {
+    for change in batch.drain(..) {
+        change.answer(Err(StoreError::Unavailable(why.to_owned())));
+    }
+}
+
+fn words(error: StoreError) -> String {
+    match error {
+        StoreError::Unavailable(why) | StoreError::Corrupt(why) => why,
+        error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy) => error.to_string(),
+    }
+}

@@ -1,0 +1,1 @@
+//! One test binary: the store's contract, the server in process, and the real binary with real agents.
