@@ -22,10 +22,12 @@
 //!   next driver derives them again from the record.
 //! - An agent is started only under an epoch that was stored before, and only when nothing of an older one is left.
 
-pub mod driver;
+mod driver;
 pub mod machine;
 pub mod record;
 pub mod registry;
 
+pub use driver::CommandError;
 pub use machine::{Ending, Limits, Outcome, Phase, Reason};
 pub use record::{NewSession, SessionData, SessionRecord};
+pub use registry::{InitialiseError, Registry, RelayError};

@@ -78,6 +78,21 @@ impl TokenKey {
     }
 }
 
+/// A password made of 15 random bytes (120 bits), in letters and digits that are not mistaken for one another.
+pub fn readable_secret(random: &[u8; 15]) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut text = String::new();
+    let (mut bits, mut held) = (0_u32, 0);
+    for byte in random {
+        (bits, held) = (bits << 8 | u32::from(*byte), held + 8);
+        while held >= 5 {
+            held -= 5;
+            text.push(char::from(LETTERS[(bits >> held) as usize & 31]));
+        }
+    }
+    text
+}
+
 fn hash(secret: &[u8; SECRET_BYTES]) -> TokenHash {
     TokenHash(*blake3::hash(secret).as_bytes())
 }
@@ -131,6 +146,13 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert!(changed == text || key.read(&changed).is_none(), "{position}");
         }
+    }
+
+    #[test]
+    fn a_readable_secret_holds_all_of_its_bits() {
+        assert_eq!(readable_secret(&[0; 15]), "a".repeat(24));
+        assert_eq!(readable_secret(&[0xff; 15]), "9".repeat(24));
+        assert_ne!(readable_secret(&[1; 15]), readable_secret(&[2; 15]));
     }
 
     #[test]

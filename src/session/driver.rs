@@ -1,1 +1,333 @@
+//! The task that owns one session while something happens to it.
+//!
+//! A driver is born with a claim on its session and a first event, from STARTING on stays until the session is over,
+//! and leaves a session that is pending again to the store's deadlines. Events come from one queue of commands and
+//! one of the agent's; commands go first, so that a stop is never behind a flood of news.
+//!
+//! For each event: [`step`], store the record, publish it, start the effects. Nothing is shown or done that is not
+//! stored. When the store fails, whoever commanded is told at once, and the driver waits for the store to come back
+//! and reads what became of the write: events of the agent are facts and are stored then, commands are not retried.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use crate::agent::{Agent, AgentEnd, AgentEvent, AgentSpec, Launcher};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Persona;
+use crate::session::machine::{self, Effect, Event, Limits, Phase, Rejection};
+use crate::session::record::SessionRecord;
+use crate::shutdown::Tasks;
+use crate::store::{Store, StoreError};
+
+/// What others see of a driven session. A newer view has a higher revision.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) record: Arc<SessionRecord>,
+    /// The agent, while the session is RUNNING.
+    pub(super) agent: Option<Agent>,
+}
+
+/// An event that somebody waits for.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) event: Event,
+    /// Room for one more agent on this node, if the event may start one.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) reply: oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It does not apply.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Draining,
+}
+
+/// What a driver needs besides its session.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) launcher: Launcher,
+    pub(super) tasks: Tasks,
+    pub(super) drain_grace: Duration,
+    /// Counts published changes, for those who wait for one without a driver to watch.
+    pub(super) changes: watch::Sender<u64>,
+}
+
+pub(super) struct Driver {
+    pub(super) context: Context,
+    pub(super) persona: Arc<Persona>,
+    pub(super) limits: Limits,
+    pub(super) view: watch::Sender<View>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
+}
+
+/// Whether a driver still has something to own.
+enum Next {
+    GoOn,
+    Leave,
+}
+
+impl Driver {
+    /// Drives the session until it needs no owner, and returns its last record. `may_leave` is asked before, and says
+    /// no if a command has come.
+    pub(super) async fn run(mut self, may_leave: impl Fn(&mpsc::Receiver<Command>) -> bool) -> Arc<SessionRecord> {
+        self.refresh().await;
+        loop {
+            let tasks = self.context.tasks.clone();
+            let clock = Arc::clone(&self.context.clock);
+            let next_tick = self.next_tick();
+            let next = tokio::select! {
+                biased;
+                () = tasks.draining() => {
+                    self.drain().await;
+                    return self.record();
+                }
+                Some(command) = self.commands.recv() => self.obey(command).await,
+                event = next_event(&mut self.agent) => self.learn(event).await,
+                () = sleep_until(&*clock, next_tick) => self.tick().await,
+            };
+            if matches!(next, Next::Leave) && may_leave(&self.commands) {
+                return self.record();
+            }
+        }
+    }
+
+    /// Reads the record that the claim now protects: what the claimer saw may have changed before.
+    async fn refresh(&self) {
+        let id = self.record().id;
+        // Where the store can't answer, a step on the older record fails by its revision.
+        if let Ok(Some(stored)) = self.context.store.session(id).await {
+            self.view.send_modify(|view| view.record = Arc::new(stored.record.clone()));
+        }
+    }
+
+    fn record(&self) -> Arc<SessionRecord> {
+        Arc::clone(&self.view.borrow().record)
+    }
+
+    fn last_activity(&self) -> Timestamp {
+        self.agent.as_ref().map_or(Timestamp::from_micros(i64::MIN), |(agent, _)| agent.last_activity())
+    }
+
+    /// A pending session's deadline is not this task's to watch, so that it is not kept for it.
+    fn next_tick(&self) -> Option<Timestamp> {
+        let record = self.record();
+        if matches!(record.phase, Phase::Pending { .. }) {
+            return None;
+        }
+        record.phase.next_tick(self.last_activity(), &self.limits)
+    }
+
+    async fn obey(&mut self, command: Command) -> Next {
+        let Command { event, room, reply } = command;
+        let record = self.record();
+        let step = match machine::step(&record.phase, &event, &self.limits, self.context.clock.now()) {
+            Ok(step) => step,
+            Err(rejection) => {
+                let _ = reply.send(Err(rejection.into()));
+                return self.next();
+            }
+        };
+        if self.room.is_none() {
+            self.room = room;
+        }
+        let mut reply = Some(reply);
+        if self.advance(&record, step, &mut reply).await
+            && let Some(reply) = reply
+        {
+            let _ = reply.send(Ok(self.record()));
+        }
+        self.next()
+    }
+
+    async fn learn(&mut self, event: AgentEvent) -> Next {
+        let record = self.record();
+        let epoch = record.phase.epoch();
+        let event = match event {
+            AgentEvent::Ready => Event::AgentReady { epoch },
+            AgentEvent::Ended(end) => {
+                self.agent = None;
+                match end {
+                    AgentEnd::Stopped => Event::AgentGone { epoch },
+                    AgentEnd::Finished(ending) => Event::AgentFinished { epoch, ending },
+                    AgentEnd::Lost(reason) => {
+                        tracing::info!(session.id = %record.id, epoch = %epoch, reason = %reason, "agent lost");
+                        Event::AgentLost { epoch, reason, jitter: u16::from_ne_bytes(crate::random::bytes()) }
+                    }
+                }
+            }
+        };
+        self.apply(&record, &event).await
+    }
+
+    async fn tick(&mut self) -> Next {
+        let record = self.record();
+        let event = Event::Tick { last_activity: self.last_activity() };
+        self.apply(&record, &event).await
+    }
+
+    /// Applies a fact: it is stored, however long that takes.
+    async fn apply(&mut self, record: &Arc<SessionRecord>, event: &Event) -> Next {
+        match machine::step(&record.phase, event, &self.limits, self.context.clock.now()) {
+            Ok(step) => {
+                self.advance(record, step, &mut None).await;
+            }
+            Err(rejection) => {
+                tracing::warn!(session.id = %record.id, event = ?event, rejection = %rejection, "event does not apply");
+            }
+        }
+        self.next()
+    }
+
+    /// Stores a step, publishes it and starts its effects; false if it was a command's and could not be stored.
+    async fn advance(&mut self, record: &SessionRecord, step: machine::Step, reply: &mut Option<Reply>) -> bool {
+        if step.phase != record.phase {
+            let next = record.after(step.phase);
+            let Some(stored) = self.persist(next, reply).await else { return false };
+            self.publish(record, stored);
+        }
+        for effect in step.effects {
+            self.start(effect);
+        }
+        true
+    }
+
+    /// Stores the record. `None` if it was a command's and is not stored after all.
+    async fn persist(&mut self, next: SessionRecord, reply: &mut Option<Reply>) -> Option<SessionRecord> {
+        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+        let was_commanded = reply.is_some();
+        loop {
+            match self.context.store.put(next.clone(), self.context.clock.wall()).await {
+                Ok(()) => return Some(next),
+                Err(error) => {
+                    tracing::warn!(session.id = %next.id, error = %error, "session step not stored");
+                    if let Some(reply) = reply.take() {
+                        let _ = reply.send(Err(error.into()));
+                    }
+                }
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+            // Whether the failed write took place shows only in what is stored.
+            if let Ok(Some(stored)) = self.context.store.session(next.id).await {
+                if stored.record.revision == next.revision {
+                    return Some(stored.record.clone());
+                }
+                if was_commanded {
+                    return None;
+                }
+            }
+            if self.context.tasks.is_draining() {
+                return None;
+            }
+        }
+    }
+
+    fn publish(&mut self, before: &SessionRecord, after: SessionRecord) {
+        let reason = after.phase.ending().map(|ending| ending.reason.as_str()).unwrap_or_default();
+        tracing::info!(
+            session.id = %after.id,
+            customer = %after.customer,
+            from = before.phase.name(),
+            to = after.phase.name(),
+            epoch = %after.phase.epoch(),
+            reason,
+            "session moved"
+        );
+        let agent = match &after.phase {
+            Phase::Running { .. } => self.agent.as_ref().map(|(agent, _)| agent.clone()),
+            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => None,
+        };
+        self.view.send_replace(View { record: Arc::new(after), agent });
+        self.context.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn start(&mut self, effect: Effect) {
+        match effect {
+            Effect::StartAgent { epoch, not_before, deadline } => {
+                let record = self.record();
+                let spec = AgentSpec {
+                    session: record.id,
+                    epoch,
+                    email: record.email().into(),
+                    persona_name: Arc::clone(&record.persona),
+                    persona: Arc::clone(&self.persona),
+                    not_before,
+                    deadline,
+                };
+                let (events, news) = mpsc::channel(4);
+                self.agent = Some((self.context.launcher.start(spec, events), news));
+            }
+            Effect::StopAgent { deadline, .. } => {
+                if let Some((agent, _)) = &self.agent {
+                    agent.stop(deadline);
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        match self.record().phase {
+            Phase::Pending { .. } | Phase::Ended { .. } => {
+                self.room = None;
+                Next::Leave
+            }
+            Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => Next::GoOn,
+        }
+    }
+
+    /// Ends the agent and leaves the record as it is: the next start goes on from there. A session that was being
+    /// stopped is brought to its end.
+    async fn drain(&mut self) {
+        let deadline = self.context.clock.now() + self.context.drain_grace.min(self.limits.stop_grace);
+        if let Some((agent, _)) = &self.agent {
+            agent.stop(deadline);
+        }
+        let is_stopping = matches!(self.record().phase, Phase::Stopping { .. });
+        while let Some((_, news)) = &mut self.agent {
+            match news.recv().await {
+                Some(AgentEvent::Ready) => {}
+                Some(event @ AgentEvent::Ended(_)) if is_stopping => {
+                    self.learn(event).await;
+                }
+                Some(AgentEvent::Ended(_)) | None => self.agent = None,
+            }
+        }
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            let _ = command.reply.send(Err(CommandError::Draining));
+        }
+    }
+}
+
+type Reply = oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>;
+
+async fn next_event(agent: &mut Option<(Agent, mpsc::Receiver<AgentEvent>)>) -> AgentEvent {
+    match agent {
+        Some((_, news)) => match news.recv().await {
+            Some(event) => event,
+            // The supervisor reports the end before it goes: without a report it has panicked.
+            None => AgentEvent::Ended(AgentEnd::Lost(crate::session::Reason::new("its supervisor failed"))),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(clock: &dyn Clock, deadline: Option<Timestamp>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

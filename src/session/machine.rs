@@ -545,6 +545,15 @@ impl Phase {
         }
     }
 
+    /// Why the session is where it is, if there is more to say than the phase's name.
+    pub fn why(&self) -> Option<&Reason> {
+        match self {
+            Self::Pending { last_failure, .. } => last_failure.as_deref(),
+            Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(&ending.reason),
+            Self::Starting { .. } | Self::Running { .. } => None,
+        }
+    }
+
     /// When a [`Event::Tick`] would next change something that the machine itself decides.
     pub fn next_tick(&self, last_activity: Timestamp, limits: &Limits) -> Option<Timestamp> {
         match self {

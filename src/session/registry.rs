@@ -1,1 +1,469 @@
+//! The sessions that this node drives: finds a session's driver, or claims the session and starts one.
+//!
+//! Whoever wants to change a session's phase does it through here, so that a session has one owner at a time: its
+//! entry in the table of drivers is the claim. Reading needs no owner and goes to the store.
+//!
+//! It also holds the node's room for agents, and looks after those sessions that nobody calls for: it expires pending
+//! ones and starts those of personas with `auto_initialize` in order of arrival.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+
+use crate::agent::{Agent, CallError, Json, Launcher};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Persona;
+use crate::failpoint::Failpoint;
+use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::session::driver::{Command, CommandError, Context, Driver, View};
+use crate::session::machine::{Event, Limits, Phase, Reason, Start};
+use crate::session::record::SessionRecord;
+use crate::shutdown::Tasks;
+use crate::store::{Store, StoreError};
+
+/// The sessions of this node. Cloning shares them.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: Context,
+    personas: HashMap<String, Arc<Persona>>,
+    drivers: Mutex<HashMap<SessionId, Handle>>,
+    room: Arc<Semaphore>,
+    /// Pending sessions of personas with `auto_initialize`, in order of arrival.
+    queue: Mutex<BTreeSet<SessionId>>,
+    queue_changed: Notify,
+    claims: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Handle {
+    number: u64,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+}
+
+/// Why a session was not initialised.
+#[derive(Debug, thiserror::Error)]
+pub enum InitialiseError {
+    /// The customer has no pending session, or somebody else is initialising it.
+    #[error("no session is pending")]
+    NotPending,
+    /// The node has no room for another agent.
+    #[error("as many agents run as may")]
+    NoCapacity,
+    /// The agent did not become ready.
+    #[error("the agent did not start: {0}")]
+    StartFailed(Reason),
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a request was not relayed.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The session has no running agent.
+    #[error("no session is running")]
+    NotRunning,
+    /// Its agent is being started again.
+    #[error("the agent is restarting")]
+    Restarting {
+        /// How long to wait before asking again.
+        retry_after: Duration,
+    },
+    /// The agent did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// A session as operators see it.
+#[derive(Clone, Debug)]
+pub struct Driven {
+    /// Its agent's process, if it has one.
+    pub pid: Option<u32>,
+    /// What the agent last said of its progress.
+    pub progress: Option<String>,
+}
+
+impl Registry {
+    /// Builds the registry of a node with room for `max_running` agents.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        launcher: Launcher,
+        tasks: Tasks,
+        personas: HashMap<String, Arc<Persona>>,
+        max_running: usize,
+        drain_grace: Duration,
+    ) -> Self {
+        let inner = Inner {
+            context: Context { store, clock, launcher, tasks, drain_grace, changes: watch::Sender::new(0) },
+            personas,
+            drivers: Mutex::default(),
+            room: Arc::new(Semaphore::new(max_running)),
+            queue: Mutex::default(),
+            queue_changed: Notify::new(),
+            claims: AtomicU64::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The persona with exactly this name.
+    pub fn persona(&self, name: &str) -> Option<&Arc<Persona>> {
+        self.inner.personas.get(name)
+    }
+
+    /// Settles what an earlier server left: ends its agents' processes and goes on with every session that was not
+    /// pending. Nothing may be served before.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        let ended = self.inner.context.launcher.end_leftovers().await;
+        if ended > 0 {
+            tracing::info!(processes = ended, "ended agents of an earlier server");
+        }
+        Failpoint::DuringRecovery.hit();
+        let mut recovered = 0;
+        for stored in self.inner.context.store.live_sessions().await? {
+            let record = &stored.record;
+            if matches!(record.phase, Phase::Pending { .. }) {
+                self.admitted(record);
+                continue;
+            }
+            let room = Arc::clone(&self.inner.room).try_acquire_owned().ok();
+            let event = match self.persona(&record.persona) {
+                Some(_) => Event::Recovered,
+                None => Event::Stop {
+                    force: true,
+                    reason: Reason::new(format!("its persona {} is no longer configured", record.persona)),
+                },
+            };
+            let (reply, _) = oneshot::channel();
+            self.claim(record, Command { event, room, reply });
+            recovered += 1;
+        }
+        if recovered > 0 {
+            tracing::info!(sessions = recovered, "sessions of an earlier server go on");
+        }
+        Ok(())
+    }
+
+    /// Starts the tasks that look after sessions nobody calls for.
+    pub fn look_after(&self) {
+        let registry = self.clone();
+        self.inner.context.tasks.spawn(async move { registry.expire_pending().await });
+        let registry = self.clone();
+        self.inner.context.tasks.spawn(async move { registry.start_waiting().await });
+    }
+
+    /// Takes note of a session that was just admitted.
+    pub fn admitted(&self, record: &SessionRecord) {
+        if self.persona(&record.persona).is_some_and(|persona| persona.auto_initialize) {
+            lock(&self.inner.queue).insert(record.id);
+            self.inner.queue_changed.notify_one();
+        }
+    }
+
+    /// Starts the agent of the customer's pending session and waits until it is ready. Of any number of calls one
+    /// claims the session; the others are refused at once, unless the persona starts its sessions by itself: then all
+    /// of them wait.
+    ///
+    /// # Errors
+    /// An [`InitialiseError`].
+    pub async fn initialise(&self, customer: &CustomerKey) -> Result<(), InitialiseError> {
+        let stored = self.inner.context.store.live(customer).await?.ok_or(InitialiseError::NotPending)?;
+        let record = &stored.record;
+        if self.persona(&record.persona).is_some_and(|persona| persona.auto_initialize) {
+            return self.wait_until_running(record.id).await;
+        }
+        if !matches!(record.phase, Phase::Pending { .. }) || self.handle(record.id).is_some() {
+            return Err(InitialiseError::NotPending);
+        }
+        if self.persona(&record.persona).is_none() {
+            let reason = format!("its persona {} is no longer configured", record.persona);
+            return Err(InitialiseError::StartFailed(Reason::new(reason)));
+        }
+        let room = Arc::clone(&self.inner.room).try_acquire_owned().map_err(|_| InitialiseError::NoCapacity)?;
+        let (reply, accepted) = oneshot::channel();
+        let Some(view) = self.claim(record, Command { event: Event::Initialise, room: Some(room), reply }) else {
+            return Err(InitialiseError::NotPending);
+        };
+        let epoch = match accepted.await {
+            Ok(Ok(record)) => record.phase.epoch(),
+            Ok(Err(CommandError::Rejected(_))) => return Err(InitialiseError::NotPending),
+            Ok(Err(CommandError::Store(error))) => return Err(error.into()),
+            Ok(Err(CommandError::Draining)) | Err(_) => return Err(InitialiseError::Draining),
+        };
+        started(view, epoch).await
+    }
+
+    /// Asks for the end of a session. What was already asked for, or has already happened, is answered alike.
+    ///
+    /// # Errors
+    /// A [`CommandError`]; [`StoreError::Missing`] if there is no such session.
+    pub async fn stop(&self, id: SessionId, force: bool, reason: Reason) -> Result<Arc<SessionRecord>, CommandError> {
+        loop {
+            let event = Event::Stop { force, reason: reason.clone() };
+            let (reply, answer) = oneshot::channel();
+            let command = Command { event, room: None, reply };
+            if let Some(handle) = self.handle(id) {
+                // A driver that has just left has closed its queue: the session is to be looked at again.
+                if handle.commands.send(command).await.is_ok()
+                    && let Ok(answer) = answer.await
+                {
+                    return answer;
+                }
+                if self.inner.context.tasks.is_draining() {
+                    return Err(CommandError::Draining);
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let stored = self.inner.context.store.session(id).await?.ok_or(StoreError::Missing)?;
+            if !stored.record.phase.is_live() {
+                return Ok(Arc::new(stored.record.clone()));
+            }
+            if self.claim(&stored.record, command).is_some()
+                && let Ok(answer) = answer.await
+            {
+                return answer;
+            }
+        }
+    }
+
+    /// Completes when the session has ended, or when it is not driven.
+    pub async fn ended(&self, id: SessionId) {
+        if let Some(mut handle) = self.handle(id) {
+            let _ = handle.view.wait_for(|view| !view.record.phase.is_live()).await;
+        }
+    }
+
+    /// Relays a request to the session's agent. `request` is JSON text, and so is the answer.
+    ///
+    /// # Errors
+    /// A [`RelayError`].
+    pub async fn relay(&self, id: SessionId, request: &[u8]) -> Result<Json, RelayError> {
+        let view = self.handle(id).ok_or(RelayError::NotRunning)?.view.borrow().clone();
+        let now = self.inner.context.clock.now();
+        match (&view.agent, &view.record.phase) {
+            (Some(agent), Phase::Running { .. }) => {
+                let timeout = self.persona(&view.record.persona).map(|persona| persona.request_timeout);
+                Ok(agent.request(request, now, timeout.unwrap_or(Duration::ZERO)).await?)
+            }
+            (_, phase @ Phase::Starting { not_before, .. }) if was_running(phase) => {
+                Err(RelayError::Restarting { retry_after: not_before.saturating_since(now) })
+            }
+            (_, Phase::Starting { .. } | Phase::Pending { .. } | Phase::Running { .. }) => Err(RelayError::NotRunning),
+            (_, Phase::Stopping { .. } | Phase::Ended { .. }) => Err(RelayError::NotRunning),
+        }
+    }
+
+    /// What is known of the session's agent, if this node drives it.
+    pub fn driven(&self, id: SessionId) -> Option<Driven> {
+        let view = self.handle(id)?.view.borrow().clone();
+        let agent = view.agent.as_ref();
+        Some(Driven { pid: agent.and_then(Agent::pid), progress: agent.and_then(Agent::progress) })
+    }
+
+    fn handle(&self, id: SessionId) -> Option<Handle> {
+        lock(&self.inner.drivers).get(&id).cloned()
+    }
+
+    /// Claims the session for a new driver whose first command this is; `None` if another has it. `seen` is what the
+    /// caller knows of the session; the driver reads it again, because until here nobody owned it.
+    fn claim(&self, seen: &SessionRecord, command: Command) -> Option<watch::Receiver<View>> {
+        const COMMANDS: usize = 16;
+        let view = watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None });
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let number = self.inner.claims.fetch_add(1, Ordering::Relaxed);
+        let handle = Handle { number, commands: commands.clone(), view: view.subscribe() };
+        let shown = handle.view.clone();
+        match lock(&self.inner.drivers).entry(seen.id) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(place) => place.insert(handle),
+        };
+        let claim = Claim { inner: Arc::clone(&self.inner), id: seen.id, number };
+        // The queue is new and has room.
+        let _ = commands.try_send(command);
+        let persona = self.persona(&seen.persona).cloned().unwrap_or_default();
+        let driver = Driver {
+            context: self.inner.context.clone(),
+            limits: limits(&persona),
+            persona,
+            view,
+            commands: queue,
+            room: None,
+            agent: None,
+        };
+        let registry = self.clone();
+        self.inner.context.tasks.spawn(async move {
+            let record = driver.run(|queue| claim.release(queue)).await;
+            drop(claim);
+            if matches!(record.phase, Phase::Pending { .. }) {
+                registry.admitted(&record);
+            }
+            registry.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
+        });
+        Some(shown)
+    }
+
+    /// Waits for a session that the node starts by itself.
+    async fn wait_until_running(&self, id: SessionId) -> Result<(), InitialiseError> {
+        let tasks = &self.inner.context.tasks;
+        let mut changes = self.inner.context.changes.subscribe();
+        loop {
+            let record = match self.handle(id) {
+                Some(handle) => Arc::clone(&handle.view.borrow().record),
+                None => {
+                    let stored = self.inner.context.store.session(id).await?.ok_or(InitialiseError::NotPending)?;
+                    Arc::new(stored.record.clone())
+                }
+            };
+            match &record.phase {
+                Phase::Running { .. } => return Ok(()),
+                Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
+                    return Err(InitialiseError::StartFailed(ending.reason.clone()));
+                }
+                Phase::Pending { .. } | Phase::Starting { .. } => {}
+            }
+            tokio::select! {
+                () = tasks.draining() => return Err(InitialiseError::Draining),
+                // The sender lives as long as the registry.
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    async fn expire_pending(&self) {
+        const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+        const AT_ONCE: usize = 256;
+        let Context { store, clock, tasks, .. } = &self.inner.context;
+        loop {
+            tokio::select! {
+                () = tasks.draining() => return,
+                () = clock.sleep_until(clock.now() + BETWEEN_LOOKS) => {}
+            }
+            let overdue = store.overdue(clock.now(), AT_ONCE).await.unwrap_or_default();
+            for id in overdue {
+                let Ok(Some(stored)) = store.session(id).await else { continue };
+                let (reply, answer) = oneshot::channel();
+                let event = Event::Tick { last_activity: Timestamp::from_micros(i64::MIN) };
+                if self.claim(&stored.record, Command { event, room: None, reply }).is_some() {
+                    let _ = answer.await;
+                }
+            }
+        }
+    }
+
+    async fn start_waiting(&self) {
+        let tasks = self.inner.context.tasks.clone();
+        loop {
+            tokio::select! {
+                () = tasks.draining() => return,
+                () = self.start_next() => {}
+            }
+        }
+    }
+
+    /// Starts the session that has waited longest, as soon as there is one and room for it.
+    async fn start_next(&self) {
+        while lock(&self.inner.queue).is_empty() {
+            self.inner.queue_changed.notified().await;
+        }
+        let Ok(room) = Arc::clone(&self.inner.room).acquire_owned().await else { return };
+        let Some(id) = lock(&self.inner.queue).pop_first() else { return };
+        let Ok(Some(stored)) = self.inner.context.store.session(id).await else { return };
+        if matches!(stored.record.phase, Phase::Pending { .. }) {
+            let (reply, _) = oneshot::channel();
+            self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), reply });
+        }
+    }
+}
+
+/// A driver's entry in the table. Dropping it gives the session free, also when the driver panics.
+struct Claim {
+    inner: Arc<Inner>,
+    id: SessionId,
+    number: u64,
+}
+
+impl Claim {
+    /// Gives the session free, unless a command has come meanwhile.
+    fn release(&self, queue: &mpsc::Receiver<Command>) -> bool {
+        let mut drivers = lock(&self.inner.drivers);
+        if !queue.is_empty() {
+            return false;
+        }
+        drivers.remove(&self.id);
+        true
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut drivers = lock(&self.inner.drivers);
+        if drivers.get(&self.id).is_some_and(|handle| handle.number == self.number) {
+            drivers.remove(&self.id);
+        }
+    }
+}
+
+/// Waits until the start under `epoch` has come to something.
+async fn started(mut view: watch::Receiver<View>, epoch: Epoch) -> Result<(), InitialiseError> {
+    loop {
+        let phase = view.borrow_and_update().record.phase.clone();
+        match phase {
+            Phase::Starting { epoch: current, .. } if current <= epoch => {}
+            Phase::Running { .. } | Phase::Starting { start: Start::Restart { .. }, .. } => return Ok(()),
+            Phase::Starting { start: Start::First { .. }, .. } => {
+                return Err(InitialiseError::StartFailed(Reason::new(
+                    "it was given up, and another start is under way",
+                )));
+            }
+            Phase::Pending { epoch: current, last_failure, .. } if current >= epoch => {
+                let reason = last_failure.map_or_else(|| Reason::new("it was given up"), |reason| *reason);
+                return Err(InitialiseError::StartFailed(reason));
+            }
+            Phase::Pending { .. } => {}
+            Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
+                return Err(InitialiseError::StartFailed(ending.reason));
+            }
+        }
+        if view.changed().await.is_err() {
+            return Err(InitialiseError::Draining);
+        }
+    }
+}
+
+/// The persona's limits on a session.
+fn limits(persona: &Persona) -> Limits {
+    Limits {
+        pending_timeout: persona.pending_timeout,
+        start_timeout: persona.start_timeout,
+        start_attempts: persona.start_attempts,
+        idle_timeout: persona.idle_timeout,
+        max_lifetime: persona.max_lifetime,
+        stop_grace: persona.stop_grace,
+    }
+}
+
+/// Whether the phase has had a running agent before this start.
+fn was_running(phase: &Phase) -> bool {
+    matches!(phase, Phase::Starting { start: Start::Restart { .. }, .. })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -10,7 +10,7 @@
 //! It owns the database file and the session data files. It does not lock the directory (`data_dir` does) and knows
 //! nothing of agents. While the file is being reopened after a failed commit, it takes no changes and says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -318,6 +318,16 @@ impl Store for SqliteStore {
             Err(StoreError::Unavailable("it is being reopened after a failed write".into()))
         }
     }
+}
+
+/// The desk's id of a data directory, whether or not a server has it open.
+///
+/// # Errors
+/// What the store said.
+pub fn desk_id(directory: &Path) -> Result<String, StoreError> {
+    let connection = schema::open_reader(&DataPaths::new(directory).database())?;
+    let id = meta(&connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
+    id.ok_or_else(|| StoreError::Corrupt("its identity is missing".into()))
 }
 
 /// Waits for the last commit, so that the file is closed in order.

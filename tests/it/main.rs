@@ -1,1 +1,9 @@
-//! One test binary: the store's contract, the server in process, and the real binary with real agents.
+//! One test binary: the store's contract, and the real binary with real agents.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod first_session;
+mod harness;
+mod pickle_cpython;
+mod pickle_hostile;
+mod pickle_opcodes;

@@ -1,0 +1,125 @@
+//! The calls that wait for an agent's answer. Pure: a table of ids, bounded, that fails as a whole.
+
+use std::collections::HashMap;
+
+use crate::session::Reason;
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The agent answered with an error of its own.
+    #[error("the agent answered with an error: {message}")]
+    Refused {
+        /// The agent's words.
+        message: String,
+    },
+    /// The agent ended before it answered. Whether it has acted on the request is unknown.
+    #[error("the agent ended before it answered: {0}")]
+    Lost(Reason),
+    /// The time for the answer is over.
+    #[error("the agent did not answer in time")]
+    TimedOut,
+    /// As many calls wait as may.
+    #[error("the agent has too many requests in flight")]
+    TooMany,
+    /// The agent is a plain command that takes no requests.
+    #[error("this persona's agent takes no requests")]
+    NotSpoken,
+}
+
+/// The calls in flight to one agent. `T` is how an answer is handed over.
+#[derive(Debug)]
+pub struct Calls<T> {
+    next: u64,
+    most: usize,
+    waiting: HashMap<u64, T>,
+    ended: Option<CallError>,
+}
+
+impl<T> Calls<T> {
+    /// An empty table for at most `most` calls at once.
+    pub fn new(most: usize) -> Self {
+        Self { next: 1, most, waiting: HashMap::new(), ended: None }
+    }
+
+    /// Notes a call; its number is unique for this agent.
+    ///
+    /// # Errors
+    /// [`CallError::TooMany`] when the table is full, or the error with which it was closed.
+    pub fn begin(&mut self, reply: T) -> Result<u64, CallError> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        if self.waiting.len() >= self.most {
+            return Err(CallError::TooMany);
+        }
+        let id = self.next;
+        self.next += 1;
+        self.waiting.insert(id, reply);
+        Ok(id)
+    }
+
+    /// Takes a call out of the table: it is answered or given up. `None` if it was before, or never was.
+    pub fn finish(&mut self, id: u64) -> Option<T> {
+        self.waiting.remove(&id)
+    }
+
+    /// Whether a call with this number was ever begun: a late answer, not a wrong one.
+    pub fn has_begun(&self, id: u64) -> bool {
+        (1..self.next).contains(&id)
+    }
+
+    /// Ends the table: returns all who wait, and refuses further calls with `error`.
+    pub fn close(&mut self, error: CallError) -> Vec<T> {
+        self.ended.get_or_insert(error);
+        self.waiting.drain().map(|(_, reply)| reply).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> CallError {
+        CallError::Lost(Reason::new("killed"))
+    }
+
+    #[test]
+    fn an_answer_finds_its_call_once() {
+        let mut calls = Calls::new(8);
+        let first = calls.begin("first").unwrap();
+        let second = calls.begin("second").unwrap();
+        assert_eq!(calls.finish(second), Some("second"));
+        assert_eq!(calls.finish(second), None);
+        assert_eq!(calls.finish(first), Some("first"));
+    }
+
+    #[test]
+    fn a_late_answer_differs_from_a_wrong_one() {
+        let mut calls = Calls::new(8);
+        let id = calls.begin(()).unwrap();
+        calls.finish(id);
+        assert!(calls.has_begun(id));
+        assert!(!calls.has_begun(id + 1));
+        assert!(!calls.has_begun(0));
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_has_room_again_after_an_answer() {
+        let mut calls = Calls::new(1);
+        let id = calls.begin(()).unwrap();
+        assert_eq!(calls.begin(()), Err(CallError::TooMany));
+        calls.finish(id);
+        assert!(calls.begin(()).is_ok());
+    }
+
+    #[test]
+    fn closing_hands_back_all_who_wait_and_refuses_the_rest_with_the_first_reason() {
+        let mut calls = Calls::new(8);
+        calls.begin("a").unwrap();
+        calls.begin("b").unwrap();
+        assert_eq!(calls.close(lost()).len(), 2);
+        assert!(calls.close(CallError::TimedOut).is_empty());
+        assert_eq!(calls.begin("c"), Err(lost()));
+    }
+}

@@ -1,0 +1,251 @@
+//! The messages between desk and agent: JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>), one a line.
+//!
+//! A message is read into one struct of optional fields and then classified, so that an error can say what is wrong
+//! with it. docs/AGENT-PROTOCOL.md is the page for agents' authors.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::id::Printable;
+use crate::session::Outcome;
+
+/// What an agent may send.
+#[derive(Debug)]
+pub enum Message {
+    /// The answer to a call.
+    Answer {
+        /// The call's number.
+        id: u64,
+        /// Its result, or the agent's error in words.
+        result: Result<Bytes, String>,
+    },
+    /// Something that the agent tells of itself.
+    Notification(Notification),
+}
+
+/// What an agent may tell.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notification {
+    /// How far it is.
+    Progress(String),
+    /// A line for the log.
+    Log(String),
+    /// Its work is done.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+        /// The agent's words.
+        reason: String,
+    },
+    /// A method that the desk keeps nothing of: `event`, `output`, or one of a later protocol.
+    Other,
+}
+
+/// A line that is no message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLine {
+    /// The line is not UTF-8.
+    #[error("it wrote a line to stdout that is not UTF-8")]
+    NotText,
+    /// The line is no JSON-RPC message.
+    #[error("it wrote a line to stdout that is no JSON-RPC message ({why}): {start}")]
+    NotJsonRpc {
+        /// What is wrong.
+        why: &'static str,
+        /// How the line begins.
+        start: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// Tells a `null` that is there from a field that is missing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// A [`BadLine`] that says what is wrong, with the beginning of the line.
+pub fn read(line: &[u8]) -> Result<Message, BadLine> {
+    let text = std::str::from_utf8(line).map_err(|_| BadLine::NotText)?;
+    let bad = |why| BadLine::NotJsonRpc { why, start: start_of(text) };
+    let wire: Wire<'_> = serde_json::from_str(text).map_err(|_| bad("not a JSON object"))?;
+    if wire.jsonrpc.as_deref() != Some("2.0") {
+        return Err(bad("`jsonrpc` is not \"2.0\""));
+    }
+    if let Some(method) = &wire.method {
+        if wire.id.is_some() {
+            return Err(bad("agents send notifications, not requests: leave out `id`"));
+        }
+        return Ok(Message::Notification(notification(method, wire.params)));
+    }
+    let id = wire.id.and_then(|id| id.get().parse().ok()).ok_or_else(|| bad("an answer's `id` is the request's"))?;
+    let result = match (wire.result, wire.error) {
+        (Some(result), None) => Ok(Bytes::copy_from_slice(result.get().as_bytes())),
+        (None, Some(error)) => Err(error_words(error)),
+        (Some(_), Some(_)) | (None, None) => return Err(bad("an answer has either `result` or `error`")),
+    };
+    Ok(Message::Answer { id, result })
+}
+
+fn notification(method: &str, params: Option<&RawValue>) -> Notification {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Params {
+        #[serde(alias = "message", alias = "TEXT", alias = "MESSAGE")]
+        text: String,
+        #[serde(alias = "OUTCOME")]
+        outcome: String,
+        #[serde(alias = "REASON")]
+        reason: String,
+    }
+    let params: Params = params.and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or_default();
+    match method {
+        "progress" => Notification::Progress(params.text),
+        "log" => Notification::Log(params.text),
+        "finished" => {
+            let outcome = if params.outcome == "failed" { Outcome::Failed } else { Outcome::Completed };
+            Notification::Finished { outcome, reason: params.reason }
+        }
+        _ => Notification::Other,
+    }
+}
+
+fn error_words(error: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Error<'a> {
+        #[serde(borrow)]
+        message: Cow<'a, str>,
+    }
+    match serde_json::from_str::<Error<'_>>(error.get()) {
+        Ok(Error { message }) => message.into_owned(),
+        Err(_) => error.get().to_owned(),
+    }
+}
+
+fn start_of(text: &str) -> String {
+    const MOST_BYTES: usize = 80;
+    let end = text.floor_char_boundary(MOST_BYTES.min(text.len()));
+    Printable(&text[..end]).to_string()
+}
+
+/// Writes a request as one line. `params` is JSON text.
+pub fn request(id: u64, method: &str, params: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(params.len() + method.len() + 72);
+    line.put_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    line.put_slice(id.to_string().as_bytes());
+    finish(line, method, params)
+}
+
+/// Writes a notification as one line. `params` is JSON text.
+pub fn notify(method: &str, params: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(params.len() + method.len() + 48);
+    line.put_slice(b"{\"jsonrpc\":\"2.0\"");
+    finish(line, method, params)
+}
+
+fn finish(mut line: BytesMut, method: &str, params: &[u8]) -> Bytes {
+    line.put_slice(b",\"method\":\"");
+    line.put_slice(method.as_bytes());
+    line.put_slice(b"\",\"params\":");
+    let embedded = line.len();
+    line.put_slice(params);
+    // In valid JSON a raw line break stands between tokens only, where a space means the same.
+    for byte in &mut line[embedded..] {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+    line.put_slice(b"}\n");
+    line.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(line: &str) -> (u64, Result<Bytes, String>) {
+        match read(line.as_bytes()).unwrap() {
+            Message::Answer { id, result } => (id, result),
+            Message::Notification(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn told(line: &str) -> Notification {
+        match read(line.as_bytes()).unwrap() {
+            Message::Notification(notification) => notification,
+            Message::Answer { id, .. } => panic!("an answer to {id}"),
+        }
+    }
+
+    #[test]
+    fn a_result_comes_as_its_own_text() {
+        let (id, result) = answer(r#"{"jsonrpc":"2.0","id":7,"result":{"a": [1, 2.50]}}"#);
+        assert_eq!((id, result.unwrap().as_ref()), (7, &br#"{"a": [1, 2.50]}"#[..]));
+    }
+
+    #[test]
+    fn null_is_a_result() {
+        assert_eq!(answer(r#"{"jsonrpc":"2.0","id":1,"result":null}"#).1.unwrap(), "null");
+    }
+
+    #[test]
+    fn an_error_comes_as_its_message() {
+        let line = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no such tool"}}"#;
+        assert_eq!(answer(line).1.unwrap_err(), "no such tool");
+    }
+
+    #[test]
+    fn notifications_are_told_apart() {
+        let progress = r#"{"jsonrpc":"2.0","method":"progress","params":{"TEXT":"half"}}"#;
+        assert_eq!(told(progress), Notification::Progress("half".into()));
+        let finished = r#"{"jsonrpc":"2.0","method":"finished","params":{"OUTCOME":"failed","REASON":"no fuel"}}"#;
+        assert_eq!(told(finished), Notification::Finished { outcome: Outcome::Failed, reason: "no fuel".into() });
+        assert_eq!(told(r#"{"jsonrpc":"2.0","method":"of the future"}"#), Notification::Other);
+        assert_eq!(told(r#"{"jsonrpc":"2.0","method":"progress","params":[1]}"#), Notification::Progress("".into()));
+    }
+
+    #[test]
+    fn a_bad_line_says_what_is_wrong_with_it() {
+        for (line, why) in [
+            ("hello", "not a JSON object"),
+            ("[]", "not a JSON object"),
+            (r#"{"id":1,"result":1}"#, "`jsonrpc` is not"),
+            (r#"{"jsonrpc":"2.0","id":1}"#, "either `result` or `error`"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#, "either `result` or `error`"),
+            (r#"{"jsonrpc":"2.0","id":"x","result":1}"#, "an answer's `id`"),
+            (r#"{"jsonrpc":"2.0","result":1}"#, "an answer's `id`"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ask"}"#, "leave out `id`"),
+        ] {
+            let error = read(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(why), "{line}: {error}");
+        }
+        assert_eq!(read(b"\xff").unwrap_err(), BadLine::NotText);
+    }
+
+    #[test]
+    fn line_breaks_inside_a_request_become_spaces() {
+        let line = request(3, "request", b"{\"REQUEST\":\r\n1}");
+        assert_eq!(line, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"request\",\"params\":{\"REQUEST\":  1}}\n");
+        assert_eq!(notify("shutdown", b"{}"), "{\"jsonrpc\":\"2.0\",\"method\":\"shutdown\",\"params\":{}}\n");
+    }
+}

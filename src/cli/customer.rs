@@ -1,0 +1,126 @@
+//! `frontdesk customer`: the customers of the embedded credential server.
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::config::Overrides;
+use crate::control::{Command, CustomerRow, Reply};
+use crate::id::Printable;
+
+use super::operate::operate;
+use super::{Configuration, Failure, Outcome, table};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Customer {
+    /// Add a customer; asks for the password.
+    Add(WithPassword),
+    /// Replace a customer's password; asks for the new one.
+    Passwd(WithPassword),
+    /// Remove a customer and stop its session.
+    Remove(Named),
+    /// List the customers.
+    List(List),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WithPassword {
+    #[command(flatten)]
+    named: Named,
+    /// Read the password from standard input (a line end at its end is not part of it).
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The customer's email.
+    email: String,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+impl Customer {
+    pub(super) fn run(self) -> Outcome {
+        match self {
+            Self::Add(WithPassword { named, password_stdin }) => {
+                let password = read_password(password_stdin, true)?;
+                named.execute(|email| Command::AddCustomer { email, password })
+            }
+            Self::Passwd(WithPassword { named, password_stdin }) => {
+                let password = read_password(password_stdin, true)?;
+                named.execute(|email| Command::SetPassword { email, password })
+            }
+            Self::Remove(named) => named.execute(|email| Command::RemoveCustomer { email }),
+            Self::List(list) => list.run(),
+        }
+    }
+}
+
+impl Named {
+    fn execute(self, command: impl FnOnce(String) -> Command) -> Outcome {
+        let config = self.configuration.load(Overrides::default())?.config;
+        if let Reply::Done { message } = operate(&config, command(self.email))? {
+            anstream::println!("{message}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl List {
+    fn run(self) -> Outcome {
+        const A_PAGE: usize = 1_000;
+        let config = self.configuration.load(Overrides::default())?.config;
+        let (mut rows, mut after) = (Vec::new(), None);
+        while let Reply::Customers(page) = operate(&config, Command::ListCustomers { after, most: A_PAGE })? {
+            after = page.last().map(|row| row.key.clone());
+            let is_last = page.len() < A_PAGE;
+            rows.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        if self.json {
+            return table::print_json(&rows);
+        }
+        table::print(
+            &["EMAIL", "ADDED"],
+            rows.iter().map(cells),
+            "no customers; add one with `frontdesk customer add`",
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn cells(row: &CustomerRow) -> Vec<String> {
+    vec![Printable(&row.email).to_string(), row.added.clone()]
+}
+
+/// Reads a password from standard input, or asks for it at the terminal, twice if it is a new one.
+pub(super) fn read_password(from_stdin: bool, is_new: bool) -> Result<String, Failure> {
+    if from_stdin {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        let length = text.trim_end_matches(['\r', '\n']).len();
+        text.truncate(length);
+        return Ok(text);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage("there is no terminal to ask for the password; use --password-stdin".into()));
+    }
+    let password = rpassword::prompt_password("Password: ")?;
+    if is_new && rpassword::prompt_password("Again: ")? != password {
+        return Err(Failure::Failed("the two passwords differ; nothing was changed".into()));
+    }
+    Ok(password)
+}

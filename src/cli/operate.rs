@@ -1,0 +1,46 @@
+//! How an operator's command is carried out: by the running server, or on its store if none runs.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::control::{self, Command, Operator, Reply};
+use crate::credential::embedded::Embedded;
+use crate::data_dir::DataDir;
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+
+use super::Failure;
+
+/// Carries the command out and returns what came of it.
+pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let reply = runtime.block_on(async {
+        let sent = control::send(&config.data_dir, &command).await;
+        match sent.context("the running server did not answer on its control socket")? {
+            Some(reply) => Ok(reply),
+            None => without_server(config, command).await,
+        }
+    })?;
+    match reply {
+        Reply::Refused(why) => Err(Failure::Failed(why)),
+        reply @ (Reply::Done { .. } | Reply::Customers(_) | Reply::Sessions(_)) => Ok(reply),
+    }
+}
+
+async fn without_server(config: &Config, command: Command) -> Result<Reply> {
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let store = SqliteStore::open(data_dir.paths())
+        .with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
+    let embedded = Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), &config.credential)?);
+    let reply = Operator::new(store, clock, embedded, None).execute(command).await;
+    drop(data_dir);
+    Ok(reply)
+}

@@ -1,0 +1,101 @@
+//! `frontdesk serve`: the server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::config::{Loaded, LogFormat, Overrides};
+use crate::control::{self, Operator};
+use crate::node::Node;
+use crate::{server, telemetry};
+
+use super::{Configuration, Failure, Outcome, welcome};
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// The address and port to listen on [default: 127.0.0.1:5500].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<std::net::SocketAddr>,
+    /// The service mapping [default: ./ServiceURLMapping.json, if it exists].
+    #[arg(long, value_name = "FILE")]
+    service_mapping: Option<PathBuf>,
+    /// How a log line looks [default: text].
+    #[arg(long, value_name = "text|json")]
+    log_format: Option<LogFormat>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Outcome {
+        let overrides = Overrides {
+            listen: self.listen,
+            service_mapping: self.service_mapping.clone(),
+            log_format: self.log_format,
+            ..Overrides::default()
+        };
+        let loaded = self.configuration.load(overrides)?;
+        let log = &loaded.config.log;
+        telemetry::start(log.format, &log.level).map_err(Failure::Usage)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        raise_descriptor_limit();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the asynchronous runtime")?;
+        runtime.block_on(serve(loaded))
+    }
+}
+
+async fn serve(loaded: Loaded) -> Outcome {
+    let stop = server::stop_signal().context("cannot watch for signals")?;
+    let node = Node::start(loaded.config).await?;
+    let app = &node.app;
+    let operator =
+        Operator::new(app.store.clone(), app.clock.clone(), node.embedded.clone(), Some(app.registry.clone()));
+    control::serve(node.data_dir().paths().root(), operator, node.tasks())
+        .context("cannot make the control socket in the data directory")?;
+    welcome::greet(&node).await?;
+    let cut_off = node
+        .serve(async {
+            let signal = stop.await;
+            tracing::info!(
+                signal,
+                "stopping: finishing open requests and ending agents; a second signal stops at once"
+            );
+            hasten_on_second_signal();
+        })
+        .await;
+    if cut_off > 0 {
+        tracing::warn!(tasks = cut_off, "stopped with work cut off; the next start settles it");
+        return Ok(ExitCode::FAILURE);
+    }
+    tracing::info!("stopped: every agent has ended, sessions that were running go on at the next start");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever asks twice does not want to wait.
+#[expect(clippy::disallowed_methods, reason = "it must outlive the drain that waits for all other tasks")]
+fn hasten_on_second_signal() {
+    if let Ok(again) = server::stop_signal() {
+        tokio::spawn(async move {
+            let signal = again.await;
+            tracing::warn!(signal, "stopped at once; the next start settles what was open");
+            std::process::exit(1);
+        });
+    }
+}
+
+/// Connections need descriptors: the soft limit of 1,024 is for programs that use select(2).
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(error = %error, "descriptor limit not raised");
+    }
+}

@@ -1,0 +1,354 @@
+//! The configuration: every setting of the server, its default and its range.
+//!
+//! A [`Config`] is put together in this order, later ones winning: the defaults below, the
+//! configuration file, `FRONTDESK_*` environment variables, command-line flags. [`Config::load`]
+//! does that; `main` calls it once at start, and `frontdesk config show` prints its result. All
+//! other modules get the section they need as an argument.
+//!
+//! Nothing here reads the process environment, changes at run time, or opens what a path points
+//! to: relative paths stay as written and are relative to the working directory.
+//!
+//! A new key is added in four places, which the tests below hold together: the section's struct,
+//! its `Default`, the table in `keys.rs`, and `frontdesk.example.toml`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod choice;
+mod credential;
+mod duration;
+mod environment;
+mod error;
+mod file;
+mod hosts;
+mod keys;
+mod limits;
+mod load;
+mod log;
+mod network;
+mod persona;
+mod seed_api;
+mod show;
+mod size;
+mod throttle;
+mod value;
+
+pub use choice::Choice;
+pub use credential::Credential;
+pub use error::{ConfigError, Conflict, Origin, Problem, Problems};
+pub use limits::Limits;
+pub use load::{Loaded, Origins, Overrides, Sources};
+pub use log::{Log, LogFormat};
+pub use network::Network;
+pub use persona::{AgentKind, Persona, PersonaName, Protocol};
+pub use seed_api::SeedApi;
+pub use throttle::Throttle;
+
+/// The configuration file that is read when none is named, if it exists.
+pub const DEFAULT_FILE: &str = "./frontdesk.toml";
+
+/// Stands in for `service_mapping` when that is not set.
+pub const DEFAULT_SERVICE_MAPPING: &str = "./ServiceURLMapping.json";
+
+/// The commented example: every key with its default and what it means.
+pub const EXAMPLE: &str = include_str!("../frontdesk.example.toml");
+
+/// The whole configuration of one server, every value checked.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on. Default `127.0.0.1:5500`.
+    #[serde(deserialize_with = "value::address")]
+    pub listen: SocketAddr,
+
+    /// The directory that holds everything the server stores. Default `./frontdesk-data`.
+    #[serde(with = "value::path")]
+    pub data_dir: PathBuf,
+
+    /// The service mapping, if the user named one; see [`Config::service_mapping_path`].
+    #[serde(with = "value::optional_path", skip_serializing_if = "Option::is_none")]
+    pub service_mapping: Option<PathBuf>,
+
+    /// Further names accepted in the `Host` header of calls without a token, in lower case and
+    /// without a port. Default none.
+    #[serde(deserialize_with = "hosts::deserialize")]
+    pub hosts: Vec<String>,
+
+    /// Whether a proxy that speaks TLS stands in front. Default `false`.
+    #[serde(deserialize_with = "value::boolean")]
+    pub behind_proxy: bool,
+
+    /// Whether unencrypted traffic from other machines is accepted. Default `false`.
+    #[serde(deserialize_with = "value::boolean")]
+    pub plain_http: bool,
+
+    /// `[log]`: what is logged and how it looks.
+    pub log: Log,
+    /// `[limits]`: how much the server takes on before it refuses.
+    pub limits: Limits,
+    /// `[credential]`: checking of customers' credentials.
+    pub credential: Credential,
+    /// `[throttle]`: how many attempts to sign in are let through.
+    pub throttle: Throttle,
+    /// `[seed_api]`: who may use the seed API without a token.
+    pub seed_api: SeedApi,
+    /// `[history]`: the record of ended sessions.
+    pub history: History,
+    /// `[shutdown]`: how the server stops.
+    pub shutdown: Shutdown,
+    /// `[personas.NAME]`: the kinds of agent. Default: `CUSTOMERS` with the echo agent.
+    pub personas: BTreeMap<PersonaName, Persona>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5500),
+            data_dir: PathBuf::from("./frontdesk-data"),
+            service_mapping: None,
+            hosts: Vec::new(),
+            behind_proxy: false,
+            plain_http: false,
+            log: Log::default(),
+            limits: Limits::default(),
+            credential: Credential::default(),
+            throttle: Throttle::default(),
+            seed_api: SeedApi::default(),
+            history: History::default(),
+            shutdown: Shutdown::default(),
+            personas: BTreeMap::from([(PersonaName::built_in(), Persona::default())]),
+        }
+    }
+}
+
+impl Config {
+    /// Checks what no single key can tell; returns warnings worth logging at start.
+    ///
+    /// [`Config::load`] has already called this.
+    pub fn check(&self) -> Result<Vec<String>, Vec<Conflict>> {
+        let conflicts: Vec<Conflict> =
+            [self.exposure_conflict(), self.limits.conflict()].into_iter().flatten().collect();
+        if conflicts.is_empty() { Ok(self.exposure_warning().into_iter().collect()) } else { Err(conflicts) }
+    }
+
+    /// Where the service mapping is read from, written by the user or not.
+    pub fn service_mapping_path(&self) -> &Path {
+        self.service_mapping.as_deref().unwrap_or(Path::new(DEFAULT_SERVICE_MAPPING))
+    }
+
+    /// Whether the server can be reached from this machine only.
+    pub fn listens_on_loopback_only(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether a caller at this address may use the seed API without a token.
+    ///
+    /// `peer` is the address of the connection, never one taken from a header.
+    pub fn admits_without_token(&self, peer: IpAddr) -> bool {
+        match &self.seed_api.tokenless_from {
+            Some(networks) => networks.iter().any(|network| network.contains(peer)),
+            None => {
+                // Behind a proxy every caller seems to come from this machine.
+                self.listens_on_loopback_only() && !self.behind_proxy && peer.to_canonical().is_loopback()
+            }
+        }
+    }
+
+    fn exposure_conflict(&self) -> Option<Conflict> {
+        let exposed = !self.listens_on_loopback_only() && !self.behind_proxy && !self.plain_http;
+        exposed.then(|| Conflict {
+            keys: &["listen"],
+            text: format!(
+                "`listen` is {}, which other machines can reach without encryption: put a proxy \
+                 that speaks TLS in front and set `behind_proxy = true`, or accept unencrypted \
+                 traffic with `plain_http = true`",
+                self.listen
+            ),
+        })
+    }
+
+    fn exposure_warning(&self) -> Option<String> {
+        let plain = self.plain_http && !self.listens_on_loopback_only();
+        plain.then(|| {
+            format!(
+                "`plain_http` is on and `listen` is {}: passwords and tokens cross the network \
+                 unencrypted; to end this, put a proxy that speaks TLS in front and set \
+                 `behind_proxy = true` and `plain_http = false`",
+                self.listen
+            )
+        })
+    }
+}
+
+/// `[history]`: the record of ended sessions.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// How long an ended session stays on record; 1ms to 36500d. Default 30 days.
+    #[serde(with = "duration::positive")]
+    pub keep: Duration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { keep: Duration::from_hours(30 * 24) }
+    }
+}
+
+/// `[shutdown]`: how the server stops.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Time for open requests and agents to finish at a stop; 0s (none) to 36500d. Default 20
+    /// seconds.
+    #[serde(with = "duration::or_zero")]
+    pub grace: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(20) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening_on(address: &str) -> Config {
+        Config { listen: address.parse().unwrap(), ..Config::default() }
+    }
+
+    fn may_seed(config: &Config, peer: &str) -> bool {
+        config.admits_without_token(peer.parse().unwrap())
+    }
+
+    fn without_comments(example: &str) -> String {
+        let uncommented = example.lines().map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
+            _ => line,
+        });
+        uncommented.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_defaults_pass_the_check_without_a_warning() {
+        assert_eq!(Config::default().check(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_example_as_it_stands_equals_the_defaults() {
+        assert_eq!(toml::from_str::<Config>(EXAMPLE).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_example_with_every_key_uncommented_equals_the_defaults() {
+        let mut config: Config = toml::from_str(&without_comments(EXAMPLE)).unwrap();
+        let customers = config.personas.get_mut("CUSTOMERS").unwrap();
+
+        // These three have no default of their own, so the example shows a value for each.
+        assert_eq!(config.service_mapping.take().unwrap(), Path::new(DEFAULT_SERVICE_MAPPING));
+        assert!(config.seed_api.tokenless_from.take().is_some());
+        assert!(customers.working_directory.take().is_some());
+
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn every_known_key_stands_in_the_example() {
+        let example: toml::Table = without_comments(EXAMPLE).parse().unwrap();
+        for key in keys::KEYS {
+            assert!(keys::lookup(&example, key.path).is_some(), "{}", key.path);
+        }
+        let customers = example["personas"]["CUSTOMERS"].as_table().unwrap();
+        for key in keys::PERSONA_KEYS {
+            assert!(customers.contains_key(key.path), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_value_of_the_configuration_has_a_known_key() {
+        fn leaves(prefix: &keys::KeyPath, table: &toml::Table) {
+            for (name, value) in table {
+                let path = prefix.child(name);
+                if keys::find(&path).is_some() {
+                    continue;
+                }
+                assert!(keys::is_section(&path), "{path} is missing in keys.rs");
+                leaves(&path, value.as_table().unwrap());
+            }
+        }
+        leaves(&keys::KeyPath::default(), &toml::Table::try_from(Config::default()).unwrap());
+    }
+
+    #[test]
+    fn listening_beyond_loopback_names_the_two_cures() {
+        let conflicts = listening_on("0.0.0.0:5500").check().unwrap_err();
+        assert_eq!(
+            conflicts[0].text,
+            "`listen` is 0.0.0.0:5500, which other machines can reach without encryption: put a \
+             proxy that speaks TLS in front and set `behind_proxy = true`, or accept unencrypted \
+             traffic with `plain_http = true`"
+        );
+    }
+
+    #[test]
+    fn listening_beyond_loopback_is_fine_behind_a_proxy() {
+        let mut config = listening_on("0.0.0.0:5500");
+        config.behind_proxy = true;
+        assert_eq!(config.check(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn plain_http_beyond_loopback_is_a_warning() {
+        let mut config = listening_on("[::]:5500");
+        config.plain_http = true;
+        assert_eq!(
+            config.check(),
+            Ok(vec![
+                "`plain_http` is on and `listen` is [::]:5500: passwords and tokens cross the \
+                 network unencrypted; to end this, put a proxy that speaks TLS in front and set \
+                 `behind_proxy = true` and `plain_http = false`"
+                    .to_owned()
+            ])
+        );
+    }
+
+    #[test]
+    fn every_spelling_of_loopback_counts_as_loopback() {
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(listening_on(address).listens_on_loopback_only(), "{address}");
+        }
+        for address in ["0.0.0.0:1", "[::]:1", "192.168.0.1:1"] {
+            assert!(!listening_on(address).listens_on_loopback_only(), "{address}");
+        }
+    }
+
+    #[test]
+    fn without_a_list_of_networks_only_loopback_may_seed_without_a_token() {
+        let config = Config::default();
+        assert!(may_seed(&config, "127.0.0.1"));
+        assert!(may_seed(&config, "::1"));
+        assert!(may_seed(&config, "::ffff:127.0.0.1"));
+        assert!(!may_seed(&config, "192.168.0.1"));
+    }
+
+    #[test]
+    fn without_a_list_of_networks_nobody_may_seed_without_a_token_on_an_exposed_server() {
+        let behind_proxy = Config { behind_proxy: true, ..Config::default() };
+        assert!(!may_seed(&behind_proxy, "127.0.0.1"));
+        assert!(!may_seed(&listening_on("0.0.0.0:5500"), "127.0.0.1"));
+    }
+
+    #[test]
+    fn a_list_of_networks_replaces_the_rule_about_loopback() {
+        let mut config = listening_on("0.0.0.0:5500");
+        config.seed_api.tokenless_from = Some(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert!(may_seed(&config, "10.1.2.3"));
+        assert!(!may_seed(&config, "127.0.0.1"));
+    }
+}

@@ -1,0 +1,173 @@
+//! The control socket: where operators' commands reach a running server.
+//!
+//! A Unix socket in the data directory, mode 0600, that takes peers of the server's own user only. One connection
+//! carries one [`Command`] as a line of JSON and one [`Reply`] as another. Without a server the command line executes
+//! the same commands on the store itself, so that both ways do the same.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::shutdown::Tasks;
+
+mod operator;
+
+pub use operator::{CustomerRow, Operator, SessionRow};
+
+const SOCKET: &str = "control.sock";
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What an operator may ask.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// Add a customer.
+    AddCustomer {
+        /// The email.
+        email: String,
+        /// The password, in clear on a socket that only this user can open.
+        password: String,
+    },
+    /// Replace a customer's password.
+    SetPassword {
+        /// The email.
+        email: String,
+        /// The new password.
+        password: String,
+    },
+    /// Remove a customer, and stop its session.
+    RemoveCustomer {
+        /// The email.
+        email: String,
+    },
+    /// List customers in the order of their keys.
+    ListCustomers {
+        /// Only those after this key.
+        after: Option<String>,
+        /// At most so many.
+        most: usize,
+    },
+    /// List sessions, the youngest first.
+    ListSessions {
+        /// Only this customer's.
+        email: Option<String>,
+        /// Ended ones, too.
+        ended: bool,
+        /// At most so many.
+        most: usize,
+    },
+    /// Stop a session.
+    StopSession {
+        /// Its id.
+        id: String,
+        /// Kill its agent at once.
+        force: bool,
+    },
+}
+
+/// What the server answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done.
+    Done {
+        /// One sentence for the operator.
+        message: String,
+    },
+    /// The customers asked for.
+    Customers(Vec<CustomerRow>),
+    /// The sessions asked for.
+    Sessions(Vec<SessionRow>),
+    /// It could not be done; one sentence that says why.
+    Refused(String),
+}
+
+/// Serves operators' commands until the tasks drain.
+///
+/// # Errors
+/// What the system said when the socket could not be made.
+pub fn serve(directory: &Path, operator: Operator, tasks: &Tasks) -> io::Result<()> {
+    let socket = Socket::in_directory(directory)?;
+    let path = directory.join(SOCKET);
+    // The directory's lock is ours: a socket that is there was left by a server that is gone.
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(socket.path())?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let (accepting, handlers) = (tasks.clone(), tasks.clone());
+    tasks.spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = accepting.draining() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else { continue };
+            let operator = operator.clone();
+            handlers.spawn(async move {
+                if let Err(error) = handle(stream, &operator).await {
+                    tracing::debug!(error = %error, "control connection broke");
+                }
+            });
+        }
+        // Another server may have made its own socket only after this one's lock is gone.
+        let _ = std::fs::remove_file(path);
+    });
+    Ok(())
+}
+
+async fn handle(stream: UnixStream, operator: &Operator) -> io::Result<()> {
+    const LONGEST: Duration = Duration::from_secs(10);
+    if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
+        return Ok(());
+    }
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    tokio::time::timeout(LONGEST, (&mut stream).take(MOST_BYTES).read_line(&mut line)).await??;
+    let reply = match serde_json::from_str::<Command>(&line) {
+        Ok(command) => operator.execute(command).await,
+        Err(error) => Reply::Refused(format!("the running server does not know this command ({error})")),
+    };
+    let mut text = serde_json::to_vec(&reply)?;
+    text.push(b'\n');
+    stream.write_all(&text).await?;
+    stream.shutdown().await
+}
+
+/// Sends a command to the server that has the directory. `None` if there is none.
+///
+/// # Errors
+/// What the system said once a connection was there.
+pub async fn send(directory: &Path, command: &Command) -> io::Result<Option<Reply>> {
+    let Ok(socket) = Socket::in_directory(directory) else { return Ok(None) };
+    let Ok(mut stream) = UnixStream::connect(socket.path()).await else { return Ok(None) };
+    let mut line = serde_json::to_vec(command)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(Some(serde_json::from_slice(&answer)?))
+}
+
+/// The socket's address through an open directory: a Unix socket's path holds 107 bytes, a directory's any number.
+struct Socket {
+    directory: std::fs::File,
+}
+
+impl Socket {
+    fn in_directory(path: &Path) -> io::Result<Self> {
+        Ok(Self { directory: std::fs::File::open(path)? })
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", self.directory.as_raw_fd()))
+    }
+}

@@ -1,0 +1,217 @@
+//! What operators' commands do, on a running server or on a store that no server has.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::credential::Verifier;
+use crate::credential::embedded::{CustomerError, Embedded};
+use crate::id::{CustomerKey, Printable, SessionId};
+use crate::session::machine::{self, Event, Limits};
+use crate::session::{CommandError, Reason, Registry, SessionRecord};
+use crate::store::{Filter, Store, StoreError};
+
+use super::{Command, Reply};
+
+/// Executes commands. Cloning shares what it works on.
+#[derive(Clone)]
+pub struct Operator {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    embedded: Arc<Embedded>,
+    /// The sessions that the running server drives; `None` if no server runs.
+    registry: Option<Registry>,
+}
+
+/// A customer as a table shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CustomerRow {
+    /// The canonical email, by which the next page goes on.
+    pub key: String,
+    /// The email as it was added.
+    pub email: String,
+    /// When, in RFC 3339.
+    pub added: String,
+}
+
+/// A session as a table shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub customer: String,
+    /// Which persona.
+    pub persona: String,
+    /// Its phase.
+    pub phase: String,
+    /// How often an agent was started for it.
+    pub epoch: u32,
+    /// The agent's process.
+    pub pid: Option<u32>,
+    /// When it was requested, in RFC 3339.
+    pub created: String,
+    /// Since then, in seconds of the wall clock.
+    pub age_seconds: i64,
+    /// How it ended, or is about to.
+    pub outcome: Option<String>,
+    /// Why, or what its agent says of its progress.
+    pub reason: Option<String>,
+}
+
+impl Operator {
+    /// Works on a running server's sessions, or with `None` on a store that no server has.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        embedded: Arc<Embedded>,
+        registry: Option<Registry>,
+    ) -> Self {
+        Self { store, clock, embedded, registry }
+    }
+
+    /// Executes one command. What can't be done comes back as one sentence.
+    pub async fn execute(&self, command: Command) -> Reply {
+        let done = match command {
+            Command::AddCustomer { email, password } => self.add_customer(&email, password.into()).await,
+            Command::SetPassword { email, password } => self.set_password(&email, password.into()).await,
+            Command::RemoveCustomer { email } => self.remove_customer(&email).await,
+            Command::ListCustomers { after, most } => self.customers(after.as_deref(), most).await,
+            Command::ListSessions { email, ended, most } => self.sessions(email.as_deref(), ended, most).await,
+            Command::StopSession { id, force } => self.stop_session(&id, force).await,
+        };
+        done.unwrap_or_else(Reply::Refused)
+    }
+
+    async fn add_customer(&self, email: &str, password: SecretString) -> Result<Reply, String> {
+        let customer = self.embedded.add(email, password).await.map_err(|error| words(&error, email))?;
+        tracing::info!(customer = %customer.key, "customer added");
+        Ok(done(format!("added {}", Printable(&customer.email))))
+    }
+
+    async fn set_password(&self, email: &str, password: SecretString) -> Result<Reply, String> {
+        self.embedded.set_password(email, password).await.map_err(|error| words(&error, email))?;
+        tracing::info!(customer = %self.embedded.key(email), "password changed");
+        Ok(done(format!("changed the password of {}", Printable(email))))
+    }
+
+    async fn remove_customer(&self, email: &str) -> Result<Reply, String> {
+        let key = self.embedded.remove(email).await.map_err(|error| words(&error, email))?;
+        tracing::info!(customer = %key, "customer removed");
+        let stopped = match self.store.live(&key).await {
+            Ok(Some(stored)) => {
+                self.stop(&stored.record, true, "its customer was removed").await.map_err(|error| error.to_string())?;
+                " and stopped its session"
+            }
+            Ok(None) => "",
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(done(format!("removed {}{stopped}", Printable(email))))
+    }
+
+    async fn customers(&self, after: Option<&str>, most: usize) -> Result<Reply, String> {
+        let customers = self.store.customers(after.map(CustomerKey::new), most).await;
+        let rows = customers.map_err(|error| error.to_string())?.into_iter().map(|customer| CustomerRow {
+            key: customer.key.as_str().to_owned(),
+            email: customer.email,
+            added: customer.created.to_string(),
+        });
+        Ok(Reply::Customers(rows.collect()))
+    }
+
+    async fn sessions(&self, email: Option<&str>, ended: bool, most: usize) -> Result<Reply, String> {
+        let customer = email.map(|email| self.embedded.key(email));
+        let filter = Filter { customer, ended, before: None };
+        let records = self.store.list(filter, most).await.map_err(|error| error.to_string())?;
+        Ok(Reply::Sessions(records.iter().map(|record| self.row(record)).collect()))
+    }
+
+    fn row(&self, record: &SessionRecord) -> SessionRow {
+        let driven = self.registry.as_ref().and_then(|registry| registry.driven(record.id));
+        let ending = record.phase.ending();
+        let progress = driven.as_ref().and_then(|driven| driven.progress.clone());
+        SessionRow {
+            id: record.id,
+            customer: record.customer.as_str().to_owned(),
+            persona: record.persona.to_string(),
+            phase: record.phase.name().to_owned(),
+            epoch: record.phase.epoch().0,
+            pid: driven.and_then(|driven| driven.pid),
+            created: record.created.to_string(),
+            age_seconds: (self.clock.wall().unix_millis() - record.created.unix_millis()).max(0) / 1_000,
+            outcome: ending.map(|ending| ending.outcome.to_string()),
+            reason: record.phase.why().map(ToString::to_string).or(progress),
+        }
+    }
+
+    async fn stop_session(&self, id: &str, force: bool) -> Result<Reply, String> {
+        let unknown = || format!("there is no session {}; `frontdesk session list` shows them", Printable(id));
+        let id: SessionId = id.parse().map_err(|_| unknown())?;
+        let stored = self.store.session(id).await.map_err(|error| error.to_string())?.ok_or_else(unknown)?;
+        let record = self
+            .stop(&stored.record, force, "stopped by an operator")
+            .await
+            .map_err(|error| format!("session {id} was not stopped: {error}"))?;
+        Ok(done(format!("session {id} is {}", record.phase.name())))
+    }
+
+    async fn stop(
+        &self,
+        record: &SessionRecord,
+        force: bool,
+        reason: &str,
+    ) -> Result<Arc<SessionRecord>, CommandError> {
+        match &self.registry {
+            Some(registry) => registry.stop(record.id, force, Reason::new(reason)).await,
+            None => self.end_without_server(record, reason).await,
+        }
+    }
+
+    /// Ends a session whose server is not running. Its agent has no server: the next start ends what is left of it.
+    async fn end_without_server(
+        &self,
+        record: &SessionRecord,
+        reason: &str,
+    ) -> Result<Arc<SessionRecord>, CommandError> {
+        // Only the grace matters here, and there is nobody to grant it to.
+        let limits = Limits {
+            pending_timeout: std::time::Duration::ZERO,
+            start_timeout: std::time::Duration::ZERO,
+            start_attempts: 1,
+            idle_timeout: None,
+            max_lifetime: None,
+            stop_grace: std::time::Duration::ZERO,
+        };
+        let mut record = record.clone();
+        let stop = Event::Stop { force: true, reason: Reason::new(reason) };
+        for event in [stop, Event::Recovered] {
+            if !record.phase.is_live() {
+                break;
+            }
+            let step = machine::step(&record.phase, &event, &limits, self.clock.now())?;
+            record = record.after(step.phase);
+            self.store.put(record.clone(), self.clock.wall()).await?;
+        }
+        Ok(Arc::new(record))
+    }
+}
+
+fn done(message: String) -> Reply {
+    Reply::Done { message }
+}
+
+fn words(error: &CustomerError, email: &str) -> String {
+    match error {
+        CustomerError::Unknown => {
+            format!("there is no customer {}; `frontdesk customer list` shows them", Printable(email))
+        }
+        CustomerError::Store(StoreError::Busy) => "the store is busy; try again".to_owned(),
+        CustomerError::Email(_)
+        | CustomerError::Exists { .. }
+        | CustomerError::Password
+        | CustomerError::Hashing(_)
+        | CustomerError::Store(_) => error.to_string(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Credentials that were good a moment ago, so that checking them again costs microseconds.
+//!
+//! Holds a keyed hash under a key of this process alone, never a password, for the configured time. One entry an
+//! account; a bad password is never remembered. A changed password drops the entry, also of a check that was under
+//! way while it changed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::clock::Timestamp;
+use crate::id::CustomerKey;
+
+const MOST_ENTRIES: usize = 100_000;
+
+pub(super) struct Cache {
+    key: [u8; 32],
+    keep: Option<Duration>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<CustomerKey, Entry>,
+    changes: u64,
+}
+
+struct Entry {
+    hash: [u8; 32],
+    until: Timestamp,
+}
+
+/// The state of the accounts when a check began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began(u64);
+
+impl Cache {
+    /// Remembers for `keep`, or not at all.
+    pub(super) fn new(keep: Option<Duration>) -> Self {
+        Self { key: crate::random::bytes(), keep, table: Mutex::default() }
+    }
+
+    /// Whether these credentials were found good lately.
+    pub(super) fn knows(&self, account: &CustomerKey, password: &str, now: Timestamp) -> bool {
+        if self.keep.is_none() {
+            return false;
+        }
+        let hash = self.hash(account, password);
+        let table = self.table();
+        table.entries.get(account).is_some_and(|entry| now < entry.until && entry.hash.ct_eq(&hash).into())
+    }
+
+    /// To be called before the account is read for a check.
+    pub(super) fn begin(&self) -> Began {
+        Began(self.table().changes)
+    }
+
+    /// Remembers good credentials, unless an account has changed since the check began.
+    pub(super) fn remember(&self, account: &CustomerKey, password: &str, began: Began, now: Timestamp) {
+        let Some(keep) = self.keep else { return };
+        let hash = self.hash(account, password);
+        let mut table = self.table();
+        if table.changes != began.0 {
+            return;
+        }
+        if table.entries.len() >= MOST_ENTRIES {
+            table.entries.retain(|_, entry| now < entry.until);
+            if table.entries.len() >= MOST_ENTRIES {
+                table.entries.clear();
+            }
+        }
+        table.entries.insert(account.clone(), Entry { hash, until: now + keep });
+    }
+
+    /// Forgets an account whose password has changed.
+    pub(super) fn forget(&self, account: &CustomerKey) {
+        let mut table = self.table();
+        table.changes += 1;
+        table.entries.remove(account);
+    }
+
+    fn hash(&self, account: &CustomerKey, password: &str) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&(account.as_str().len() as u64).to_le_bytes());
+        hasher.update(account.as_str().as_bytes());
+        hasher.update(password.as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(0);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn ada() -> CustomerKey {
+        CustomerKey::new("ada@example.org")
+    }
+
+    #[test]
+    fn good_credentials_are_known_for_a_while_and_others_never() {
+        let cache = Cache::new(Some(MINUTE));
+        cache.remember(&ada(), "secret", cache.begin(), NOW);
+        assert!(cache.knows(&ada(), "secret", NOW + MINUTE - Duration::from_micros(1)));
+        assert!(!cache.knows(&ada(), "secret", NOW + MINUTE));
+        assert!(!cache.knows(&ada(), "Secret", NOW));
+        assert!(!cache.knows(&CustomerKey::new("ada@example.orgs"), "ecret", NOW));
+    }
+
+    #[test]
+    fn a_changed_password_is_forgotten_even_by_a_check_that_was_under_way() {
+        let cache = Cache::new(Some(MINUTE));
+        cache.remember(&ada(), "old", cache.begin(), NOW);
+        let under_way = cache.begin();
+        cache.forget(&ada());
+        cache.remember(&ada(), "old", under_way, NOW);
+        assert!(!cache.knows(&ada(), "old", NOW));
+    }
+
+    #[test]
+    fn a_cache_that_is_off_knows_nothing() {
+        let cache = Cache::new(None);
+        cache.remember(&ada(), "secret", cache.begin(), NOW);
+        assert!(!cache.knows(&ada(), "secret", NOW));
+    }
+}

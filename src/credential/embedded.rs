@@ -1,0 +1,165 @@
+//! The embedded credential server: customers of the store, with their passwords.
+//!
+//! It owns the hashing threads and the cache. An unknown customer costs the same work as a wrong password. Whoever
+//! changes a customer does it through here, so that the cache never outlives a password.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::clock::Clock;
+use crate::id::CustomerKey;
+use crate::store::{Customer, Store, StoreError};
+
+use super::cache::Cache;
+use super::email::{self, EmailError};
+use super::hashing::{Hashing, HashingError, LONGEST_PASSWORD_BYTES};
+use super::{Credentials, Verdict, Verification, Verifier, VerifyError};
+use crate::config;
+
+/// The embedded credential server.
+pub struct Embedded {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    hashing: Hashing,
+    cache: Cache,
+}
+
+/// Why a customer was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CustomerError {
+    /// The email can't be one.
+    #[error(transparent)]
+    Email(#[from] EmailError),
+    /// There is a customer with this email, or one that differs only in case, space or composition.
+    #[error("there is already a customer {existing:?}; emails that differ only in case or accents' spelling are one")]
+    Exists {
+        /// The email of the other one.
+        existing: String,
+    },
+    /// There is none.
+    #[error("there is no such customer")]
+    Unknown,
+    /// The password can't be one.
+    #[error("the password must have 1 to {LONGEST_PASSWORD_BYTES} bytes")]
+    Password,
+    /// The hash was not made.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Embedded {
+    /// Serves the customers of `store`.
+    ///
+    /// # Errors
+    /// What the system said when the hashing threads could not be started.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: &config::Credential) -> std::io::Result<Self> {
+        let hashing = Hashing::start(settings.hashing_threads as usize, settings.hashing_queue as usize)?;
+        Ok(Self { store, clock, hashing, cache: Cache::new(settings.cache) })
+    }
+
+    /// Adds a customer.
+    ///
+    /// # Errors
+    /// A [`CustomerError`].
+    pub async fn add(&self, email: &str, password: SecretString) -> Result<Customer, CustomerError> {
+        email::check(email)?;
+        check_password(&password)?;
+        let key = self.key(email);
+        if let Some(existing) = self.store.customer(&key).await.map_err(CustomerError::Store)? {
+            return Err(CustomerError::Exists { existing: existing.email });
+        }
+        let password_hash = self.hashing.hash(password).await?;
+        let customer = Customer { key, email: email.trim().to_owned(), password_hash, created: self.clock.wall() };
+        match self.store.add_customer(customer.clone()).await {
+            Ok(()) => Ok(customer),
+            Err(StoreError::Conflict) => Err(CustomerError::Exists { existing: customer.email }),
+            Err(error) => Err(CustomerError::Store(error)),
+        }
+    }
+
+    /// Replaces a customer's password.
+    ///
+    /// # Errors
+    /// A [`CustomerError`].
+    pub async fn set_password(&self, email: &str, password: SecretString) -> Result<(), CustomerError> {
+        check_password(&password)?;
+        let key = self.key(email);
+        let hash = self.hashing.hash(password).await?;
+        let changed = self.store.set_password(&key, hash, None).await;
+        self.cache.forget(&key);
+        changed.map_err(missing_is_unknown)
+    }
+
+    /// Removes a customer and returns the key, under which a session may still live.
+    ///
+    /// # Errors
+    /// A [`CustomerError`].
+    pub async fn remove(&self, email: &str) -> Result<CustomerKey, CustomerError> {
+        let key = self.key(email);
+        let removed = self.store.remove_customer(&key).await;
+        self.cache.forget(&key);
+        removed.map_err(missing_is_unknown)?;
+        Ok(key)
+    }
+
+    async fn check(&self, credentials: Credentials<'_>) -> Result<Verdict, VerifyError> {
+        let key = self.key(credentials.email);
+        let now = self.clock.now();
+        if self.cache.knows(&key, credentials.password, now) {
+            return Ok(Verdict::Accepted);
+        }
+        let began = self.cache.begin();
+        let customer = self.store.customer(&key).await.map_err(|error| VerifyError::Failed(error.to_string()))?;
+        let stored = customer.map(|customer| customer.password_hash);
+        let is_password = (1..=LONGEST_PASSWORD_BYTES).contains(&credentials.password.len());
+        let (password, hash) = if is_password {
+            (SecretString::from(credentials.password), stored.clone())
+        } else {
+            (SecretString::from("no password"), None)
+        };
+        let checked = self.hashing.check(password, hash).await.map_err(|error| match error {
+            HashingError::Busy => VerifyError::Busy,
+            HashingError::Failed(_) => VerifyError::Failed(error.to_string()),
+        })?;
+        if !checked.is_good {
+            return Ok(Verdict::Refused);
+        }
+        match checked.rehashed {
+            // Only over the hash that was checked: a password changed meanwhile stays changed.
+            Some(renewed) => match self.store.set_password(&key, renewed, stored).await {
+                Ok(()) => tracing::info!(customer = %key, "password hash renewed"),
+                Err(error) => tracing::warn!(customer = %key, error = %error, "password hash not renewed"),
+            },
+            None => self.cache.remember(&key, credentials.password, began, now),
+        }
+        Ok(Verdict::Accepted)
+    }
+}
+
+impl Verifier for Embedded {
+    fn verify<'a>(&'a self, credentials: Credentials<'a>) -> Verification<'a> {
+        Box::pin(self.check(credentials))
+    }
+
+    fn key(&self, email: &str) -> CustomerKey {
+        CustomerKey::new(&email::canonical(email))
+    }
+}
+
+fn check_password(password: &SecretString) -> Result<(), CustomerError> {
+    let bytes = password.expose_secret().len();
+    if (1..=LONGEST_PASSWORD_BYTES).contains(&bytes) { Ok(()) } else { Err(CustomerError::Password) }
+}
+
+fn missing_is_unknown(error: StoreError) -> CustomerError {
+    match error {
+        StoreError::Missing => CustomerError::Unknown,
+        error @ (StoreError::Conflict | StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_)) => {
+            CustomerError::Store(error)
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The asynchronous side of guess throttling: waiting for attempts in flight to settle.
+//!
+//! Owns the queues of waiting requests; all rules and counts are `throttle`'s. Reads no clock and spawns no task. Called
+//! by the credential check of `create`, before the password is looked at.
+//!
+//! Each bottleneck has its own queue, first come first served. An attempt that settles wakes the first in each queue it
+//! holds a place of; whoever is woken wakes the next, unless the bottleneck is still full. So a settled attempt costs as
+//! many wake-ups as it made room, however many wait.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::throttle::{Admission, Attempt, Bottleneck, Throttle, ThrottleConfig, TooManyAttempts};
+use crate::clock::Timestamp;
+
+/// What a request is told that waited in vain: the server is busy checking, not tired of this client.
+const RETRY_AFTER_WAITING: Duration = Duration::from_secs(1);
+
+/// The throttle, and the queues before it.
+pub struct Gate {
+    throttle: Throttle,
+    queues: Arc<Queues>,
+}
+
+impl Gate {
+    /// A gate that has seen no failure yet.
+    pub fn new(config: ThrottleConfig) -> Self {
+        Self { throttle: Throttle::new(config), queues: Arc::default() }
+    }
+
+    /// Admits a check of a password for `account` sent from `address`, if need be once attempts in flight have settled.
+    ///
+    /// `now` is called once for each decision. Waits for at most `patience`, which should be the time a check may take.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyAttempts`], at once if too many failed lately, or after `patience` if too many were still in flight.
+    pub async fn admit(
+        &self,
+        account: &str,
+        address: IpAddr,
+        patience: Duration,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<Admitted, TooManyAttempts> {
+        let ask = || self.throttle.admit(account, address, now());
+        match ask() {
+            Admission::Go(attempt) => Ok(self.admitted(attempt)),
+            Admission::Refuse(refusal) => Err(refusal),
+            Admission::Wait(at) => tokio::time::timeout(patience, self.wait(at, ask))
+                .await
+                .unwrap_or(Err(TooManyAttempts { retry_after: RETRY_AFTER_WAITING })),
+        }
+    }
+
+    async fn wait(&self, mut at: Bottleneck, ask: impl Fn() -> Admission) -> Result<Admitted, TooManyAttempts> {
+        loop {
+            match self.queue(at, &ask).await {
+                Admission::Go(attempt) => return Ok(self.admitted(attempt)),
+                Admission::Refuse(refusal) => return Err(refusal),
+                Admission::Wait(elsewhere) => at = elsewhere,
+            }
+        }
+    }
+
+    /// Queues at one bottleneck until the answer is anything but to wait there.
+    async fn queue(&self, at: Bottleneck, ask: &impl Fn() -> Admission) -> Admission {
+        let queue = Queues::enter(&self.queues, at);
+        let mut woken = false;
+        loop {
+            // In line before asking, or an attempt that settles in between would wake nobody.
+            let mut turn = pin!(queue.turn.notified());
+            turn.as_mut().enable();
+            match ask() {
+                Admission::Wait(still) if still == at => turn.await,
+                answer @ (Admission::Go(_) | Admission::Wait(_) | Admission::Refuse(_)) => {
+                    if woken {
+                        queue.turn.notify_one();
+                    }
+                    return answer;
+                }
+            }
+            woken = true;
+        }
+    }
+
+    fn admitted(&self, attempt: Attempt) -> Admitted {
+        Admitted { attempt: Some(attempt), queues: Arc::clone(&self.queues) }
+    }
+}
+
+/// An [`Attempt`] that lets the next in line go when it settles. Dropped without an outcome it counts as a failure.
+#[must_use = "an attempt dropped without an outcome counts as a failure"]
+pub struct Admitted {
+    /// None once settled.
+    attempt: Option<Attempt>,
+    queues: Arc<Queues>,
+}
+
+impl Admitted {
+    /// The password was right.
+    pub fn succeeded(mut self, now: Timestamp) {
+        self.settle(|attempt| attempt.succeeded(now));
+    }
+
+    /// The password was wrong, or the account does not exist.
+    pub fn refused(mut self, now: Timestamp) {
+        self.settle(|attempt| attempt.refused(now));
+    }
+
+    /// The check itself failed and said nothing about the password.
+    pub fn failed_to_check(mut self) {
+        self.settle(Attempt::failed_to_check);
+    }
+
+    fn settle(&mut self, tell: impl FnOnce(Attempt)) {
+        if let Some(attempt) = self.attempt.take() {
+            let bottlenecks = attempt.bottlenecks();
+            tell(attempt);
+            self.queues.wake(bottlenecks.as_ref().map_or(&[], |all| all));
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.settle(drop);
+    }
+}
+
+/// Who waits, by bottleneck.
+#[derive(Default)]
+struct Queues {
+    /// How many wait anywhere, so that settling costs nothing while nobody does.
+    waiting: AtomicUsize,
+    by_bottleneck: Mutex<HashMap<Bottleneck, Queue>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    turn: Arc<Notify>,
+    length: usize,
+}
+
+/// One request's stay in a queue.
+struct Queued {
+    queues: Arc<Queues>,
+    at: Bottleneck,
+    turn: Arc<Notify>,
+}
+
+impl Queues {
+    fn enter(queues: &Arc<Self>, at: Bottleneck) -> Queued {
+        queues.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut all = queues.lock();
+        let queue = all.entry(at).or_default();
+        queue.length += 1;
+        Queued { queues: Arc::clone(queues), at, turn: Arc::clone(&queue.turn) }
+    }
+
+    fn wake(&self, bottlenecks: &[Bottleneck]) {
+        // Whoever enters counts himself before he asks the throttle, and this runs after the throttle was told: one of
+        // the two sees the other.
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let all = self.lock();
+        for queue in bottlenecks.iter().filter_map(|at| all.get(at)) {
+            queue.turn.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Bottleneck, Queue>> {
+        self.by_bottleneck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.queues.waiting.fetch_sub(1, Ordering::SeqCst);
+        let mut all = self.queues.lock();
+        if let Some(queue) = all.get_mut(&self.at) {
+            queue.length -= 1;
+            if queue.length == 0 {
+                all.remove(&self.at);
+            }
+        }
+    }
+}

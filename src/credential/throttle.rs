@@ -1,0 +1,337 @@
+//! Guess throttling: who must wait before another password is checked.
+//!
+//! Owns the counts of failed checks. Pure and synchronous: it never reads a clock, waits, or logs; the waiting is
+//! `gate`'s, which is the only caller. Everything is in memory: a restart forgets failures and successes.
+//!
+//! # The rule
+//!
+//! Only failed checks count, against three limits, each a bucket that leaks steadily (the generic cell rate algorithm):
+//!
+//! | bucket                | default      | applies to                                                     |
+//! |-----------------------|--------------|----------------------------------------------------------------|
+//! | account and address   | 10 a minute  | everyone                                                       |
+//! | address               | 100 a minute | everyone                                                       |
+//! | account               | 100 an hour  | addresses not among the 8 that last succeeded for this account |
+//!
+//! An IPv6 address stands for its /64, an IPv4-mapped one for the IPv4 address.
+//!
+//! [`Throttle::admit`] comes before the check and does not see the password. Its [`Attempt`] holds a place in each
+//! bucket until the outcome is known, so guesses made at once cannot pass before the first of them is counted:
+//!
+//! - a bucket holding as many *failures* as its limit refuses, with the time until the next one has leaked;
+//! - a bucket whose failures *and attempts in flight* reach the limit makes the next attempt wait for one to settle,
+//!   so that nobody is refused for being many at once. Nobody is refused who has not failed.
+//!
+//! To let honest crowds through without waiting, every success earns its (account, address) and its address room for one
+//! more attempt in flight, up to 4,096; the first failure, or a window without a success, takes all of it away.
+//!
+//! # The bound
+//!
+//! In any window a bucket lets through at most twice its limit in guesses (the limit at once, the rest as it leaks),
+//! however many are made in parallel: 20 a minute for one account from one address, 200 a minute from one address, 200 an
+//! hour for one account from addresses that never succeeded for it. Without a good password a guesser earns nothing
+//! more. Where others succeed (behind one web server, say), each of their successes pays for at most one more guess, and
+//! 4,096 at once: a burst may use up what they earned, and its first failure ends it. A bucket never holds more than
+//! twice its limit, so no refusal lasts longer than one window and one leak: nobody is locked out.
+//!
+//! # Memory
+//!
+//! Each table holds 100,000 entries of at most 128 bytes, known by a keyed 64-bit hash, never by name. A full table
+//! gives up the least harmful of the next 64 entries: never one in flight, an address's successes last, the highest
+//! count of failures late. A guesser who invents accounts or addresses pushes out his inventions, not his record.
+
+mod bucket;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::bucket::{Limit, Room};
+use self::table::{Table, Trusted};
+use crate::clock::Timestamp;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How many entries each table holds; only attempts in flight may exceed it.
+const CAPACITY: usize = 100_000;
+
+/// How many failed checks are let through. A limit of zero switches that one limit off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThrottleConfig {
+    /// Whether anything is throttled at all.
+    pub enabled: bool,
+    /// Failures a minute for one account from one address.
+    pub per_account_and_address_per_minute: u32,
+    /// Failures a minute from one address (IPv6: from one /64), for all accounts.
+    pub per_address_per_minute: u32,
+    /// Failures an hour for one account, above which addresses that never succeeded for it are slowed.
+    pub per_account_per_hour: u32,
+}
+
+impl Default for ThrottleConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            per_account_and_address_per_minute: 10,
+            per_address_per_minute: 100,
+            per_account_per_hour: 100,
+        }
+    }
+}
+
+/// The counts of failed checks, shared by all requests.
+pub struct Throttle {
+    /// None when throttling is off.
+    shared: Option<Arc<Shared>>,
+}
+
+impl Throttle {
+    /// A throttle that has seen no failure yet.
+    pub fn new(config: ThrottleConfig) -> Self {
+        Self::with_capacity(config, CAPACITY)
+    }
+
+    fn with_capacity(config: ThrottleConfig, capacity: usize) -> Self {
+        let tables = Tables {
+            pairs: Table::new(Limit::new(config.per_account_and_address_per_minute, MINUTE), capacity),
+            addresses: Table::new(Limit::new(config.per_address_per_minute, MINUTE), capacity),
+            accounts: Table::new(Limit::new(config.per_account_per_hour, HOUR), capacity),
+        };
+        let shared = || Arc::new(Shared { keys: RandomState::new(), tables: Mutex::new(tables) });
+        Self { shared: config.enabled.then(shared) }
+    }
+
+    /// Decides whether a password for `account`, sent from `address`, may be checked at `now`.
+    ///
+    /// Depends on earlier outcomes only: neither on the password nor on whether the account exists. Waiting and refused
+    /// attempts leave no trace, so asking again costs nobody anything.
+    pub fn admit(&self, account: &str, address: IpAddr, now: Timestamp) -> Admission {
+        let Some(shared) = &self.shared else { return Admission::Go(Attempt { hold: None }) };
+        let keys = Keys::new(&shared.keys, account, address);
+        match shared.lock().admit(&keys, now) {
+            Ok(places) => {
+                Admission::Go(Attempt { hold: Some(Hold { shared: Arc::clone(shared), places, since: now }) })
+            }
+            Err(Obstacle::Full(bottleneck)) => Admission::Wait(bottleneck),
+            Err(Obstacle::Spent(retry_after)) => Admission::Refuse(TooManyAttempts { retry_after }),
+        }
+    }
+}
+
+/// The answer to the question whether a password may be checked now.
+#[must_use]
+pub enum Admission {
+    /// Yes; the attempt must be told the outcome.
+    Go(Attempt),
+    /// Not while so many others are being checked: ask again when one at this bottleneck has settled.
+    Wait(Bottleneck),
+    /// No: HTTP status 429 with `Retry-After`.
+    Refuse(TooManyAttempts),
+}
+
+/// Too many checks failed lately. The same for good and bad passwords, known and unknown accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many failed attempts, try again in {retry_after:?}")]
+pub struct TooManyAttempts {
+    /// When to try again; never zero.
+    pub retry_after: Duration,
+}
+
+/// The bucket that is full of attempts in flight. Names a place in a table while any of them is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bottleneck {
+    /// Of one account and address.
+    Pair(u32),
+    /// Of one address.
+    Address(u32),
+    /// Of one account.
+    Account(u32),
+}
+
+/// One admitted check, which holds its place in the buckets until the outcome is told.
+///
+/// Dropped without an outcome (the client hung up, the task was cancelled) it counts as a failure: the check may have
+/// run, and its answer may have leaked by other ways, so hanging up must not be a way to guess for free.
+#[must_use = "an attempt dropped without an outcome counts as a failure"]
+pub struct Attempt {
+    /// None when throttling is off, or once settled.
+    hold: Option<Hold>,
+}
+
+struct Hold {
+    shared: Arc<Shared>,
+    places: Places,
+    since: Timestamp,
+}
+
+impl Attempt {
+    /// The password was right: gives the places back, and remembers the address for the account.
+    pub fn succeeded(mut self, now: Timestamp) {
+        self.settle(Outcome::Succeeded, Some(now));
+    }
+
+    /// The password was wrong, or the account does not exist: counts one failure.
+    pub fn refused(mut self, now: Timestamp) {
+        self.settle(Outcome::Refused, Some(now));
+    }
+
+    /// The check itself failed and said nothing about the password: gives the places back.
+    pub fn failed_to_check(mut self) {
+        self.settle(Outcome::Unknown, None);
+    }
+
+    /// Where this attempt holds a place, and somebody may wait for it. None when throttling is off.
+    pub fn bottlenecks(&self) -> Option<[Bottleneck; 3]> {
+        self.hold.as_ref().map(|Hold { places, .. }| {
+            [Bottleneck::Pair(places.pair), Bottleneck::Address(places.address), Bottleneck::Account(places.account)]
+        })
+    }
+
+    fn settle(&mut self, outcome: Outcome, now: Option<Timestamp>) {
+        if let Some(Hold { shared, places, since }) = self.hold.take() {
+            shared.lock().settle(&places, outcome, now.unwrap_or(since));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Counted as of its admission, there being no later time at hand: it began to leak then.
+        self.settle(Outcome::Refused, None);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Outcome {
+    Succeeded,
+    Refused,
+    Unknown,
+}
+
+/// One lock over all tables: it is held for some hundred nanoseconds, and an attempt is in three tables at once.
+struct Shared {
+    keys: RandomState,
+    tables: Mutex<Tables>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// By what an attempt is known: keyed hashes, which nobody outside can make collide.
+struct Keys {
+    pair: u64,
+    address: u64,
+    account: u64,
+}
+
+impl Keys {
+    fn new(keys: &RandomState, account: &str, address: IpAddr) -> Self {
+        let address = match address.to_canonical() {
+            IpAddr::V4(v4) => keys.hash_one((4_u8, u64::from(v4.to_bits()))),
+            IpAddr::V6(v6) => keys.hash_one((6_u8, (v6.to_bits() >> 64) as u64)),
+        };
+        let account = keys.hash_one(account);
+        Self { pair: keys.hash_one((account, address)), address, account }
+    }
+}
+
+struct Tables {
+    pairs: Table<()>,
+    addresses: Table<()>,
+    accounts: Table<Trusted>,
+}
+
+/// Where one attempt stands in the three tables. Its entries stay put while it is in flight.
+struct Places {
+    pair: u32,
+    address: u32,
+    account: u32,
+    address_key: u64,
+    /// Whether the address has succeeded for the account, so that the account's own limit does not hold it.
+    trusted: bool,
+}
+
+enum Obstacle {
+    Full(Bottleneck),
+    Spent(Duration),
+}
+
+impl Tables {
+    fn admit(&mut self, keys: &Keys, now: Timestamp) -> Result<Places, Obstacle> {
+        let pair = self.pairs.find(keys.pair);
+        let address = self.addresses.find(keys.address);
+        let account = self.accounts.find(keys.account);
+        let trusted = account.is_some_and(|place| self.accounts.extra(place).contains(keys.address));
+        self.look(pair, address, if trusted { None } else { account }, now)?;
+        Ok(Places {
+            pair: self.pairs.enter(pair, keys.pair, true, now),
+            address: self.addresses.enter(address, keys.address, true, now),
+            account: self.accounts.enter(account, keys.account, !trusted, now),
+            address_key: keys.address,
+            trusted,
+        })
+    }
+
+    /// A refusal by any bucket goes before waiting at another, and names the longest time.
+    fn look(
+        &mut self,
+        pair: Option<u32>,
+        address: Option<u32>,
+        account: Option<u32>,
+        now: Timestamp,
+    ) -> Result<(), Obstacle> {
+        let rooms = [
+            pair.map(|place| (self.pairs.room(place, now), Bottleneck::Pair(place))),
+            address.map(|place| (self.addresses.room(place, now), Bottleneck::Address(place))),
+            account.map(|place| (self.accounts.room(place, now), Bottleneck::Account(place))),
+        ];
+        let (mut full, mut spent) = (None, None);
+        for (room, bottleneck) in rooms.into_iter().flatten() {
+            match room {
+                Room::Free => {}
+                Room::Full => full = full.or(Some(bottleneck)),
+                Room::Spent(retry_after) => spent = spent.max(Some(retry_after)),
+            }
+        }
+        match (spent, full) {
+            (Some(retry_after), _) => Err(Obstacle::Spent(retry_after)),
+            (None, Some(bottleneck)) => Err(Obstacle::Full(bottleneck)),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, places: &Places, outcome: Outcome, now: Timestamp) {
+        let on_account = !places.trusted;
+        self.pairs.leave(places.pair, true);
+        self.addresses.leave(places.address, true);
+        self.accounts.leave(places.account, on_account);
+        match outcome {
+            Outcome::Succeeded => {
+                self.pairs.succeed(places.pair, now);
+                self.addresses.succeed(places.address, now);
+                self.accounts.touch(places.account, now);
+                self.accounts.extra_mut(places.account).insert(places.address_key);
+            }
+            Outcome::Refused => {
+                self.pairs.fail(places.pair, now);
+                self.addresses.fail(places.address, now);
+                // Failures of trusted addresses slow the others, but only up to the limit: the account's owner must
+                // not be able to keep his own next device waiting for hours.
+                if places.trusted {
+                    self.accounts.fail_within_limit(places.account, now);
+                } else {
+                    self.accounts.fail(places.account, now);
+                }
+            }
+            Outcome::Unknown => {}
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One leaky bucket of failures, and the arithmetic of its limit.
+//!
+//! Knows neither accounts nor addresses nor tables. Called by `table` only.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// How many more attempts in flight successes can earn.
+const MAX_HEADROOM: u32 = 4_096;
+
+/// How many failures a bucket takes, and how fast it leaks them.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    window: Duration,
+    /// The time in which one failure leaks away; zero if the limit is off, and failures then weigh nothing.
+    each: Duration,
+    /// The weight of failures above which nothing more is let in: one less than the limit.
+    ceiling: Duration,
+}
+
+impl Limit {
+    /// At most `failures` at once, all of which leak away in one `window`; zero for no limit.
+    pub(super) fn new(failures: u32, window: Duration) -> Self {
+        let each = match failures {
+            0 => Duration::ZERO,
+            // Rounded up to microseconds, the clock's unit, so that rounding never favours a guesser.
+            1.. => Duration::from_micros((window.as_micros() as u64).div_ceil(u64::from(failures))),
+        };
+        Self { window, each, ceiling: each * failures.saturating_sub(1) }
+    }
+
+    /// The most a bucket ever holds: twice its limit.
+    fn brim(self) -> Duration {
+        self.full() * 2
+    }
+
+    fn full(self) -> Duration {
+        self.ceiling + self.each
+    }
+}
+
+/// What a bucket says about one more attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It fits.
+    Free,
+    /// It fits unless those in flight fail.
+    Full,
+    /// Too many failures: it fits after this time, never zero.
+    Spent(Duration),
+}
+
+/// Failures that leak away steadily, and attempts that may become failures. Absent and fresh buckets are alike.
+pub(super) struct Bucket {
+    /// When all failures have leaked away, if no more come; the weight of failures is the time until then.
+    empty_at: Timestamp,
+    last_success: Option<Timestamp>,
+    in_flight: u32,
+    headroom: u32,
+}
+
+impl Bucket {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { empty_at: now, last_success: None, in_flight: 0, headroom: 0 }
+    }
+
+    pub(super) fn room(&mut self, limit: &Limit, now: Timestamp) -> Room {
+        // Only a clock set back can put it further away; that must not lock anybody out for as long as it went back.
+        if self.weight(now) > limit.brim() {
+            self.empty_at = now + limit.full();
+        }
+        let weight = self.weight(now);
+        if let Some(excess) = weight.checked_sub(limit.ceiling).filter(|excess| !excess.is_zero()) {
+            return Room::Spent(excess);
+        }
+        let reserved = weight + limit.each * self.in_flight;
+        if reserved > limit.ceiling + limit.each * self.headroom(limit, now) { Room::Full } else { Room::Free }
+    }
+
+    /// What still has to leak away.
+    pub(super) fn weight(&self, now: Timestamp) -> Duration {
+        self.empty_at.saturating_since(now)
+    }
+
+    pub(super) fn reserve(&mut self) {
+        self.in_flight += 1;
+    }
+
+    pub(super) fn release(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    pub(super) fn succeed(&mut self, limit: &Limit, now: Timestamp) {
+        self.headroom = (self.headroom(limit, now) + 1).min(MAX_HEADROOM);
+        self.touch(now);
+    }
+
+    /// Notes a success that earns nothing.
+    pub(super) fn touch(&mut self, now: Timestamp) {
+        self.last_success = Some(now);
+    }
+
+    pub(super) fn fail(&mut self, limit: &Limit, now: Timestamp) {
+        self.fill(limit, now, limit.brim());
+    }
+
+    /// Counts a failure, but never to more than the limit.
+    pub(super) fn fail_within_limit(&mut self, limit: &Limit, now: Timestamp) {
+        self.fill(limit, now, limit.full());
+    }
+
+    pub(super) fn last_success(&self) -> Option<Timestamp> {
+        self.last_success
+    }
+
+    /// Whether it differs in nothing from a fresh one.
+    pub(super) fn is_idle(&self, limit: &Limit, now: Timestamp) -> bool {
+        self.in_flight == 0 && self.weight(now).is_zero() && self.headroom(limit, now) == 0
+    }
+
+    fn headroom(&self, limit: &Limit, now: Timestamp) -> u32 {
+        let recent = self.last_success.is_some_and(|then| now.saturating_since(then) <= limit.window);
+        if recent { self.headroom } else { 0 }
+    }
+
+    fn fill(&mut self, limit: &Limit, now: Timestamp, at_most: Duration) {
+        self.headroom = 0;
+        let filled = self.empty_at.max(now) + limit.each;
+        self.empty_at = self.empty_at.max(filled.min(now + at_most));
+    }
+}

@@ -1,0 +1,528 @@
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::table::{Table, Trusted};
+use super::{Admission, Attempt, HOUR, Limit, MINUTE, Throttle, ThrottleConfig};
+use crate::clock::Timestamp;
+
+const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+fn at(seconds: u64) -> Timestamp {
+    START + Duration::from_secs(seconds)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// The address of customer `n`.
+fn home(n: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a00_0000 + n).into()
+}
+
+fn throttle() -> Throttle {
+    Throttle::new(ThrottleConfig::default())
+}
+
+impl Admission {
+    fn go(self) -> Attempt {
+        match self {
+            Self::Go(attempt) => attempt,
+            Self::Wait(at) => panic!("must wait at {at:?}"),
+            Self::Refuse(refusal) => panic!("{refusal}"),
+        }
+    }
+
+    /// The seconds to wait, if refused.
+    fn refused(self) -> Option<f64> {
+        match self {
+            Self::Refuse(refusal) => Some(refusal.retry_after.as_secs_f64()),
+            Self::Go(_) | Self::Wait(_) => None,
+        }
+    }
+
+    fn waits(self) -> bool {
+        matches!(self, Self::Wait(_))
+    }
+}
+
+/// Guesses one after the other until refused, and returns how many were let through.
+fn guesses(throttle: &Throttle, account: &str, address: IpAddr, now: Timestamp) -> usize {
+    let mut let_through = 0;
+    loop {
+        match throttle.admit(account, address, now) {
+            Admission::Go(attempt) => attempt.refused(now),
+            Admission::Wait(at) => panic!("nothing is in flight at {at:?}"),
+            Admission::Refuse(_) => return let_through,
+        }
+        let_through += 1;
+    }
+}
+
+fn login(throttle: &Throttle, account: &str, address: IpAddr, now: Timestamp) {
+    throttle.admit(account, address, now).go().succeeded(now);
+}
+
+#[test]
+fn ten_failures_a_minute_for_one_account_from_one_address() {
+    let throttle = throttle();
+    assert_eq!(guesses(&throttle, "ann", home(1), at(0)), 10);
+    assert_eq!(throttle.admit("ann", home(1), at(0)).refused(), Some(6.0), "until one has leaked");
+    assert_eq!(throttle.admit("ann", home(1), at(4)).refused(), Some(2.0));
+    assert_eq!(guesses(&throttle, "ann", home(1), at(6)), 1);
+    assert_eq!(guesses(&throttle, "ann", home(1), at(6 + 60)), 10, "a quiet minute forgives all");
+    assert_eq!(guesses(&throttle, "bob", home(1), at(66)), 10, "other accounts are not affected");
+    assert_eq!(guesses(&throttle, "ann", home(2), at(66)), 10, "nor are other addresses");
+}
+
+#[test]
+fn a_hundred_failures_a_minute_from_one_address() {
+    let throttle = throttle();
+    let total: usize = (0..20).map(|n| guesses(&throttle, &format!("account {n}"), home(1), at(0))).sum();
+    assert_eq!(total, 100);
+    assert_eq!(throttle.admit("somebody else", home(1), at(0)).refused(), Some(0.6));
+    throttle.admit("somebody else", home(2), at(0)).go().refused(at(0));
+}
+
+#[test]
+fn above_a_hundred_failures_an_hour_an_account_slows_addresses_that_never_succeeded() {
+    let throttle = throttle();
+    login(&throttle, "ann", home(0), at(0));
+    let total: usize = (1..50).map(|n| guesses(&throttle, "ann", home(n), at(0))).sum();
+    assert_eq!(total, 100);
+    assert_eq!(throttle.admit("ann", home(60), at(0)).refused(), Some(36.0));
+    login(&throttle, "ann", home(0), at(0));
+    assert_eq!(guesses(&throttle, "ann", home(0), at(0)), 10, "keeps its own limits");
+    assert_eq!(guesses(&throttle, "ann", home(60), at(36 * 3)), 3, "slowed, not locked out");
+}
+
+#[test]
+fn a_refusal_names_the_longest_time() {
+    let throttle = throttle();
+    for n in 0..10 {
+        guesses(&throttle, "ann", home(n), at(0));
+    }
+    for n in 0..9 {
+        guesses(&throttle, &format!("account {n}"), home(0), at(0));
+    }
+    assert_eq!(throttle.admit("ann", home(0), at(0)).refused(), Some(36.0));
+}
+
+#[test]
+fn the_owner_cannot_lock_out_his_own_next_device() {
+    let throttle = throttle();
+    login(&throttle, "ann", home(0), at(0));
+    for hour in 0..10 {
+        for minute in 0..60 {
+            guesses(&throttle, "ann", home(0), at(hour * 3_600 + minute * 60));
+        }
+    }
+    let wait = throttle.admit("ann", home(1), at(10 * 3_600)).refused().unwrap_or(0.0);
+    assert!(wait <= 36.0, "{wait}");
+}
+
+#[test]
+fn eight_addresses_are_remembered_for_an_account() {
+    let throttle = throttle();
+    (0..9).for_each(|n| login(&throttle, "ann", home(n), at(0)));
+    login(&throttle, "ann", home(1), at(0));
+    login(&throttle, "ann", home(9), at(0));
+    (100..120).for_each(|n| {
+        guesses(&throttle, "ann", home(n), at(0));
+    });
+    let known: Vec<u32> = (0..10).filter(|&n| throttle.admit("ann", home(n), at(0)).refused().is_none()).collect();
+    assert_eq!(known, [1, 3, 4, 5, 6, 7, 8, 9], "the latest eight");
+}
+
+#[test]
+fn addresses_are_grouped_as_their_owners_are() {
+    for (one, other, same) in [
+        ("2001:db8:1:1::1", "2001:db8:1:1:ffff:ffff:ffff:ffff", true),
+        ("2001:db8:1:1::1", "2001:db8:1:2::1", false),
+        ("10.0.0.1", "::ffff:10.0.0.1", true),
+        ("10.0.0.1", "10.0.0.2", false),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", false),
+        ("::1", "127.0.0.1", false),
+    ] {
+        let throttle = throttle();
+        guesses(&throttle, "ann", ip(one), at(0));
+        assert_eq!(throttle.admit("ann", ip(other), at(0)).refused().is_some(), same, "{one} {other}");
+    }
+}
+
+#[test]
+fn a_check_that_failed_itself_costs_nothing() {
+    let throttle = throttle();
+    for _ in 0..1_000 {
+        throttle.admit("ann", home(1), at(0)).go().failed_to_check();
+    }
+    assert_eq!(guesses(&throttle, "ann", home(1), at(0)), 10);
+}
+
+#[test]
+fn a_success_forgives_no_failure() {
+    let throttle = throttle();
+    for _ in 0..9 {
+        throttle.admit("ann", home(1), at(0)).go().refused(at(0));
+    }
+    login(&throttle, "ann", home(1), at(0));
+    assert_eq!(guesses(&throttle, "ann", home(1), at(0)), 1);
+}
+
+#[test]
+fn hanging_up_is_a_failure_as_of_the_admission() {
+    let throttle = throttle();
+    for _ in 0..10 {
+        drop(throttle.admit("ann", home(1), at(0)));
+    }
+    assert_eq!(throttle.admit("ann", home(1), at(0)).refused(), Some(6.0));
+}
+
+#[test]
+fn guesses_in_flight_wait_instead_of_slipping_by() {
+    let throttle = throttle();
+    let mut flying: Vec<Attempt> = (0..10).map(|_| throttle.admit("ann", home(1), at(0)).go()).collect();
+    assert!(throttle.admit("ann", home(1), at(0)).waits());
+    flying.pop().unwrap().failed_to_check();
+    flying.push(throttle.admit("ann", home(1), at(0)).go());
+    flying.into_iter().for_each(|attempt| attempt.refused(at(0)));
+    assert!(throttle.admit("ann", home(1), at(0)).refused().is_some());
+}
+
+#[test]
+fn each_success_makes_room_for_one_more_in_flight_until_the_first_failure() {
+    let throttle = throttle();
+    (0..50).for_each(|_| login(&throttle, "ann", home(1), at(0)));
+    let flying: Vec<Attempt> = (0..60).map(|_| throttle.admit("ann", home(1), at(0)).go()).collect();
+    assert!(throttle.admit("ann", home(1), at(0)).waits());
+    drop(flying);
+    let wait = throttle.admit("ann", home(1), at(0)).refused().unwrap();
+    assert_eq!(wait, 66.0, "what came at once is counted, up to twice the limit");
+    assert_eq!(guesses(&throttle, "ann", home(1), at(200)), 10);
+    let flying: Vec<Attempt> = (0..10).map(|_| throttle.admit("ann", home(1), at(400)).go()).collect();
+    assert!(throttle.admit("ann", home(1), at(400)).waits(), "the successes are used up");
+    drop(flying);
+}
+
+#[test]
+fn one_failure_takes_away_all_the_room_successes_made() {
+    let throttle = throttle();
+    (0..50).for_each(|_| login(&throttle, "ann", home(1), at(0)));
+    throttle.admit("ann", home(1), at(0)).go().refused(at(0));
+    let flying: Vec<Attempt> = (0..9).map(|_| throttle.admit("ann", home(1), at(0)).go()).collect();
+    assert!(throttle.admit("ann", home(1), at(0)).waits());
+    drop(flying);
+}
+
+#[test]
+fn a_window_without_success_ends_the_room_it_made() {
+    let throttle = throttle();
+    (0..50).for_each(|_| login(&throttle, "ann", home(1), at(0)));
+    let flying: Vec<Attempt> = (0..10).map(|_| throttle.admit("ann", home(1), at(61)).go()).collect();
+    assert!(throttle.admit("ann", home(1), at(61)).waits());
+    drop(flying);
+}
+
+#[test]
+fn a_web_server_soon_has_room_for_thousands() {
+    let throttle = throttle();
+    let mut flying: Vec<Attempt> = Vec::new();
+    for round in 0..7 {
+        for customer in 0..5_000 {
+            match throttle.admit(&format!("{round} {customer}"), home(1), at(round)) {
+                Admission::Go(attempt) => flying.push(attempt),
+                Admission::Wait(_) => break,
+                Admission::Refuse(refusal) => panic!("{refusal}"),
+            }
+        }
+        assert!(flying.len() >= (100 << round).min(4_196), "round {round}: {}", flying.len());
+        flying.drain(..).for_each(|attempt| attempt.succeeded(at(round)));
+    }
+}
+
+#[test]
+fn a_clock_set_back_locks_nobody_out() {
+    let throttle = throttle();
+    assert_eq!(guesses(&throttle, "ann", home(1), at(1_000_000)), 10);
+    let wait = throttle.admit("ann", home(1), at(0)).refused().unwrap();
+    assert!(wait <= 36.0, "no longer than one failure takes to leak: {wait}");
+    assert_eq!(guesses(&throttle, "ann", home(1), at(3_600)), 10);
+}
+
+#[test]
+fn switched_off_it_admits_everything() {
+    let throttle = Throttle::new(ThrottleConfig { enabled: false, ..ThrottleConfig::default() });
+    for _ in 0..1_000 {
+        throttle.admit("ann", home(1), at(0)).go().refused(at(0));
+    }
+    assert!(throttle.admit("ann", home(1), at(0)).go().bottlenecks().is_none());
+}
+
+#[test]
+fn a_limit_of_zero_is_switched_off_alone() {
+    let config = ThrottleConfig { per_account_and_address_per_minute: 0, ..ThrottleConfig::default() };
+    assert_eq!(guesses(&Throttle::new(config), "ann", home(1), at(0)), 100);
+    let config = ThrottleConfig { per_account_and_address_per_minute: u32::MAX, ..config };
+    assert_eq!(guesses(&Throttle::new(config), "ann", home(1), at(0)), 100);
+}
+
+#[test]
+fn a_limit_of_one_lets_one_through() {
+    let config = ThrottleConfig { per_account_and_address_per_minute: 1, ..ThrottleConfig::default() };
+    let throttle = Throttle::new(config);
+    let attempt = throttle.admit("ann", home(1), at(0)).go();
+    assert!(throttle.admit("ann", home(1), at(0)).waits());
+    attempt.refused(at(0));
+    assert_eq!(throttle.admit("ann", home(1), at(0)).refused(), Some(60.0));
+}
+
+fn sizes(throttle: &Throttle) -> (usize, usize, usize) {
+    let tables = throttle.shared.as_ref().unwrap().lock();
+    (tables.pairs.len(), tables.addresses.len(), tables.accounts.len())
+}
+
+#[test]
+fn the_tables_stop_growing() {
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 500);
+    for n in 0..5_000 {
+        throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
+    }
+    assert_eq!(sizes(&throttle), (500, 500, 500));
+}
+
+#[test]
+fn expired_entries_are_replaced_before_a_table_grows() {
+    let throttle = throttle();
+    for minute in 0..200 {
+        for n in 0..100 {
+            let customer = (minute * 100 + n) as u32;
+            throttle.admit(&format!("{customer}"), home(customer), at(minute * 60)).go().refused(at(minute * 60));
+        }
+    }
+    let (pairs, addresses, _) = sizes(&throttle);
+    assert!(pairs < 1_000 && addresses < 1_000, "{pairs} {addresses}");
+}
+
+#[test]
+fn inventions_do_not_push_out_a_guessers_record() {
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 500);
+    assert_eq!(guesses(&throttle, "ann", home(0), at(0)), 10);
+    for n in 1..5_000 {
+        throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
+    }
+    assert!(throttle.admit("ann", home(0), at(0)).refused().is_some());
+}
+
+#[test]
+fn inventions_push_out_few_of_the_addresses_that_succeeded() {
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 1_000);
+    (0..1_000).for_each(|n| login(&throttle, &format!("customer {n}"), home(n), at(0)));
+    for n in 1_000..20_000 {
+        throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
+    }
+    let mut tables = throttle.shared.as_ref().unwrap().lock();
+    let keys = &throttle.shared.as_ref().unwrap().keys;
+    let known = (0..1_000).filter(|n| {
+        let keys = super::Keys::new(keys, &format!("customer {n}"), home(*n));
+        tables.admit(&keys, at(0)).is_ok_and(|places| places.trusted)
+    });
+    assert!(known.count() > 950);
+}
+
+#[test]
+fn an_entry_in_flight_is_never_given_up() {
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 10);
+    let flying: Vec<Attempt> = (0..100).map(|n| throttle.admit(&format!("{n}"), home(n), at(0)).go()).collect();
+    assert_eq!(sizes(&throttle), (100, 100, 100), "beyond its capacity if need be");
+    flying.into_iter().for_each(|attempt| attempt.refused(at(0)));
+    for n in 0..100 {
+        assert_eq!(guesses(&throttle, &format!("{n}"), home(n), at(0)), 9);
+    }
+}
+
+#[test]
+fn an_entry_is_small() {
+    const { assert!(Table::<Trusted>::ENTRY_BYTES <= 120, "and five more in the index") };
+    const { assert!(Table::<()>::ENTRY_BYTES <= 48) };
+}
+
+#[test]
+fn a_limit_that_divides_no_window_is_rounded_against_the_guesser() {
+    let mut bucket = super::bucket::Bucket::new(START);
+    let limit = Limit::new(7, MINUTE);
+    (0..7).for_each(|_| bucket.fail(&limit, START));
+    assert!(bucket.weight(START) >= MINUTE);
+}
+
+/// One step of a random history, over a few accounts and addresses.
+#[derive(Debug, Clone)]
+enum Step {
+    Admit { account: u8, address: u8 },
+    Settle { which: usize, how: How },
+    Pass { milliseconds: u64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Refused,
+    Dropped,
+    FailedToCheck,
+    Succeeded,
+}
+
+fn steps(succeeding: bool) -> impl Strategy<Value = Vec<Step>> {
+    let how = if succeeding {
+        prop_oneof![Just(How::Refused), Just(How::Dropped), Just(How::FailedToCheck), Just(How::Succeeded)].boxed()
+    } else {
+        prop_oneof![4 => Just(How::Refused), 2 => Just(How::Dropped), 1 => Just(How::FailedToCheck)].boxed()
+    };
+    let step = prop_oneof![
+        6 => (0..3_u8, 0..4_u8).prop_map(|(account, address)| Step::Admit { account, address }),
+        4 => (any::<usize>(), how).prop_map(|(which, how)| Step::Settle { which, how }),
+        1 => prop_oneof![0..2_000_u64, 0..30_000_u64, 0..1_500_000_u64].prop_map(|milliseconds| Step::Pass { milliseconds }),
+    ];
+    prop::collection::vec(step, 1..600)
+}
+
+const SMALL: ThrottleConfig = ThrottleConfig {
+    enabled: true,
+    per_account_and_address_per_minute: 3,
+    per_address_per_minute: 5,
+    per_account_per_hour: 7,
+};
+
+/// What a history let through: guesses that were not given back, and successes.
+#[derive(Default)]
+struct Seen {
+    guesses: Vec<(Timestamp, u8, u8, bool)>,
+    successes: Vec<(Timestamp, u8, u8)>,
+    refusals: Vec<Duration>,
+}
+
+fn play(throttle: &Throttle, steps: Vec<Step>) -> (Seen, Timestamp) {
+    let (mut seen, mut now, mut flying) = (Seen::default(), START, Vec::new());
+    for step in steps {
+        match step {
+            Step::Admit { account, address } => match throttle.admit(&account.to_string(), home(address.into()), now) {
+                Admission::Go(attempt) => flying.push((attempt, now, account, address)),
+                Admission::Wait(_) => assert!(!flying.is_empty()),
+                Admission::Refuse(refusal) => seen.refusals.push(refusal.retry_after),
+            },
+            Step::Settle { which, how } if !flying.is_empty() => {
+                let (attempt, since, account, address) = flying.swap_remove(which % flying.len());
+                let trusted = attempt.hold.as_ref().unwrap().places.trusted;
+                match how {
+                    How::Refused => attempt.refused(now),
+                    How::Dropped => drop(attempt),
+                    How::FailedToCheck => attempt.failed_to_check(),
+                    How::Succeeded => attempt.succeeded(now),
+                }
+                match how {
+                    How::Refused | How::Dropped => seen.guesses.push((since, account, address, trusted)),
+                    How::FailedToCheck => {}
+                    How::Succeeded => seen.successes.push((now, account, address)),
+                }
+            }
+            Step::Settle { .. } => {}
+            Step::Pass { milliseconds } => now = now + Duration::from_millis(milliseconds),
+        }
+    }
+    for (attempt, since, account, address) in flying {
+        let trusted = attempt.hold.as_ref().unwrap().places.trusted;
+        attempt.refused(now);
+        seen.guesses.push((since, account, address, trusted));
+    }
+    (seen, now)
+}
+
+/// Asserts that no window holds more of `guesses` (by bucket) than twice `limit`, and one for each success there before.
+fn assert_bound<K: std::hash::Hash + Eq + std::fmt::Debug>(
+    window: Duration,
+    limit: u32,
+    guesses: impl Iterator<Item = (K, Timestamp)>,
+    successes: impl Iterator<Item = (K, Timestamp)>,
+) {
+    let mut by_bucket: HashMap<K, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
+    guesses.for_each(|(key, time)| by_bucket.entry(key).or_default().0.push(time));
+    successes.for_each(|(key, time)| by_bucket.entry(key).or_default().1.push(time));
+    for (key, (guesses, successes)) in by_bucket {
+        for &start in &guesses {
+            let end = start + window;
+            let inside = guesses.iter().filter(|&&time| start <= time && time <= end).count();
+            let earned = successes.iter().filter(|&&time| time <= end).count();
+            assert!(inside <= 2 * limit as usize + earned, "{key:?}: {inside} guesses, {earned} earned");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_interleaving_lets_more_than_twice_a_limit_through(steps in steps(false)) {
+        let (seen, _) = play(&Throttle::new(SMALL), steps);
+        let none = || std::iter::empty();
+        assert_bound(MINUTE, 3, seen.guesses.iter().map(|g| ((g.1, g.2), g.0)), none());
+        assert_bound(MINUTE, 5, seen.guesses.iter().map(|g| (g.2, g.0)), std::iter::empty());
+        assert_bound(HOUR, 7, seen.guesses.iter().map(|g| (g.1, g.0)), std::iter::empty());
+    }
+
+    #[test]
+    fn each_success_pays_for_at_most_one_guess_more(steps in steps(true)) {
+        let (seen, _) = play(&Throttle::new(SMALL), steps);
+        let successes = || seen.successes.iter();
+        assert_bound(MINUTE, 3, seen.guesses.iter().map(|g| ((g.1, g.2), g.0)), successes().map(|s| ((s.1, s.2), s.0)));
+        assert_bound(MINUTE, 5, seen.guesses.iter().map(|g| (g.2, g.0)), successes().map(|s| (s.2, s.0)));
+        let strangers = seen.guesses.iter().filter(|g| !g.3);
+        assert_bound(HOUR, 7, strangers.map(|g| (g.1, g.0)), std::iter::empty());
+    }
+
+    #[test]
+    fn no_refusal_is_empty_or_for_good(steps in steps(true)) {
+        let throttle = Throttle::new(SMALL);
+        let (seen, now) = play(&throttle, steps);
+        prop_assert!(seen.refusals.iter().all(|wait| !wait.is_zero() && *wait <= HOUR + HOUR / 7));
+        let quiet = now + HOUR + HOUR / 7;
+        for (account, address) in (0..3).flat_map(|account| (0..4).map(move |address| (account, address))) {
+            throttle.admit(&account.to_string(), home(address), quiet).go().failed_to_check();
+        }
+    }
+
+    #[test]
+    fn whoever_waits_as_told_is_let_in(steps in steps(true)) {
+        let throttle = Throttle::new(SMALL);
+        let (_, now) = play(&throttle, steps);
+        if let Admission::Refuse(refusal) = throttle.admit("0", home(0), now) {
+            throttle.admit("0", home(0), now + refusal.retry_after).go().failed_to_check();
+        }
+    }
+
+    #[test]
+    fn who_only_succeeds_is_never_refused(sizes in prop::collection::vec((1..300_usize, 0..200_u64, any::<bool>()), 1..20)) {
+        let throttle = Throttle::new(SMALL);
+        let mut now = START;
+        for (parallel, seconds, same) in sizes {
+            now = now + Duration::from_secs(seconds);
+            let mut flying = Vec::new();
+            for n in 0..parallel {
+                let account = if same { "ann".to_owned() } else { n.to_string() };
+                match throttle.admit(&account, home(1), now) {
+                    Admission::Go(attempt) => flying.push(attempt),
+                    Admission::Wait(_) => prop_assert!(!flying.is_empty(), "waits for nobody"),
+                    Admission::Refuse(refusal) => prop_assert!(false, "{}", refusal),
+                }
+            }
+            flying.into_iter().for_each(|attempt| attempt.succeeded(now));
+        }
+    }
+
+    #[test]
+    fn ipv6_neighbours_share_one_record(prefix: u64, one: u64, other: u64) {
+        let address = |host: u64| IpAddr::from(Ipv6Addr::from_bits(u128::from(prefix) << 64 | u128::from(host)));
+        prop_assume!(prefix != 0);
+        let throttle = throttle();
+        guesses(&throttle, "ann", address(one), START);
+        prop_assert!(throttle.admit("ann", address(other), START).refused().is_some());
+    }
+}

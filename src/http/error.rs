@@ -1,0 +1,301 @@
+//! Every refusal of the HTTP interface: its status, its name and its sentence. The only place with status codes.
+//!
+//! On the seed's own paths a refusal is `{"MESSAGE": .., "DETAIL": ..}`; under `/v1` it is a problem (RFC 9457) with the
+//! same name in lower case as its `code`. A 4xx explains; a 5xx says one constant sentence, and the log says the rest.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::agent::CallError;
+use crate::credential::VerifyError;
+use crate::credential::throttle::TooManyAttempts;
+use crate::session::{CommandError, InitialiseError, RelayError};
+use crate::store::StoreError;
+
+use super::body::BodyError;
+
+/// Why a call is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The input is malformed; the sentence says how.
+    Invalid(String),
+    /// No such path.
+    NotFound,
+    /// The path has no such method. The router adds `Allow`.
+    MethodNotAllowed,
+    /// The body, or what must be sent on of it, is too large.
+    TooLarge(&'static str),
+    /// A content type or encoding that is not taken.
+    UnsupportedContentType(&'static str),
+    /// The body comes too slowly.
+    TooSlow,
+    /// The email, the password or the persona's type is wrong; nobody learns which.
+    BadCredentials,
+    /// The session's token is missing, wrong or no longer valid.
+    TokenRequired,
+    /// Too many failed attempts.
+    TooManyAttempts(Duration),
+    /// A session could not be created or started, for no fault of the caller.
+    CreationFailed(&'static str),
+    /// There is nothing to initialise.
+    NoSessionPending,
+    /// As many agents run as may.
+    NoCapacity,
+    /// There is no session to send a request to.
+    NoSessionRunning,
+    /// The agent failed at the request, in its own words or ours.
+    AgentError(String),
+    /// The agent took too long.
+    AgentTimeout,
+    /// The agent is being started again.
+    AgentRestarting(Duration),
+    /// More is asked at once than the server takes.
+    Busy(&'static str),
+    /// The server is not serving at the moment: storage away, or shutting down.
+    NotReady(&'static str),
+    /// There is no such session, or it is somebody else's.
+    NoSuchSession,
+}
+
+impl Refusal {
+    /// The status and the seed's name of it.
+    fn status_and_name(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_TOO_LARGE"),
+            Self::UnsupportedContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_CONTENT_TYPE"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
+            Self::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_EMAIL_OR_PASSWORD"),
+            Self::TokenRequired => (StatusCode::UNAUTHORIZED, "TOKEN_REQUIRED"),
+            Self::TooManyAttempts(_) => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS"),
+            Self::CreationFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "SESSION_CREATION_FAILED"),
+            Self::NoSessionPending => (StatusCode::NOT_FOUND, "NO_SESSION_PENDING"),
+            Self::NoCapacity => (StatusCode::SERVICE_UNAVAILABLE, "NO_CAPACITY"),
+            Self::NoSessionRunning => (StatusCode::NOT_FOUND, "NO_SESSION_RUNNING"),
+            Self::AgentError(_) => (StatusCode::BAD_GATEWAY, "AGENT_ERROR"),
+            Self::AgentTimeout => (StatusCode::GATEWAY_TIMEOUT, "AGENT_TIMEOUT"),
+            Self::AgentRestarting(_) => (StatusCode::SERVICE_UNAVAILABLE, "AGENT_RESTARTING"),
+            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY"),
+            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "NOT_READY"),
+            Self::NoSuchSession => (StatusCode::NOT_FOUND, "SESSION_NOT_FOUND"),
+        }
+    }
+
+    fn detail(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
+            Self::Invalid(why) | Self::AgentError(why) => why,
+            Self::TooLarge(why)
+            | Self::UnsupportedContentType(why)
+            | Self::CreationFailed(why)
+            | Self::Busy(why)
+            | Self::NotReady(why) => why,
+            Self::NotFound => "There is nothing at this path.",
+            Self::MethodNotAllowed => "This path takes another method; see the Allow header.",
+            Self::TooSlow => "The body came slower than 1 KiB a second.",
+            Self::BadCredentials => "The email or the password is wrong, or they are not good for this persona.",
+            Self::TokenRequired => {
+                "This call needs the session's token, as `Authorization: Bearer TOKEN` or as TOKEN in the body."
+            }
+            Self::TooManyAttempts(_) => "Too many attempts have failed; try again after the time in Retry-After.",
+            Self::NoSessionPending => "No session of this customer waits to be initialised.",
+            Self::NoCapacity => "As many agents run as this server may have; try again after the time in Retry-After.",
+            Self::NoSessionRunning => "No session of this customer is running.",
+            Self::AgentTimeout => "The agent did not answer in time.",
+            Self::AgentRestarting(_) => "The agent was lost and is being started again.",
+            Self::NoSuchSession => "There is no such session, or it is not yours.",
+        })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        const SOON: Duration = Duration::from_secs(1);
+        match self {
+            Self::TooManyAttempts(after) | Self::AgentRestarting(after) => Some(*after),
+            Self::NoCapacity | Self::Busy(_) | Self::NotReady(_) => Some(SOON),
+            Self::Invalid(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::TooLarge(_)
+            | Self::UnsupportedContentType(_)
+            | Self::TooSlow
+            | Self::BadCredentials
+            | Self::TokenRequired
+            | Self::CreationFailed(_)
+            | Self::NoSessionPending
+            | Self::NoSessionRunning
+            | Self::AgentError(_)
+            | Self::AgentTimeout
+            | Self::NoSuchSession => None,
+        }
+    }
+
+    /// The answer in the form of the path's interface.
+    pub fn answer(&self, path: &str) -> Response {
+        if path.starts_with("/v1/") { self.problem() } else { self.seed() }
+    }
+
+    /// The answer as the seed's clients read it.
+    pub fn seed(&self) -> Response {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            #[serde(rename = "MESSAGE")]
+            message: &'static str,
+            #[serde(rename = "DETAIL")]
+            detail: &'a str,
+        }
+        let (_, message) = self.status_and_name();
+        self.response("application/json", &Answer { message, detail: &self.detail() })
+    }
+
+    /// The answer as a problem (RFC 9457).
+    pub fn problem(&self) -> Response {
+        #[derive(Serialize)]
+        struct Problem<'a> {
+            title: &'a str,
+            status: u16,
+            code: String,
+            detail: &'a str,
+        }
+        let (status, name) = self.status_and_name();
+        let title = status.canonical_reason().unwrap_or_default();
+        let code = name.to_ascii_lowercase();
+        let problem = Problem { title, status: status.as_u16(), code, detail: &self.detail() };
+        self.response("application/problem+json", &problem)
+    }
+
+    fn response(&self, content_type: &'static str, answer: &impl Serialize) -> Response {
+        let (status, _) = self.status_and_name();
+        let text = serde_json::to_vec(answer).expect("an answer has string keys only and serialises");
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after() {
+            let seconds = after.as_millis().div_ceil(1_000).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        }
+        match self {
+            Self::TokenRequired => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"frontdesk\""));
+            }
+            // A scheme of our own: for a registered one, browsers would ask for a password by themselves.
+            Self::BadCredentials => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Frontdesk realm=\"frontdesk\""));
+            }
+            // What is left of the body would be read as the next request.
+            Self::TooSlow => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::Invalid(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::TooLarge(_)
+            | Self::UnsupportedContentType(_)
+            | Self::TooManyAttempts(_)
+            | Self::CreationFailed(_)
+            | Self::NoSessionPending
+            | Self::NoCapacity
+            | Self::NoSessionRunning
+            | Self::AgentError(_)
+            | Self::AgentTimeout
+            | Self::AgentRestarting(_)
+            | Self::Busy(_)
+            | Self::NotReady(_)
+            | Self::NoSuchSession => {}
+        }
+        response
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge("The body is larger than this server takes."),
+            BodyError::NoMemory => Self::Busy("The memory for request bodies is used up; try again."),
+            BodyError::TooSlow => Self::TooSlow,
+            BodyError::Broken => Self::Invalid("The body ended before it was complete.".into()),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::Busy("The store has more to write than it can; try again."),
+            StoreError::Unavailable(_) => Self::NotReady("The store is unavailable; nothing has changed, try again."),
+            StoreError::Conflict | StoreError::Missing | StoreError::Corrupt(_) => {
+                tracing::error!(error = %error, "store answered what it must not");
+                Self::CreationFailed("The server failed; its log says why.")
+            }
+        }
+    }
+}
+
+impl From<TooManyAttempts> for Refusal {
+    fn from(refused: TooManyAttempts) -> Self {
+        Self::TooManyAttempts(refused.retry_after)
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Busy => Self::Busy("Too many passwords wait to be checked; try again."),
+            VerifyError::TooLong => Self::TooLarge("EMAIL and PASSWORD are longer than the credential server takes."),
+            VerifyError::Failed(why) => {
+                tracing::error!(error = why, "credential check failed");
+                Self::CreationFailed("The credential server did not answer as it should.")
+            }
+        }
+    }
+}
+
+impl From<InitialiseError> for Refusal {
+    fn from(error: InitialiseError) -> Self {
+        match error {
+            InitialiseError::NotPending => Self::NoSessionPending,
+            InitialiseError::NoCapacity => Self::NoCapacity,
+            InitialiseError::StartFailed(_) => {
+                Self::CreationFailed("The agent could not be started; the server's log says why.")
+            }
+            InitialiseError::Draining => Self::NotReady("The server is shutting down."),
+            InitialiseError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RelayError> for Refusal {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::NotRunning => Self::NoSessionRunning,
+            RelayError::Restarting { retry_after } => Self::AgentRestarting(retry_after),
+            RelayError::Call(CallError::Refused { message }) => Self::AgentError(message),
+            RelayError::Call(CallError::Lost(_)) => Self::AgentError(
+                "The agent ended before it answered; whether it acted on the request is unknown.".into(),
+            ),
+            RelayError::Call(CallError::TimedOut) => Self::AgentTimeout,
+            RelayError::Call(CallError::TooMany) => Self::Busy("The agent has too many requests in flight; try again."),
+            RelayError::Call(CallError::NotSpoken) => {
+                Self::AgentError("This persona's agent takes no requests.".into())
+            }
+        }
+    }
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Rejected(_) | CommandError::Store(StoreError::Missing) => Self::NoSuchSession,
+            CommandError::Store(error) => error.into(),
+            CommandError::Draining => Self::NotReady("The server is shutting down."),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The seed's five endpoints: upper-case keys, `MESSAGE` always there, clients unchanged. docs/SEED.md is their page.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use bytes::Bytes;
+
+use super::error::Refusal;
+
+pub(super) mod create;
+pub(super) mod initialise;
+pub(super) mod relay;
+pub(super) mod status;
+
+/// Bodies above this are parsed off the async threads, where they keep nobody waiting.
+const LARGEST_PARSED_INLINE_BYTES: usize = 128 << 10;
+
+pub(super) async fn running() -> Response {
+    ok(Bytes::from_static(br#"{"MESSAGE":"SERVER_RUNNING"}"#))
+}
+
+fn ok(text: Bytes) -> Response {
+    let mut response = Response::new(Body::from(text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::UnsupportedContentType("A Content-Encoding is not taken; send the body as it is."));
+    }
+    Ok(())
+}
+
+/// Parses a body where its size says: here if it is small, off the async threads if not.
+async fn parse<T: Send + 'static>(
+    bytes: Bytes,
+    work: impl FnOnce(&Bytes) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if bytes.len() <= LARGEST_PARSED_INLINE_BYTES {
+        return work(&bytes);
+    }
+    let parsed = tokio::task::spawn_blocking(move || work(&bytes)).await;
+    parsed.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "parsing a body panicked");
+        Err(Refusal::CreationFailed("The server failed; its log says why."))
+    })
+}
+
+/// Reads a JSON object out of checked text; an error says what is wrong with it.
+fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+    crate::json::check(bytes).map_err(|error| invalid("The body is not the JSON it must be", &error.to_string()))?;
+    serde_json::from_slice(bytes).map_err(|error| invalid("The body is not as it must be", &words(&error)))
+}
+
+/// What serde says, without the place, which means nothing to whoever built the object in memory.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+fn invalid(what: &str, why: &str) -> Refusal {
+    Refusal::Invalid(format!("{what}: {why}."))
+}
+
+fn not_empty(email: &str) -> Result<(), Refusal> {
+    const MOST_BYTES: usize = 64 << 10;
+    if email.is_empty() || email.len() > MOST_BYTES {
+        return Err(Refusal::Invalid("EMAIL must have 1 to 65536 bytes.".into()));
+    }
+    Ok(())
+}
+
+fn peer(parts: &Parts) -> super::auth::Peer {
+    *parts.extensions.get().expect("the server notes the peer of every connection")
+}

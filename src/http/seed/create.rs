@@ -1,0 +1,210 @@
+//! `POST /requestSessionCreation`: checks the credentials and admits a session.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::credential::{Credentials, Verdict, Verifier};
+use crate::http::App;
+use crate::http::auth::Peer;
+use crate::http::body;
+use crate::http::error::Refusal;
+use crate::id::{CustomerKey, Revision, SessionId};
+use crate::pickle;
+use crate::session::{NewSession, Phase, SessionData, SessionRecord};
+use crate::store::{Admission, StoreError};
+
+use super::{invalid, not_empty, ok, parse, peer, read, refuse_encoding};
+
+/// A well-formed request for a session.
+struct Creation {
+    email: String,
+    password: SecretString,
+    persona: String,
+    data: Bytes,
+}
+
+#[derive(Clone, Copy)]
+enum ContentType {
+    Json,
+    Pickle,
+}
+
+/// A session and a token that opens it.
+struct Opened {
+    session: SessionId,
+    token: String,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let content_type = match refuse_encoding(&parts.headers).and_then(|()| content_type(&parts.headers)) {
+        Ok(content_type) => content_type,
+        Err(refusal) => {
+            body::discard(&parts, body).await;
+            return refusal.seed();
+        }
+    };
+    let peer = peer(&parts);
+    let body = match app.bodies.read(&parts, body).await {
+        Ok(body) => body,
+        Err(error) => return Refusal::from(error).seed(),
+    };
+    let most_bytes = app.bodies.most_bytes();
+    let creation = match parse(body.bytes.clone(), move |bytes| Creation::read(bytes, content_type, most_bytes)).await {
+        Ok(creation) => creation,
+        Err(refusal) => return refusal.seed(),
+    };
+    create(&app, peer, creation).await.unwrap_or_else(|refusal| refusal.seed())
+}
+
+async fn create(app: &App, peer: Peer, creation: Creation) -> Result<Response, Refusal> {
+    let verifier = app.verifiers.in_force();
+    let key = verifier.key(&creation.email);
+    check(app, peer, &verifier, &key, &creation).await?;
+    let Some(persona) = app.registry.persona(&creation.persona) else {
+        return Err(Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()));
+    };
+    let deadline = app.clock.now() + persona.pending_timeout;
+    loop {
+        let (new, opened) = session(app, peer, &key, &creation, Phase::admitted(deadline));
+        match app.store.admit(new).await? {
+            Admission::Admitted(record) => {
+                app.registry.admitted(&record);
+                tracing::info!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
+                    to = "PENDING", "session admitted");
+                return Ok(ok(opened.text("SESSION_CREATION_REQUEST_ACCEPTED")));
+            }
+            Admission::AlreadyLive(record) => {
+                let (token, hash) = app.store.desk().token_key.issue(record.id, &crate::random::bytes());
+                match app.store.add_token(record.id, hash).await {
+                    Ok(()) => {
+                        let opened = Opened { session: record.id, token };
+                        let mut response = ok(opened.text("SESSION_ALREADY_RUNNING"));
+                        *response.status_mut() = axum::http::StatusCode::BAD_REQUEST;
+                        return Ok(response);
+                    }
+                    // It has ended since: there is room for this one now.
+                    Err(StoreError::Missing) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+}
+
+/// Asks the credential server, once, unless too many attempts have failed lately.
+async fn check(
+    app: &App,
+    peer: Peer,
+    verifier: &impl Verifier,
+    key: &CustomerKey,
+    creation: &Creation,
+) -> Result<(), Refusal> {
+    let now = || app.clock.now();
+    let patience = app.config.credential.timeout;
+    let attempt = app.gate.admit(key.as_str(), peer.remote.ip(), patience, now).await?;
+    let credentials =
+        Credentials { email: &creation.email, password: creation.password.expose_secret(), persona: &creation.persona };
+    match verifier.verify(credentials).await {
+        Ok(Verdict::Accepted) => {
+            attempt.succeeded(now());
+            Ok(())
+        }
+        Ok(Verdict::Refused) => {
+            attempt.refused(now());
+            tracing::info!(customer = %key, peer = %peer.remote.ip(), "credentials refused");
+            Err(Refusal::BadCredentials)
+        }
+        Err(error) => {
+            attempt.failed_to_check();
+            Err(error.into())
+        }
+    }
+}
+
+fn session(app: &App, peer: Peer, key: &CustomerKey, creation: &Creation, phase: Phase) -> (NewSession, Opened) {
+    let wall = app.clock.wall();
+    let id = SessionId::new(wall, crate::random::bytes());
+    let (token, hash) = app.store.desk().token_key.issue(id, &crate::random::bytes());
+    let email = (creation.email != key.as_str()).then(|| creation.email.as_str().into());
+    let record = SessionRecord {
+        id,
+        customer: key.clone(),
+        email,
+        persona: creation.persona.as_str().into(),
+        created: wall,
+        revision: Revision::FIRST,
+        phase,
+    };
+    let data = SessionData::Inline(creation.data.clone());
+    (NewSession { record, data, token: hash, origin: Some(peer.remote.ip()) }, Opened { session: id, token })
+}
+
+impl Opened {
+    fn text(&self, message: &str) -> Bytes {
+        // None of the three has a character that JSON escapes.
+        format!(r#"{{"MESSAGE":"{message}","SESSION_ID":"{}","TOKEN":"{}"}}"#, self.session, self.token).into()
+    }
+}
+
+impl Creation {
+    fn read(bytes: &Bytes, content_type: ContentType, most_bytes: usize) -> Result<Self, Refusal> {
+        match content_type {
+            ContentType::Json => Self::from_json(bytes),
+            ContentType::Pickle => {
+                let limits = pickle::Limits { input_bytes: most_bytes, output_bytes: most_bytes, ..Default::default() };
+                let json = pickle::to_json(bytes, &limits).map_err(|error| invalid("The body", &error.to_string()))?;
+                Self::from_json(&json.into())
+            }
+        }
+    }
+
+    fn from_json(bytes: &Bytes) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL, PASSWORD, PERSONA_TYPE and DATA")]
+        struct Wire<'a> {
+            #[serde(borrow)]
+            email: Cow<'a, str>,
+            #[serde(borrow)]
+            password: Cow<'a, str>,
+            #[serde(borrow)]
+            persona_type: Cow<'a, str>,
+            #[serde(borrow)]
+            data: &'a RawValue,
+        }
+        let wire: Wire<'_> = read(bytes)?;
+        not_empty(&wire.email)?;
+        if !wire.data.get().starts_with('{') {
+            return Err(Refusal::Invalid("DATA must be an object.".into()));
+        }
+        Ok(Self {
+            email: wire.email.into_owned(),
+            password: SecretString::from(&*wire.password),
+            persona: wire.persona_type.into_owned(),
+            data: bytes.slice_ref(wire.data.get().as_bytes()),
+        })
+    }
+}
+
+/// The part before `;`, trimmed, whatever its case (RFC 9110, section 8.3.1).
+fn content_type(headers: &HeaderMap) -> Result<ContentType, Refusal> {
+    let unknown = Refusal::UnsupportedContentType("The Content-Type must be application/json or application/bytes.");
+    let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return Err(unknown) };
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        Ok(ContentType::Json)
+    } else if media_type.eq_ignore_ascii_case("application/bytes") {
+        Ok(ContentType::Pickle)
+    } else {
+        Err(unknown)
+    }
+}

@@ -1,0 +1,66 @@
+//! `POST /initializeSession`: starts the agent of the customer's pending session.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::credential::Verifier;
+use crate::http::App;
+use crate::http::auth::bearer;
+use crate::http::body;
+use crate::http::error::Refusal;
+use crate::session::InitialiseError;
+
+use super::{not_empty, ok, parse, peer, read, refuse_encoding};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(refusal) = refuse_encoding(&parts.headers) {
+        body::discard(&parts, body).await;
+        return refusal.seed();
+    }
+    let body = match app.bodies.read(&parts, body).await {
+        Ok(body) => body,
+        Err(error) => return Refusal::from(error).seed(),
+    };
+    match initialise(&app, &parts, body.bytes).await {
+        Ok(()) => ok(Bytes::from_static(br#"{"MESSAGE":"SESSION_INITIALIZED"}"#)),
+        Err(refusal) => refusal.seed(),
+    }
+}
+
+async fn initialise(app: &App, parts: &Parts, bytes: Bytes) -> Result<(), Refusal> {
+    let (email, token) = parse(bytes, |bytes| {
+        let call: Call<'_> = read(bytes)?;
+        not_empty(&call.email)?;
+        Ok((call.email.into_owned(), call.token.map(Cow::into_owned)))
+    })
+    .await?;
+    let key = app.verifiers.in_force().key(&email);
+    let token = bearer(&parts.headers).or(token.as_deref());
+    let customer = if token.is_some() || !app.is_tokenless(peer(parts), &parts.headers) {
+        app.session_of_customer(token, &email, &key).await?.record.customer.clone()
+    } else {
+        key
+    };
+    app.registry.initialise(&customer).await.map_err(|error| {
+        if let InitialiseError::StartFailed(reason) = &error {
+            tracing::warn!(customer = %customer, reason = %reason, "session not started");
+        }
+        error.into()
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL")]
+struct Call<'a> {
+    #[serde(borrow)]
+    email: Cow<'a, str>,
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
+}

@@ -1,0 +1,84 @@
+//! `PUT /handleSessionRequests`: hands a request to the session's agent and answers with the agent's answer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::agent::Json;
+use crate::credential::Verifier;
+use crate::http::App;
+use crate::http::auth::bearer;
+use crate::http::body;
+use crate::http::error::Refusal;
+
+use super::{not_empty, ok, parse, read, refuse_encoding};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(refusal) = refuse_encoding(&parts.headers) {
+        body::discard(&parts, body).await;
+        return refusal.seed();
+    }
+    let body = match app.bodies.read(&parts, body).await {
+        Ok(body) => body,
+        Err(error) => return Refusal::from(error).seed(),
+    };
+    if body.bytes.is_empty() {
+        // The seed's placeholder.
+        return ok(Bytes::from_static(b"null"));
+    }
+    match relay(&app, &parts, body.bytes).await {
+        Ok(answer) => ok(handled(&answer)),
+        Err(refusal) => refusal.seed(),
+    }
+}
+
+async fn relay(app: &App, parts: &Parts, bytes: Bytes) -> Result<Json, Refusal> {
+    let call = parse(bytes, Call::read).await?;
+    let key = app.verifiers.in_force().key(&call.email);
+    let token = bearer(&parts.headers).or(call.token.as_deref());
+    let stored = app.session_of_customer(token, &call.email, &key).await?;
+    Ok(app.registry.relay(stored.record.id, &call.request).await?)
+}
+
+fn handled(answer: &[u8]) -> Bytes {
+    let mut text = BytesMut::with_capacity(answer.len() + 48);
+    text.put_slice(br#"{"MESSAGE":"REQUEST_HANDLED","RESPONSE":"#);
+    text.put_slice(answer);
+    text.put_u8(b'}');
+    text.freeze()
+}
+
+struct Call {
+    email: String,
+    token: Option<String>,
+    request: Bytes,
+}
+
+impl Call {
+    fn read(bytes: &Bytes) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL and REQUEST")]
+        struct Wire<'a> {
+            #[serde(borrow)]
+            email: Cow<'a, str>,
+            #[serde(borrow)]
+            token: Option<Cow<'a, str>>,
+            #[serde(borrow)]
+            request: &'a RawValue,
+        }
+        let wire: Wire<'_> = read(bytes)?;
+        not_empty(&wire.email)?;
+        Ok(Self {
+            email: wire.email.into_owned(),
+            token: wire.token.map(Cow::into_owned),
+            request: bytes.slice_ref(wire.request.get().as_bytes()),
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! JSON from outside: checked once, kept as the bytes that came.
+//!
+//! `serde_json` decides what is JSON (RFC 8259). What it leaves open is decided here: no object may name a key twice
+//! (RFC 8259, section 4, leaves the meaning of that to chance), and nothing may nest deeper than 500 levels, so that
+//! no reader behind us runs out of stack. Nothing is built: the cost is one walk, and memory for the keys of the
+//! objects that are open at a time.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde_json::value::RawValue;
+
+/// Deeper nesting than this is refused.
+pub const MOST_LEVELS: usize = 500;
+
+/// Why bytes are not taken for JSON.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// They are none.
+    #[error("{0}")]
+    Malformed(String),
+    /// A key stands twice in one object.
+    #[error("the key {0:?} stands twice in one object")]
+    DuplicateKey(String),
+    /// The nesting is too deep.
+    #[error("it nests deeper than {MOST_LEVELS} levels")]
+    TooDeep,
+}
+
+/// Checks that `bytes` are one JSON text, without a duplicate key, nested 500 levels at most.
+///
+/// # Errors
+/// A [`JsonError`].
+pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
+    let malformed = |error: serde_json::Error| JsonError::Malformed(error.to_string());
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Malformed("it is not UTF-8".into()))?;
+    let value: &RawValue = serde_json::from_str(text).map_err(malformed)?;
+    walk(value.get())
+}
+
+/// An open object or array.
+enum Level<'a> {
+    Array,
+    Object { keys: Keys<'a>, expects_key: bool },
+}
+
+/// The keys of an open object: few are compared one by one, many are hashed.
+#[derive(Default)]
+struct Keys<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Keys<'a> {
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        const FEW: usize = 16;
+        if self.many.is_empty() && self.few.len() < FEW {
+            if self.few.contains(&key) {
+                return false;
+            }
+            self.few.push(key);
+            return true;
+        }
+        self.many.extend(self.few.drain(..));
+        self.many.insert(key)
+    }
+}
+
+/// Walks over text that is known to be JSON.
+fn walk(text: &str) -> Result<(), JsonError> {
+    let bytes = text.as_bytes();
+    let mut open: Vec<Level<'_>> = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => {
+                if open.len() == MOST_LEVELS {
+                    return Err(JsonError::TooDeep);
+                }
+                open.push(match byte {
+                    b'{' => Level::Object { keys: Keys::default(), expects_key: true },
+                    _ => Level::Array,
+                });
+            }
+            b'}' | b']' => {
+                open.pop();
+            }
+            b',' => {
+                if let Some(Level::Object { expects_key, .. }) = open.last_mut() {
+                    *expects_key = true;
+                }
+            }
+            b'"' => {
+                let end = string_end(bytes, at);
+                if let Some(Level::Object { keys, expects_key: expects_key @ true }) = open.last_mut() {
+                    *expects_key = false;
+                    let key = key(&text[at..end])?;
+                    if !keys.insert(key.clone()) {
+                        return Err(JsonError::DuplicateKey(key.into_owned()));
+                    }
+                }
+                at = end;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Where the string that begins at `start` ends.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn key(quoted: &str) -> Result<Cow<'_, str>, JsonError> {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    if !inner.contains('\\') {
+        return Ok(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(quoted).map(Cow::Owned).map_err(|error| JsonError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn json_in_all_its_forms_passes() {
+        for text in [
+            "1",
+            "null",
+            "\"a\"",
+            "{}",
+            "[]",
+            " {\"a\" : [1, {\"a\": \"}\"}], \"b\": {\"a\": {}}} ",
+            "\"\\u0041\"",
+            "1e999",
+            "-0.0",
+            "{\"\": 0}",
+            "[\"\\\\\", \"\\\"\"]",
+            "{\"a\\\"\": 1, \"a\": 2}",
+        ] {
+            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for text in ["", " ", "{", "{'a': 1}", "[1,]", "01", "nul", "NaN", "{} {}", "\"\t\"", "[1] x", "{\"a\" 1}"] {
+            assert!(matches!(check(text.as_bytes()), Err(JsonError::Malformed(_))), "{text}");
+        }
+        assert_eq!(check(b"\"\xff\""), Err(JsonError::Malformed("it is not UTF-8".into())));
+    }
+
+    #[test]
+    fn a_key_twice_in_one_object_is_refused_at_any_depth_and_however_it_is_written() {
+        for text in [
+            r#"{"a": 1, "a": 2}"#,
+            r#"[{"x": {"a": 1, "b": 2, "a": 3}}]"#,
+            r#"{"a": 1, "\u0061": 2}"#,
+            r#"{"a": {"a": 1}, "b": [], "a": 3}"#,
+        ] {
+            assert_eq!(check(text.as_bytes()), Err(JsonError::DuplicateKey("a".into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn many_keys_are_all_looked_at() {
+        let distinct: Vec<_> = (0..1_000).map(|n| format!("\"k{n}\":{n}")).collect();
+        let text = format!("{{{}}}", distinct.join(","));
+        assert_eq!(check(text.as_bytes()), Ok(()));
+        let text = format!("{{{},\"k0\":0}}", distinct.join(","));
+        assert_eq!(check(text.as_bytes()), Err(JsonError::DuplicateKey("k0".into())));
+    }
+
+    #[test]
+    fn five_hundred_levels_pass_and_one_more_does_not() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(check(nested(500).as_bytes()), Ok(()));
+        assert_eq!(check(nested(501).as_bytes()), Err(JsonError::TooDeep));
+        assert_eq!(check(nested(1_000_000).as_bytes()), Err(JsonError::TooDeep));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_without_a_panic(bytes: Vec<u8>) {
+            let _ = check(&bytes);
+        }
+
+        #[test]
+        fn text_made_of_json_tokens_is_judged_as_serde_judges_it(
+            tokens in prop::collection::vec(
+                prop::sample::select(vec!["{", "}", "[", "]", ",", ":", "\"a\"", "\"\\\"\"", "1", " "]), 0..24,
+            )
+        ) {
+            let text: String = tokens.concat();
+            let valid = serde_json::from_str::<&RawValue>(&text).is_ok();
+            let judged = check(text.as_bytes());
+            prop_assert_eq!(valid, !matches!(judged, Err(JsonError::Malformed(_))));
+        }
+    }
+}

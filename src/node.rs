@@ -1,0 +1,188 @@
+//! One Frontdesk server put together: from a configuration to a node that serves.
+//!
+//! ```text
+//! open: data directory, store, clock ──> build: agents, registry, credentials, HTTP ──> recover ──> serve ──> drain
+//! ```
+//!
+//! Nothing is served before the sessions of an earlier server are settled. Who runs a node in a test does it through
+//! here as well.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+
+use crate::agent::{CallLimits, Launcher};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::credential::Verifiers;
+use crate::credential::embedded::Embedded;
+use crate::credential::gate::Gate;
+use crate::credential::remote::RemoteVerifier;
+use crate::credential::throttle::ThrottleConfig;
+use crate::data_dir::DataDir;
+use crate::http::body::Bodies;
+use crate::http::{self, App};
+use crate::http_client::HttpClient;
+use crate::server;
+use crate::service_mapping::ServiceMapping;
+use crate::session::Registry;
+use crate::shutdown::Tasks;
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+
+/// A node that has recovered and is ready to serve.
+pub struct Node {
+    /// What the HTTP handlers use.
+    pub app: Arc<App>,
+    /// The customers of this node, for operators' commands.
+    pub embedded: Arc<Embedded>,
+    /// The service mapping in force.
+    pub mapping: Arc<ServiceMapping>,
+    listener: TcpListener,
+    tasks: Tasks,
+    // Declared last, so that the directory is given free after everything in it is closed.
+    data_dir: DataDir,
+}
+
+impl Node {
+    /// Opens, builds and recovers.
+    ///
+    /// # Errors
+    /// One sentence that says what is missing and what to do.
+    pub async fn start(config: Config) -> Result<Self> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let mapping_path = config.service_mapping_path().to_owned();
+        let mapping = Arc::new(ServiceMapping::load(&mapping_path, config.service_mapping.is_some())?);
+        let paths = data_dir.paths().clone();
+        let store = tokio::task::spawn_blocking(move || SqliteStore::open(&paths)).await?;
+        let store: Arc<dyn Store> =
+            Arc::new(store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
+        // Bound before recovery, so that a taken port is told before anything is done.
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}; choose another address with --listen, or stop what listens there",
+                config.listen
+            )
+        })?;
+        let tasks = Tasks::default();
+        let embedded = Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), &config.credential)?);
+        let registry = registry(&config, &store, &clock, &tasks);
+        registry.recover().await?;
+        registry.look_after();
+        mapping.watch(mapping_path, &tasks);
+        keep_house(&config, &store, &clock, &tasks);
+        let remote = RemoteVerifier::new(HttpClient::new(), config.credential.timeout);
+        let app = Arc::new(App {
+            verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
+            gate: Gate::new(throttle(&config)),
+            bodies: Bodies::new(config.limits.bodies, config.limits.body),
+            registry,
+            store,
+            clock,
+            tasks: tasks.clone(),
+            config,
+        });
+        Ok(Self { app, embedded, mapping, listener, tasks, data_dir })
+    }
+
+    /// Where the node listens.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The directory that the node has.
+    pub fn data_dir(&self) -> &DataDir {
+        &self.data_dir
+    }
+
+    /// The node's tasks, to which whoever serves something beside it adds its own.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Serves until `stop` completes; then lets open requests finish and ends the agents, within the configured time.
+    /// Sessions stay as they are stored. Returns how many tasks had to be cut off.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
+        let Self { app, embedded, mapping, listener, tasks, data_dir } = self;
+        let connections = app.config.limits.connections as usize;
+        let serving = server::run(listener, http::router(Arc::clone(&app)), connections, tasks.clone());
+        tokio::pin!(stop);
+        tokio::select! {
+            () = serving => {}
+            () = &mut stop => {}
+        }
+        let grace = app.config.shutdown.grace;
+        tasks.drain();
+        let cut_off = match tokio::time::timeout(grace, tasks.ended()).await {
+            Ok(()) => 0,
+            Err(_) => tasks.count(),
+        };
+        // The heartbeat tells the next start where the time stands.
+        if let Err(error) = app.store.beat(app.clock.heartbeat()).await {
+            tracing::warn!(error = %error, "last heartbeat not stored");
+        }
+        drop((app, embedded, mapping));
+        drop(data_dir);
+        cut_off
+    }
+}
+
+fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Registry {
+    let limits = CallLimits {
+        requests: config.limits.requests_per_session as usize,
+        line_bytes: usize::try_from(config.limits.message).unwrap_or(usize::MAX),
+    };
+    let launcher = Launcher::new(Arc::clone(store), Arc::clone(clock), tasks.clone(), limits);
+    let personas: HashMap<_, _> =
+        config.personas.iter().map(|(name, persona)| (name.to_string(), Arc::new(persona.clone()))).collect();
+    Registry::new(
+        Arc::clone(store),
+        Arc::clone(clock),
+        launcher,
+        tasks.clone(),
+        personas,
+        config.limits.max_running as usize,
+        config.shutdown.grace,
+    )
+}
+
+fn throttle(config: &Config) -> ThrottleConfig {
+    ThrottleConfig {
+        enabled: config.throttle.enabled,
+        per_account_and_address_per_minute: config.throttle.per_account_and_address,
+        per_address_per_minute: config.throttle.per_address,
+        per_account_per_hour: config.throttle.per_account,
+    }
+}
+
+/// Stores heartbeats, and forgets what has been history for long enough.
+fn keep_house(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tasks: &Tasks) {
+    const BETWEEN_BEATS: Duration = Duration::from_secs(10);
+    const PRUNED_AT_ONCE: usize = 1_000;
+    let (store, clock, draining, keep) = (Arc::clone(store), Arc::clone(clock), tasks.clone(), config.history.keep);
+    tasks.spawn(async move {
+        loop {
+            if let Err(error) = store.beat(clock.heartbeat()).await {
+                tracing::warn!(error = %error, "heartbeat not stored");
+            }
+            let keep_millis = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+            let before =
+                crate::clock::WallTime::from_unix_millis(clock.wall().unix_millis().saturating_sub(keep_millis));
+            if let Err(error) = store.prune_history(before, PRUNED_AT_ONCE).await {
+                tracing::warn!(error = %error, "history not pruned");
+            }
+            tokio::select! {
+                () = draining.draining() => return,
+                () = clock.sleep_until(clock.now() + BETWEEN_BEATS) => {}
+            }
+        }
+    });
+}

@@ -1,0 +1,370 @@
+//! The real binary in a directory of its own, and a client that sends exactly what a test says.
+//!
+//! Every server listens on a port that the system chooses, and is killed with all its agents when its value is dropped.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The customer that most tests use, and the password.
+pub const ADA: (&str, &str) = ("ada@example.org", "correct horse");
+
+/// How a server is started.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// The text of its configuration file.
+    pub config: String,
+    /// The text of its service mapping, if it has one.
+    pub mapping: Option<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// A server with this configuration file.
+    pub fn with_config(config: &str) -> Self {
+        Self { config: config.to_owned(), ..Self::default() }
+    }
+
+    /// The same with one more variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running server, or one that has ended and can be started again.
+pub struct Server {
+    pub setup: Setup,
+    pub address: SocketAddr,
+    child: Option<Child>,
+    directory: TempDir,
+    log: Option<Receiver<Value>>,
+}
+
+impl Server {
+    /// Starts the binary in a new directory and waits until it is ready.
+    pub fn start(setup: Setup) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut server = Self { setup, address, child: None, directory, log: None };
+        server.start_again();
+        server
+    }
+
+    /// Starts the binary again in the same directory.
+    pub fn start_again(&mut self) {
+        assert!(self.try_start(), "the server ended before it was ready");
+    }
+
+    /// Starts the binary again; false if it ended before it was ready.
+    pub fn try_start(&mut self) -> bool {
+        assert!(self.child.is_none(), "the server is still running");
+        std::fs::write(self.path("frontdesk.toml"), &self.setup.config).unwrap();
+        if let Some(mapping) = &self.setup.mapping {
+            std::fs::write(self.path("ServiceURLMapping.json"), mapping).unwrap();
+        }
+        let mut child = self
+            .command()
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .envs(self.setup.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (lines, log) = channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if lines.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        self.child = Some(child);
+        loop {
+            let Ok(line) = log.recv_timeout(Duration::from_secs(60)) else {
+                self.wait();
+                return false;
+            };
+            if line["message"] == "ready" {
+                self.address = line["listen"].as_str().unwrap().parse().unwrap();
+                self.log = Some(log);
+                return true;
+            }
+        }
+    }
+
+    /// A command of the same binary on the same directory, without the test's environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_frontdesk"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FRONTDESK_")) {
+            command.env_remove(name);
+        }
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    /// Runs a command of the binary with this standard input; returns its exit status, output and errors.
+    pub fn run(&self, arguments: &[&str], input: &str) -> (ExitStatus, String, String) {
+        let mut child = self
+            .command()
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads no input may have ended before it is written.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status, text(output.stdout), text(output.stderr))
+    }
+
+    /// Adds a customer through the command line.
+    pub fn add_customer(&self, (email, password): (&str, &str)) {
+        let (status, _, errors) = self.run(&["customer", "add", email, "--password-stdin"], password);
+        assert!(status.success(), "{errors}");
+    }
+
+    /// A path in the server's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("frontdesk-data")
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Ends the server as a crash would.
+    pub fn kill(&mut self) {
+        self.child.as_mut().unwrap().kill().unwrap();
+        self.wait();
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        signal(self.pid(), rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until the server has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
+    }
+
+    /// The next log line with this message.
+    pub fn await_log(&self, message: &str) -> Value {
+        let log = self.log.as_ref().unwrap();
+        loop {
+            let line =
+                log.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {message:?} in the log"));
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// Everything that the server has logged and no test has read.
+    pub fn log_lines(&self) -> Vec<Value> {
+        self.log.as_ref().unwrap().try_iter().collect()
+    }
+
+    /// Sends one request on a connection of its own.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        try_send(self.address, method, path, headers, body).unwrap()
+    }
+
+    /// `POST /requestSessionCreation` as JSON.
+    pub fn create(&self, (email, password): (&str, &str), data: Value) -> Answer {
+        let body = json!({"EMAIL": email, "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": data});
+        let headers = [("Content-Type", "application/json")];
+        self.send("POST", "/requestSessionCreation", &headers, body.to_string().as_bytes())
+    }
+
+    /// `POST /initializeSession`.
+    pub fn initialise(&self, email: &str) -> Answer {
+        self.send("POST", "/initializeSession", &[], json!({"EMAIL": email}).to_string().as_bytes())
+    }
+
+    /// `GET /sessionSTATUS` for the persona `CUSTOMERS`; returns `MESSAGE`.
+    pub fn status(&self, email: &str) -> String {
+        let message = json!({"PERSONA_TYPE": "CUSTOMERS", "EMAIL": email}).to_string();
+        let path = format!("/sessionSTATUS?message={}", percent(&message));
+        self.send("GET", &path, &[], b"").message()
+    }
+
+    /// `PUT /handleSessionRequests` with the session's token.
+    pub fn relay(&self, email: &str, token: &str, request: &Value) -> Answer {
+        let body = json!({"EMAIL": email, "REQUEST": request, "TOKEN": token});
+        self.send("PUT", "/handleSessionRequests", &[], body.to_string().as_bytes())
+    }
+
+    /// `DELETE /v1/sessions/{id}` with the session's token.
+    pub fn stop(&self, id: &str, token: &str) -> Answer {
+        let authorization = format!("Bearer {token}");
+        self.send("DELETE", &format!("/v1/sessions/{id}"), &[("Authorization", &authorization)], b"")
+    }
+
+    /// The processes of this server's agents, by the marks in their environment.
+    pub fn agents(&self) -> Vec<u32> {
+        let desk = frontdesk::store::sqlite::desk_id(&self.data_dir()).unwrap();
+        frontdesk::agent::leftovers::marked(&desk).into_iter().map(|marked| marked.pid).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if self.data_dir().exists() {
+            for pid in self.agents() {
+                signal(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// The seed's `MESSAGE`.
+    pub fn message(&self) -> String {
+        self.json()["MESSAGE"].as_str().unwrap().to_owned()
+    }
+
+    /// The session's token, of a creation.
+    pub fn token(&self) -> String {
+        self.json()["TOKEN"].as_str().unwrap().to_owned()
+    }
+
+    /// The session's id, of a creation.
+    pub fn session_id(&self) -> String {
+        self.json()["SESSION_ID"].as_str().unwrap().to_owned()
+    }
+
+    /// A header's value; empty if it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// Status and `MESSAGE` together.
+    pub fn pair(&self) -> (u16, String) {
+        (self.status, self.message())
+    }
+}
+
+/// Sends one request on a connection of its own.
+pub fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    let has = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    if !has("host") {
+        head.push_str(&format!("Host: {address}\r\n"));
+    }
+    if !has("content-length") && !has("transfer-encoding") && (!body.is_empty() || method != "GET") {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    // A server that refuses early may close before all is written; its answer is still there to read.
+    let _ = stream.write_all(body);
+    read_answer(&mut BufReader::new(stream))
+}
+
+/// Reads one answer from a connection that may stay open.
+pub fn read_answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
+    let malformed = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| malformed(&line))?;
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    if status == 100 {
+        return read_answer(stream);
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok());
+    let mut body = Vec::new();
+    match length {
+        Some(length) => {
+            body.resize(length, 0);
+            stream.read_exact(&mut body)?;
+        }
+        None => {
+            stream.read_to_end(&mut body)?;
+        }
+    }
+    Ok(Answer { status, headers, body })
+}
+
+/// Percent-encodes everything but letters and digits.
+pub fn percent(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    // It may have ended meanwhile.
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Waits until a condition holds; fails the test if it does not within a minute.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..6_000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited a minute for: {what}");
+}
+
+/// The repository's own directory.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
