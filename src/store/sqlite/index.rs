@@ -145,16 +145,29 @@ impl Index {
         self.ids.iter().flat_map(|part| lock(part).iter().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// Forgets everything, claims too: their creations fail when the writer comes to them.
-    pub(super) fn clear(&self) {
-        for part in &self.customers {
-            lock(part).clear();
+    /// An empty index, to be filled and then given to [`Index::replace`].
+    pub(super) fn empty_twin(&self) -> Self {
+        Self { hasher: self.hasher.clone(), ..Self::new() }
+    }
+
+    /// Takes over what its twin shows, so that no reader ever finds the index half filled. A claim goes on, unless
+    /// a session turned out to have its place: that creation fails when the writer comes to it.
+    pub(super) fn replace(&self, found: &Self) {
+        for (part, found) in self.customers.iter().zip(&found.customers) {
+            let (mut part, mut found) = (lock(part), lock(found));
+            std::mem::swap(&mut *part, &mut *found);
+            for place in found.drain().filter(|place| matches!(place, Place::Claimed(_))) {
+                let hash = self.hasher.hash_one(place.customer());
+                if part.find(hash, |other| other.customer() == place.customer()).is_none() {
+                    part.insert_unique(hash, place, |place| self.hasher.hash_one(place.customer()));
+                }
+            }
         }
-        for part in &self.ids {
-            lock(part).clear();
+        for (part, found) in self.ids.iter().zip(&found.ids) {
+            std::mem::swap(&mut *lock(part), &mut *lock(found));
         }
-        lock(&self.deadlines).clear();
-        self.live.store(0, Ordering::Relaxed);
+        std::mem::swap(&mut *lock(&self.deadlines), &mut *lock(&found.deadlines));
+        self.live.store(found.live_count(), Ordering::Relaxed);
     }
 
     fn insert(&self, stored: Arc<Stored>) {
@@ -216,7 +229,7 @@ impl Index {
 }
 
 impl Claim {
-    /// Whether the place is still claimed by this: a store that was reopened has forgotten it.
+    /// Whether the place is still claimed by this: a store that was reopened may have found a session in it.
     pub(super) fn holds(&self) -> bool {
         let hash = self.index.hasher.hash_one(&self.customer);
         self.index.customers_part(hash).find(hash, |place| self.is_mine(place)).is_some()
