@@ -448,3 +448,6 @@ fn storage_failed(error: &std::io::Error) -> StoreError {
     }
     StoreError::Unavailable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

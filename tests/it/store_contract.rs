@@ -1,4 +1,5 @@
 //! What every store promises, as one suite that each backend is run against with `contract!`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -185,9 +186,9 @@ async fn four_tokens_are_valid_and_a_fifth_retires_the_oldest(place: &dyn Place)
         assert!(!stored.knows(&first));
         assert!((1..=4).all(|n| stored.knows(&TokenHash([n; 32]))));
     };
-    is_right(&*store.session(id).await.unwrap().unwrap());
+    is_right(&store.session(id).await.unwrap().unwrap());
     drop(store);
-    is_right(&*place.open().session(id).await.unwrap().unwrap());
+    is_right(&place.open().session(id).await.unwrap().unwrap());
 }
 
 async fn tokens_added_at_once_are_never_lost_beyond_the_limit(place: &dyn Place) {
@@ -201,10 +202,10 @@ async fn tokens_added_at_once_are_never_lost_beyond_the_limit(place: &dyn Place)
     .await;
 
     let tokens = |stored: &Stored| (1..=20).filter(|n| stored.knows(&TokenHash([*n; 32]))).collect::<Vec<u8>>();
-    let shown = tokens(&*store.session(record.id).await.unwrap().unwrap());
+    let shown = tokens(&store.session(record.id).await.unwrap().unwrap());
     assert_eq!(shown.len(), TOKENS_PER_SESSION);
     drop(store);
-    let stored = tokens(&*place.open().session(record.id).await.unwrap().unwrap());
+    let stored = tokens(&place.open().session(record.id).await.unwrap().unwrap());
     assert_eq!(stored, shown, "memory and storage agree on which are the last");
 }
 

@@ -57,8 +57,8 @@ impl Change for Admit {
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         // The claim goes first, so that who waits for it finds either the session or a free place.
         let Self { new, claim, file, reply } = *self;
-        if outcome.is_ok() {
-            file.map(PlacedFile::keep);
+        if let (Ok(()), Some(file)) = (&outcome, file) {
+            file.keep();
         }
         drop(claim);
         let _ = reply.send(outcome.map(|()| new.record));

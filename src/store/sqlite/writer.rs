@@ -121,6 +121,9 @@ impl Writer {
                 let data: Vec<_> = batch.iter_mut().filter_map(|change| change.leave_data()).collect();
                 fail_all(batch, &why);
                 self.reopen();
+                if self.connection.is_none() {
+                    return;
+                }
                 for id in data {
                     if self.index.by_id(id).is_none() {
                         self.files.remove(id);
@@ -153,6 +156,10 @@ impl Writer {
                 Err(error) => {
                     tracing::error!(error = %error, "store could not be reopened; trying again");
                     self.refuse_during(wait);
+                    if self.queue.is_closed() {
+                        // The store is being closed: the next start reads what the file holds.
+                        return;
+                    }
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
