@@ -99,3 +99,25 @@ fn run(path: &std::path::Path, wakes: &mpsc::Receiver<()>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_emptied_once_nobody_reads_from_it_and_a_reader_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let writer = schema::open(&path).unwrap();
+        let reader = schema::open_reader(&path).unwrap();
+        let log = path.with_extension("db-wal");
+        reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
+        writer.execute("INSERT INTO meta (name, value) VALUES ('a', x'')", []).unwrap();
+
+        assert!(!truncate(&writer).unwrap());
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(truncate(&writer).unwrap());
+
+        assert_eq!(log.metadata().unwrap().len(), 0);
+    }
+}
