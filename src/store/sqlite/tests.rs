@@ -8,7 +8,6 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinSet;
 
 use super::*;
 use crate::data_dir::DataDir;
@@ -121,6 +120,8 @@ fn an_admission_that_was_dropped_leaves_no_data_file_unless_its_session_lives() 
 
 #[cfg(feature = "failpoints")]
 mod failed_commit {
+    use tokio::task::JoinSet;
+
     use super::*;
 
     #[test]
