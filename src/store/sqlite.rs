@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::data_dir::DataPaths;
@@ -26,7 +26,7 @@ use crate::store::{Admission, Answer, Customer, Desk, Filter, Store, StoreError,
 use crate::token::{TokenHash, TokenKey};
 
 use changes::{AddToken, Admit, Put, Run};
-use data_files::{DataFiles, LARGEST_INLINE_BYTES};
+use data_files::{DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use index::{ClaimOutcome, Index};
 use schema::unavailable;
 use writer::{Change, Queue, Writer};
@@ -73,7 +73,14 @@ impl SqliteStore {
         }
         let available = Arc::new(AtomicBool::new(true));
         let (queue, receiver) = mpsc::channel(QUEUE);
-        let writer = Writer::new(paths.database(), connection, receiver, Arc::clone(&index), Arc::clone(&available));
+        let writer = Writer::new(
+            paths.database(),
+            connection,
+            receiver,
+            Arc::clone(&index),
+            Arc::clone(&files),
+            Arc::clone(&available),
+        );
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run())
@@ -116,25 +123,29 @@ impl SqliteStore {
     ) -> Answer<'_, T> {
         let readers = Arc::clone(&self.readers);
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || readers.with(work))
-                .await
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?
+            let turn = Arc::clone(&readers.turns).acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                readers.with(work)
+            })
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
         })
     }
 
     /// Moves large data into its file before the row is written.
-    async fn place_data(&self, new: &mut NewSession) -> Result<(), StoreError> {
-        let SessionData::Inline(data) = &new.data else { return Ok(()) };
+    async fn place_data(&self, new: &mut NewSession) -> Result<Option<PlacedFile>, StoreError> {
+        let SessionData::Inline(data) = &new.data else { return Ok(None) };
         if data.len() <= LARGEST_INLINE_BYTES {
-            return Ok(());
+            return Ok(None);
         }
         let (files, id, data) = (Arc::clone(&self.files), new.record.id, data.clone());
-        let path = tokio::task::spawn_blocking(move || files.write(id, &data))
+        let placed = tokio::task::spawn_blocking(move || files.write(id, &data))
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?
             .map_err(|error| storage_failed(&error))?;
-        new.data = SessionData::File(path);
-        Ok(())
+        new.data = SessionData::File(self.files.path(id));
+        Ok(Some(placed))
     }
 }
 
@@ -150,12 +161,9 @@ impl Store for SqliteStore {
                     ClaimOutcome::Wait(resolved) => drop(resolved.await),
                 }
             };
-            self.place_data(&mut new).await?;
-            let id = new.record.id;
-            let admitted = self.submit(move |reply| Box::new(Admit { new, claim, reply })).await;
-            if admitted.is_err() {
-                self.files.remove(id);
-            }
+            let file = self.place_data(&mut new).await?;
+            // From here on the change owns the claim and the file: whoever asked may go, the place is still settled.
+            let admitted = self.submit(move |reply| Box::new(Admit { new, claim, file, reply })).await;
             admitted.map(Admission::Admitted)
         })
     }
@@ -208,11 +216,15 @@ impl Store for SqliteStore {
                 None => index.all(),
             };
             found.retain(|stored| wanted(&stored.record));
+            found.sort_unstable_by_key(|stored| std::cmp::Reverse(stored.record.id));
+            found.truncate(most);
             let mut records: Vec<_> = found.iter().map(|stored| stored.record.clone()).collect();
             if filter.ended {
                 records.extend(row::history(connection, &filter, most)?);
             }
-            records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+            // One that ended between the two looks is in both: its end is the younger revision.
+            records.sort_unstable_by_key(|record| std::cmp::Reverse((record.id, record.revision)));
+            records.dedup_by_key(|record| record.id);
             records.truncate(most);
             Ok(records)
         })
@@ -274,7 +286,14 @@ impl Store for SqliteStore {
                     params![key.as_str(), hash, expect],
                 )
                 .map_err(unavailable)?;
-            if changed == 1 { Ok(()) } else { Err(StoreError::Missing) }
+            if changed == 1 {
+                return Ok(());
+            }
+            let exists = connection
+                .query_row("SELECT 1 FROM customers WHERE key = ?1", [key.as_str()], |_| Ok(()))
+                .optional()
+                .map_err(unavailable)?;
+            Err(if exists.is_some() { StoreError::Conflict } else { StoreError::Missing })
         })
     }
 
@@ -312,7 +331,9 @@ impl Store for SqliteStore {
     }
 
     fn ready(&self) -> Result<(), StoreError> {
-        if self.available.load(Ordering::SeqCst) {
+        if self.queue.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            Err(StoreError::Unavailable("its writer has stopped".into()))
+        } else if self.available.load(Ordering::SeqCst) {
             Ok(())
         } else {
             Err(StoreError::Unavailable("it is being reopened after a failed write".into()))
@@ -341,16 +362,18 @@ impl Drop for SqliteStore {
     }
 }
 
-/// Connections for reading, opened as many at once as are needed and kept.
+/// Connections for reading: a bounded number at once, some of them kept.
 #[derive(Debug)]
 struct Readers {
     path: PathBuf,
+    turns: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
     fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default() }
+        const MOST_AT_ONCE: usize = 16;
+        Self { path, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)), idle: Mutex::default() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -435,3 +458,6 @@ fn storage_failed(error: &std::io::Error) -> StoreError {
     }
     StoreError::Unavailable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

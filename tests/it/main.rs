@@ -7,3 +7,4 @@ mod harness;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
+mod store_contract;

@@ -12,7 +12,7 @@ use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{StoreError, Stored, TOKENS_PER_SESSION};
 use crate::token::TokenHash;
 
-use super::data_files::DataFiles;
+use super::data_files::{DataFiles, PlacedFile};
 use super::index::{Claim, Index};
 use super::row;
 use super::writer::Change;
@@ -23,20 +23,24 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) struct Admit {
     pub(super) new: NewSession,
     pub(super) claim: Claim,
+    /// The file of data that is too large for the row.
+    pub(super) file: Option<PlacedFile>,
     pub(super) reply: Reply<SessionRecord>,
 }
 
 impl Change for Admit {
     fn size_bytes(&self) -> usize {
-        match &self.new.data {
+        let data = match &self.new.data {
             SessionData::Inline(data) => data.len(),
             SessionData::File(_) => 0,
-        }
+        };
+        data + self.new.record.customer.as_str().len() + self.new.record.email.as_ref().map_or(0, |email| email.len())
     }
 
     fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
         if !self.claim.holds() {
-            return Err(StoreError::Conflict);
+            // The store was reopened, and found another session in the place.
+            return Err(StoreError::Busy);
         }
         row::insert(connection, &self.new)
     }
@@ -45,9 +49,17 @@ impl Change for Admit {
         index.show(Stored { record: self.new.record.clone(), tokens: vec![self.new.token] });
     }
 
+    fn leave_data(&mut self) -> Option<SessionId> {
+        self.file.take().map(PlacedFile::keep)?;
+        Some(self.new.record.id)
+    }
+
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         // The claim goes first, so that who waits for it finds either the session or a free place.
-        let Self { new, claim, reply } = *self;
+        let Self { new, claim, file, reply } = *self;
+        if let (Ok(()), Some(file)) = (&outcome, file) {
+            file.keep();
+        }
         drop(claim);
         let _ = reply.send(outcome.map(|()| new.record));
     }
@@ -77,6 +89,10 @@ impl Change for Put {
     fn publish(&mut self, index: &Index) {
         let tokens = index.by_id(self.record.id).map(|stored| stored.tokens.clone()).unwrap_or_default();
         index.show(Stored { record: self.record.clone(), tokens });
+    }
+
+    fn leave_data(&mut self) -> Option<SessionId> {
+        (!self.record.phase.is_live()).then_some(self.record.id)
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {

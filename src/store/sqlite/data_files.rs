@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::data_dir;
 use crate::failpoint::Failpoint;
@@ -29,33 +30,25 @@ impl DataFiles {
         self.directory.join(format!("{id}.json"))
     }
 
-    /// Writes the session's file; when this returns, it survives a loss of power.
-    pub(super) fn write(&self, id: SessionId, data: &[u8]) -> io::Result<PathBuf> {
+    /// Writes the session's file; when this returns, it survives a loss of power. It goes again unless it is kept.
+    pub(super) fn write(self: &Arc<Self>, id: SessionId, data: &[u8]) -> io::Result<PlacedFile> {
+        // From here on, so that a full disk does not stay full of what was refused.
+        let placed = PlacedFile { files: Arc::clone(self), id, keep: false };
         let path = self.path(id);
         let unfinished = path.with_extension(UNFINISHED);
-        let written = File::create(&unfinished).and_then(|mut file| {
-            file.write_all(data)?;
-            file.sync_all()
-        });
-        if let Err(error) = written {
-            // A full disk must not stay full of what was refused.
-            let _ = fs::remove_file(&unfinished);
-            return Err(error);
-        }
-        Failpoint::BeforeDataFile.hit();
+        let mut file = File::create(&unfinished)?;
+        file.write_all(data)?;
+        file.sync_all()?;
+        fail_at(Failpoint::BeforeDataFile)?;
         fs::rename(&unfinished, &path)?;
         data_dir::sync_directory(&self.directory)?;
-        Failpoint::AfterDataFile.hit();
-        Ok(path)
+        fail_at(Failpoint::AfterDataFile)?;
+        Ok(placed)
     }
 
     /// Removes the session's file, if it has one.
     pub(super) fn remove(&self, id: SessionId) {
-        match fs::remove_file(self.path(id)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(session.id = %id, error = %error, "session data file could not be removed"),
-        }
+        remove(&self.path(id), id);
     }
 
     /// Removes what a crash left: files of sessions that are not live, and unfinished ones.
@@ -73,4 +66,43 @@ impl DataFiles {
         }
         Ok(removed)
     }
+}
+
+/// A file that no row means yet. Dropping it removes the file: its session was refused, or whoever asked is gone.
+#[derive(Debug)]
+pub(super) struct PlacedFile {
+    files: Arc<DataFiles>,
+    id: SessionId,
+    keep: bool,
+}
+
+impl PlacedFile {
+    /// Lets the file stay: a row means it, or may.
+    pub(super) fn keep(mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for PlacedFile {
+    fn drop(&mut self) {
+        // A writer that panics leaves open what it has committed: the next start knows, and removes strays.
+        if self.keep || std::thread::panicking() {
+            return;
+        }
+        let path = self.files.path(self.id);
+        remove(&path.with_extension(UNFINISHED), self.id);
+        remove(&path, self.id);
+    }
+}
+
+fn remove(path: &Path, id: SessionId) {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(session.id = %id, error = %error, "session data file could not be removed"),
+    }
+}
+
+fn fail_at(point: Failpoint) -> io::Result<()> {
+    if point.hit() { Err(io::Error::other("a failpoint says so")) } else { Ok(()) }
 }

@@ -129,6 +129,48 @@ impl Index {
         }
     }
 
+    /// Makes room for this many live sessions.
+    pub(super) fn reserve(&self, sessions: usize) {
+        // The parts fill evenly, but not exactly so.
+        let each = sessions / PARTS + sessions / PARTS / 16;
+        for part in &self.customers {
+            lock(part).reserve(each, |place| self.hasher.hash_one(place.customer()));
+        }
+        for part in &self.ids {
+            lock(part).reserve(each, |stored| self.hasher.hash_one(stored.record.id));
+        }
+    }
+
+    /// Adds the sessions that a file holds, to an index that nobody uses yet: what [`Index::show`] does one by one.
+    ///
+    /// Fails with the two sessions if a customer has two.
+    pub(super) fn add_found(&self, stored: Stored) -> Result<(), (SessionId, SessionId)> {
+        if !stored.record.phase.is_live() {
+            return Ok(());
+        }
+        let stored = Arc::new(stored);
+        let hash = self.hasher.hash_one(&stored.record.customer);
+        let mut part = self.customers_part(hash);
+        if let Some(Place::Live(other)) = part.find(hash, |place| place.customer() == &stored.record.customer) {
+            return Err((other.record.id, stored.record.id));
+        }
+        let place = Place::Live(Arc::clone(&stored));
+        part.insert_unique(hash, place, |place| self.hasher.hash_one(place.customer()));
+        drop(part);
+        let hash = self.hasher.hash_one(stored.record.id);
+        self.ids_part(hash).insert_unique(hash, stored, |other| self.hasher.hash_one(other.record.id));
+        self.live.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Orders the deadlines of what was added by [`Index::add_found`], all at once.
+    pub(super) fn order_deadlines(&self) {
+        let due = |stored: &Arc<Stored>| Some((pending_deadline(&stored.record)?, stored.record.id));
+        let all: Vec<_> =
+            self.ids.iter().flat_map(|part| lock(part).iter().filter_map(due).collect::<Vec<_>>()).collect();
+        *lock(&self.deadlines) = all.into_iter().collect();
+    }
+
     /// Up to `most` pending sessions whose deadline is not after `now`, the longest overdue first.
     pub(super) fn overdue(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
         let deadlines = lock(&self.deadlines);
@@ -145,16 +187,29 @@ impl Index {
         self.ids.iter().flat_map(|part| lock(part).iter().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// Forgets everything, claims too: their creations fail when the writer comes to them.
-    pub(super) fn clear(&self) {
-        for part in &self.customers {
-            lock(part).clear();
+    /// An empty index, to be filled and then given to [`Index::replace`].
+    pub(super) fn empty_twin(&self) -> Self {
+        Self { hasher: self.hasher.clone(), ..Self::new() }
+    }
+
+    /// Takes over what its twin shows, so that no reader ever finds the index half filled. A claim goes on, unless
+    /// a session turned out to have its place: that creation fails when the writer comes to it.
+    pub(super) fn replace(&self, found: &Self) {
+        for (part, found) in self.customers.iter().zip(&found.customers) {
+            let (mut part, mut found) = (lock(part), lock(found));
+            std::mem::swap(&mut *part, &mut *found);
+            for place in found.drain().filter(|place| matches!(place, Place::Claimed(_))) {
+                let hash = self.hasher.hash_one(place.customer());
+                if part.find(hash, |other| other.customer() == place.customer()).is_none() {
+                    part.insert_unique(hash, place, |place| self.hasher.hash_one(place.customer()));
+                }
+            }
         }
-        for part in &self.ids {
-            lock(part).clear();
+        for (part, found) in self.ids.iter().zip(&found.ids) {
+            std::mem::swap(&mut *lock(part), &mut *lock(found));
         }
-        lock(&self.deadlines).clear();
-        self.live.store(0, Ordering::Relaxed);
+        std::mem::swap(&mut *lock(&self.deadlines), &mut *lock(&found.deadlines));
+        self.live.store(found.live_count(), Ordering::Relaxed);
     }
 
     fn insert(&self, stored: Arc<Stored>) {
@@ -216,7 +271,7 @@ impl Index {
 }
 
 impl Claim {
-    /// Whether the place is still claimed by this: a store that was reopened has forgotten it.
+    /// Whether the place is still claimed by this: a store that was reopened may have found a session in it.
     pub(super) fn holds(&self) -> bool {
         let hash = self.index.hasher.hash_one(&self.customer);
         self.index.customers_part(hash).find(hash, |place| self.is_mine(place)).is_some()

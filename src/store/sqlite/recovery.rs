@@ -10,18 +10,20 @@ use super::schema::unavailable;
 
 /// Shows every live session of the file in an empty index.
 pub(super) fn fill(connection: &Connection, index: &Index) -> Result<(), StoreError> {
+    let sessions: i64 =
+        connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0)).map_err(unavailable)?;
+    index.reserve(usize::try_from(sessions).unwrap_or(0));
     let mut statement = connection.prepare(&format!("SELECT {} FROM sessions", row::COLUMNS)).map_err(unavailable)?;
     let mut rows = statement.query([]).map_err(unavailable)?;
     let mut names = Names::default();
     while let Some(row) = rows.next().map_err(unavailable)? {
         let stored = row::read(row, &mut names)?;
-        if let Some(other) = index.by_customer(&stored.record.customer) {
-            return Err(StoreError::Corrupt(format!(
-                "sessions {} and {} are both live for one customer; `frontdesk verify` tells more",
-                other.record.id, stored.record.id
-            )));
-        }
-        index.show(stored);
+        index.add_found(stored).map_err(|(one, other)| {
+            StoreError::Corrupt(format!(
+                "sessions {one} and {other} are both live for one customer; `frontdesk verify` tells more"
+            ))
+        })?;
     }
+    index.order_deadlines();
     Ok(())
 }

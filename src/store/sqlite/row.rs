@@ -48,7 +48,7 @@ pub(super) fn read(row: &Row<'_>, names: &mut Names) -> Result<Stored, StoreErro
         revision: Revision(row.get(5).map_err(unreadable)?),
         phase,
     };
-    Ok(Stored { record, tokens: read_tokens(tokens) })
+    Ok(Stored { record, tokens: read_tokens(id, tokens)? })
 }
 
 /// Writes a session that is being admitted.
@@ -129,7 +129,7 @@ pub(super) fn tokens(connection: &Connection, id: SessionId) -> Result<Option<Ve
         .prepare_cached("SELECT tokens FROM sessions WHERE id = ?1")
         .and_then(|mut statement| statement.query_row([id.as_bytes()], |row| row.get(0)).optional())
         .map_err(unavailable)?;
-    Ok(bytes.map(|bytes| read_tokens(&bytes)))
+    bytes.map(|bytes| read_tokens(id, &bytes)).transpose()
 }
 
 /// Writes a live session's valid tokens.
@@ -182,8 +182,12 @@ fn phase_text(phase: &Phase) -> String {
     serde_json::to_string(phase).expect("a phase has string keys only and serialises")
 }
 
-fn read_tokens(bytes: &[u8]) -> Vec<TokenHash> {
-    bytes.as_chunks().0.iter().map(|hash| TokenHash(*hash)).collect()
+fn read_tokens(id: SessionId, bytes: &[u8]) -> Result<Vec<TokenHash>, StoreError> {
+    let (hashes, rest) = bytes.as_chunks();
+    if !rest.is_empty() {
+        return Err(damaged(id, &"its tokens are cut off"));
+    }
+    Ok(hashes.iter().map(|hash| TokenHash(*hash)).collect())
 }
 
 fn expect_one(changed: usize) -> Result<(), StoreError> {

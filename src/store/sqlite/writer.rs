@@ -14,9 +14,11 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use crate::failpoint::Failpoint;
+use crate::id::SessionId;
 use crate::store::StoreError;
 
 use super::checkpoint::Checkpointer;
+use super::data_files::DataFiles;
 use super::index::Index;
 use super::{recovery, schema};
 
@@ -34,6 +36,11 @@ pub(super) trait Change: Send {
     /// Makes it visible if it is committed.
     fn publish(&mut self, _index: &Index) {}
 
+    /// Leaves data files alone when it is not known whether it is committed, and names the session whose data that is.
+    fn leave_data(&mut self) -> Option<SessionId> {
+        None
+    }
+
     /// Answers whoever waits for it.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -47,6 +54,7 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     queue: mpsc::Receiver<Box<dyn Change>>,
     index: Arc<Index>,
+    files: Arc<DataFiles>,
     available: Arc<AtomicBool>,
     checkpointer: Checkpointer,
 }
@@ -57,10 +65,11 @@ impl Writer {
         connection: Connection,
         queue: mpsc::Receiver<Box<dyn Change>>,
         index: Arc<Index>,
+        files: Arc<DataFiles>,
         available: Arc<AtomicBool>,
     ) -> Self {
         let checkpointer = Checkpointer::start(path.clone());
-        Self { path, connection: Some(connection), queue, index, available, checkpointer }
+        Self { path, connection: Some(connection), queue, index, files, available, checkpointer }
     }
 
     /// Writes until the last sender is gone, then closes the file.
@@ -91,7 +100,6 @@ impl Writer {
         let mut outcomes = Vec::with_capacity(batch.len());
         match transact(connection, batch, &mut outcomes) {
             Ok(()) => {
-                Failpoint::AfterCommit.hit();
                 for (change, outcome) in batch.iter_mut().zip(&outcomes) {
                     if outcome.is_ok() {
                         change.publish(&self.index);
@@ -110,8 +118,17 @@ impl Writer {
             Err(Failed::Unknown(why)) => {
                 tracing::error!(error = %why, changes = batch.len(), "store commit failed; reopening");
                 self.available.store(false, Ordering::SeqCst);
+                let data: Vec<_> = batch.iter_mut().filter_map(|change| change.leave_data()).collect();
                 fail_all(batch, &why);
                 self.reopen();
+                if self.connection.is_none() {
+                    return;
+                }
+                for id in data {
+                    if self.index.by_id(id).is_none() {
+                        self.files.remove(id);
+                    }
+                }
             }
         }
     }
@@ -123,8 +140,10 @@ impl Writer {
         let mut wait = FIRST_WAIT;
         loop {
             let opened = schema::open(&self.path).and_then(|connection| {
-                self.index.clear();
-                recovery::fill(&connection, &self.index)?;
+                settle(&connection)?;
+                let found = self.index.empty_twin();
+                recovery::fill(&connection, &found)?;
+                self.index.replace(&found);
                 Ok(connection)
             });
             match opened {
@@ -137,6 +156,10 @@ impl Writer {
                 Err(error) => {
                     tracing::error!(error = %error, "store could not be reopened; trying again");
                     self.refuse_during(wait);
+                    if self.queue.is_closed() {
+                        // The store is being closed: the next start reads what the file holds.
+                        return;
+                    }
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
@@ -179,7 +202,28 @@ fn transact(
         let _ = connection.execute_batch("ROLLBACK");
         return Err(Failed::Unknown("a failpoint says so".into()));
     }
-    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(words(schema::unavailable(error))))
+    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(words(schema::unavailable(error))))?;
+    if Failpoint::AfterCommit.hit() {
+        return Err(Failed::Unknown("a failpoint says so".into()));
+    }
+    Ok(())
+}
+
+/// Makes what is about to be read durable, and proves that the disk takes writes again.
+///
+/// What a failed commit left in the log may look whole and yet not be on the disk. So everything that counts moves to
+/// the database file, the log begins anew, and a later recovery can't find more than the index was told.
+fn settle(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .and_then(|()| {
+            connection.execute(
+                "INSERT INTO meta (name, value) VALUES ('reopened', x'') ON CONFLICT DO UPDATE SET value = value",
+                [],
+            )
+        })
+        .map_err(schema::unavailable)?;
+    Ok(())
 }
 
 /// Executes one change so that its own failure leaves nothing behind.

@@ -1,0 +1,449 @@
+//! What only this backend has: its file, its failed commits, its full disk.
+//!
+//! A failpoint is read once per process. So a test that needs one runs itself again in a process of its own.
+
+use std::path::Path;
+use std::process::Command;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::data_dir::DataDir;
+use crate::id::Revision;
+use crate::session::{Ending, Outcome, Phase, Reason};
+
+mod damage {
+    use super::*;
+
+    #[test]
+    fn a_phase_that_makes_no_sense_is_reported_with_its_session() {
+        let (place, id) = place_with_a_session();
+        change(&place, "UPDATE sessions SET phase = '{\"DANCING\":{}}'");
+        let refused = refused(&place);
+        assert!(refused.contains(&id.to_string()) && refused.contains("DANCING"), "{refused}");
+    }
+
+    #[test]
+    fn tokens_that_are_cut_off_are_reported_with_their_session() {
+        let (place, id) = place_with_a_session();
+        change(&place, "UPDATE sessions SET tokens = x'0102'");
+        let refused = refused(&place);
+        assert!(refused.contains(&format!("session {id}: its tokens are cut off")), "{refused}");
+    }
+
+    #[test]
+    fn two_live_sessions_of_one_customer_are_refused() {
+        let (place, id) = place_with_a_session();
+        change(
+            &place,
+            "INSERT INTO sessions SELECT x'00112233445566778899aabbccddeeff', customer, email, persona, created, origin,
+             revision, phase, tokens, data FROM sessions",
+        );
+        let refused = refused(&place);
+        assert!(refused.contains("are both live for one customer") && refused.contains(&id.to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let place = Place::new();
+        std::fs::write(place.directory.paths().database(), "x".repeat(10_000)).unwrap();
+        let refused = refused(&place);
+        assert!(refused.contains("not a database"), "{refused}");
+    }
+
+    fn place_with_a_session() -> (Place, SessionId) {
+        let place = Place::new();
+        let new = session_of("ann", 10);
+        let id = new.record.id;
+        runtime().block_on(place.open().admit(new)).unwrap();
+        (place, id)
+    }
+
+    fn change(place: &Place, sql: &str) {
+        Connection::open(place.directory.paths().database()).unwrap().execute(sql, []).unwrap();
+    }
+
+    fn refused(place: &Place) -> String {
+        match SqliteStore::open(place.directory.paths()) {
+            Err(error @ StoreError::Corrupt(_)) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_claim_goes_on_when_the_index_is_rebuilt() {
+    let index = Arc::new(Index::new());
+    let ClaimOutcome::Won(claim) = index.claim(&CustomerKey::new("ann")) else { panic!("not free") };
+    index.replace(&index.empty_twin());
+    assert!(claim.holds());
+    assert!(matches!(index.claim(&CustomerKey::new("ann")), ClaimOutcome::Wait(_)));
+}
+
+#[test]
+fn a_claim_is_lost_to_a_session_that_the_rebuilt_index_has_in_its_place() {
+    let index = Arc::new(Index::new());
+    let ClaimOutcome::Won(claim) = index.claim(&CustomerKey::new("ann")) else { panic!("not free") };
+    let found = index.empty_twin();
+    found.show(Stored { record: session_of("ann", 0).record, tokens: Vec::new() });
+    index.replace(&found);
+    assert!(!claim.holds());
+    drop(claim);
+    assert!(matches!(index.claim(&CustomerKey::new("ann")), ClaimOutcome::Live(_)));
+    assert_eq!(index.live_count(), 1);
+}
+
+#[test]
+fn an_admission_that_was_dropped_leaves_no_data_file_unless_its_session_lives() {
+    let place = Place::new();
+    let store = Arc::new(place.open());
+    for polls in 0..40 {
+        let runtime = runtime();
+        let mut admission = store.admit(session_of(&format!("{polls}"), 200_000));
+        runtime.block_on(async {
+            for _ in 0..polls * polls {
+                if admission.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        drop(admission);
+        // Waits for whatever still writes a file.
+        drop(runtime);
+    }
+    drop(store);
+    assert_eq!(data_files(&place), live_on_disk(&place));
+}
+
+#[cfg(feature = "failpoints")]
+mod failed_commit {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_it_is_told_and_afterwards_memory_is_what_the_disk_is() {
+        with_failpoint(
+            "failed_commit::who_waits_for_it_is_told_and_afterwards_memory_is_what_the_disk_is",
+            "before-commit=error@3",
+            || async {
+                let place = Place::new();
+                let store = Arc::new(place.open());
+                let ann = admitted(&store, session_of("ann", 10)).await;
+                admitted(&store, session_of("bob", 100_000)).await;
+
+                let mut admissions = JoinSet::new();
+                for n in 0..30 {
+                    let store = Arc::clone(&store);
+                    admissions.spawn(async move {
+                        let new = session_of(&format!("{n}"), if n % 2 == 0 { 10 } else { 100_000 });
+                        let id = new.record.id;
+                        store.admit(new).await.map(|_| id)
+                    });
+                }
+                let (end, answers) = tokio::join!(store.put(ended(&ann), WALL), admissions.join_all());
+                back(&store).await;
+
+                let failed = answers.iter().filter(|answer| answer.is_err()).count() + usize::from(end.is_err());
+                assert!(failed > 0);
+                assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(StoreError::Unavailable(_)))));
+                let acknowledged = answers.iter().flatten().copied().collect::<Vec<_>>();
+                assert!(acknowledged.iter().all(|id| store.index.by_id(*id).is_some()));
+                assert_eq!(store.live_count(), 1 + acknowledged.len() + usize::from(end.is_err()));
+                assert_eq!(live_in_memory(&store), live_on_disk(&place));
+                for n in 0..30 {
+                    store.admit(session_of(&format!("{n}"), 10)).await.unwrap();
+                }
+                assert_eq!(live_in_memory(&store), live_on_disk(&place));
+            },
+        );
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_session_that_did_not_become_durable() {
+        with_failpoint(
+            "failed_commit::nobody_is_told_of_a_session_that_did_not_become_durable",
+            "before-commit=error",
+            || async {
+                let place = Place::new();
+                let store = Arc::new(place.open());
+                let mut admissions = JoinSet::new();
+                for _ in 0..50 {
+                    let store = Arc::clone(&store);
+                    admissions.spawn(async move { store.admit(session_of("ann", 10)).await });
+                }
+                let answers = admissions.join_all().await;
+                back(&store).await;
+
+                assert!(answers.iter().any(Result::is_err));
+                let told: std::collections::BTreeSet<_> =
+                    answers.iter().flatten().map(|answer| record_of(answer).id).collect();
+                assert!(told.len() <= 1);
+                assert!(told.iter().all(|id| live_on_disk(&place).contains(&id.to_string())));
+            },
+        );
+    }
+
+    #[test]
+    fn a_session_that_was_written_all_the_same_keeps_its_data() {
+        with_failpoint(
+            "failed_commit::a_session_that_was_written_all_the_same_keeps_its_data",
+            "after-commit=error",
+            || async {
+                let place = Place::new();
+                let store = place.open();
+                let new = session_of("ann", 100_000);
+                let id = new.record.id;
+
+                let answer = store.admit(new).await;
+                back(&store).await;
+
+                assert!(matches!(answer, Err(StoreError::Unavailable(_))));
+                assert_eq!(live_in_memory(&store), [id.to_string()]);
+                let Some(SessionData::File(path)) = store.data(id).await.unwrap() else { panic!("no file") };
+                assert_eq!(std::fs::read(path).unwrap().len(), 100_000);
+                let again = store.admit(session_of("ann", 10)).await.unwrap();
+                assert!(matches!(again, Admission::AlreadyLive(record) if record.id == id));
+            },
+        );
+    }
+
+    #[test]
+    fn a_session_whose_end_was_written_all_the_same_loses_its_data() {
+        with_failpoint(
+            "failed_commit::a_session_whose_end_was_written_all_the_same_loses_its_data",
+            "after-commit=error@2",
+            || async {
+                let place = Place::new();
+                let store = place.open();
+                let record = admitted(&store, session_of("ann", 100_000)).await;
+
+                let answer = store.put(ended(&record), WALL).await;
+                back(&store).await;
+                // Whatever the writer still does for the failed commit, it does before the next one.
+                store.admit(session_of("bob", 10)).await.unwrap();
+
+                assert!(matches!(answer, Err(StoreError::Unavailable(_))));
+                assert!(store.live(&record.customer).await.unwrap().is_none());
+                assert_eq!(store.session(record.id).await.unwrap().unwrap().record, ended(&record));
+                assert_eq!(data_files(&place), [""; 0]);
+            },
+        );
+    }
+
+    #[test]
+    fn data_that_could_not_be_placed_leaves_no_file_and_a_free_customer() {
+        with_failpoint(
+            "failed_commit::data_that_could_not_be_placed_leaves_no_file_and_a_free_customer",
+            "before-data-file=error",
+            || async {
+                let place = Place::new();
+                let store = place.open();
+
+                let answer = store.admit(session_of("ann", 100_000)).await;
+
+                assert!(matches!(answer, Err(StoreError::Unavailable(_))));
+                assert_eq!(std::fs::read_dir(place.directory.paths().session_data()).unwrap().count(), 0);
+                admitted(&store, session_of("ann", 100_000)).await;
+            },
+        );
+    }
+}
+
+/// These need the right to mount a small file system, which they do in a namespace of their own; without it there is
+/// nothing to test.
+mod full_disk {
+    use super::*;
+
+    #[test]
+    fn it_refuses_in_words_keeps_what_was_acknowledged_and_goes_on_when_there_is_space() {
+        on_a_small_disk(
+            "full_disk::it_refuses_in_words_keeps_what_was_acknowledged_and_goes_on_when_there_is_space",
+            async |root| {
+                let (place, store, mut acknowledged, refused) = filled(root).await;
+
+                assert!(refused.contains("the disk is full; free some space"), "{refused}");
+                assert_eq!(live_in_memory(&store), acknowledged);
+                let refused = store.admit(session_of("large", 1 << 20)).await;
+                assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+                assert_eq!(std::fs::read_dir(place.directory.paths().session_data()).unwrap().count(), 0);
+
+                std::fs::remove_file(root.join("filler")).unwrap();
+                back(&store).await;
+                acknowledged.push(admitted(&store, session_of("last", 60_000)).await.id.to_string());
+                drop(store);
+                acknowledged.sort_unstable();
+                assert_eq!(live_in_memory(&place.open()), acknowledged);
+            },
+        );
+    }
+
+    #[test]
+    fn a_store_can_be_closed_while_it_waits_for_space() {
+        on_a_small_disk("full_disk::a_store_can_be_closed_while_it_waits_for_space", async |root| {
+            let (place, store, acknowledged, _) = filled(root).await;
+            drop(store);
+            std::fs::remove_file(root.join("filler")).unwrap();
+            assert_eq!(live_in_memory(&place.open()), acknowledged);
+        });
+    }
+
+    /// A store whose disk has just become full, which sessions it acknowledged, and what it said in the end.
+    async fn filled(root: &Path) -> (Place, SqliteStore, Vec<String>, String) {
+        let place = Place { directory: DataDir::open(&root.join("desk")).unwrap(), root: None };
+        let store = place.open();
+        let mut acknowledged = vec![admitted(&store, session_of("first", 60_000)).await.id.to_string()];
+        fill_up(&root.join("filler"));
+        loop {
+            match store.admit(session_of(&format!("{}", acknowledged.len()), 60_000)).await {
+                Ok(answer) => acknowledged.push(record_of(&answer).id.to_string()),
+                Err(error) => {
+                    acknowledged.sort_unstable();
+                    return (place, store, acknowledged, error.to_string());
+                }
+            }
+        }
+    }
+
+    fn fill_up(path: &Path) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(path).unwrap();
+        while file.write_all(&[0; 4_096]).is_ok() {}
+        let full = file.metadata().unwrap().len();
+        // Room for a few commits, so that the disk fills up in the middle of one.
+        file.set_len(full.saturating_sub(400_000)).unwrap();
+    }
+}
+
+const WALL: WallTime = WallTime::from_unix_millis(1_700_000_000_000);
+/// What a child returns that could not mount its disk.
+const MAY_NOT_MOUNT: i32 = 77;
+const SMALL_DISK: &str = "FRONTDESK_TEST_SMALL_DISK";
+
+/// A data directory of a test's own.
+struct Place {
+    directory: DataDir,
+    root: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Self { directory: DataDir::open(root.path()).unwrap(), root: Some(root) }
+    }
+
+    fn open(&self) -> SqliteStore {
+        debug_assert!(self.root.as_ref().is_none_or(|root| root.path().exists()));
+        SqliteStore::open(self.directory.paths()).unwrap()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Runs `body` in a process in which the failpoint is armed.
+#[cfg(feature = "failpoints")]
+fn with_failpoint<F: Future<Output = ()>>(test: &str, failpoint: &str, body: impl FnOnce() -> F) {
+    if std::env::var_os("FRONTDESK_FAILPOINT").is_some() {
+        runtime().block_on(body());
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", &format!("{}::{test}", module_path!().split_once("::").unwrap().1)]);
+    passes(child.env("FRONTDESK_FAILPOINT", failpoint));
+}
+
+/// Runs `body` in a process that has a disk of 4 MiB, if this user may mount one.
+fn on_a_small_disk(test: &str, body: impl AsyncFnOnce(&Path)) {
+    if let Some(root) = std::env::var_os(SMALL_DISK) {
+        runtime().block_on(body(Path::new(&root)));
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mounts = format!("mount -t tmpfs -o size=4m tmpfs \"$1\" || exit {MAY_NOT_MOUNT}; exec \"$2\" --exact \"$3\"");
+    let mut child = Command::new("unshare");
+    child.args(["-m", "sh", "-c", &mounts, "sh"]).arg(root.path()).arg(std::env::current_exe().unwrap());
+    child.arg(format!("{}::{test}", module_path!().split_once("::").unwrap().1));
+    let may_unshare = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|probe| probe.status.success());
+    if may_unshare {
+        passes(child.env(SMALL_DISK, root.path()));
+    }
+}
+
+/// Waits for the child, and fails with what it printed.
+fn passes(child: &mut Command) {
+    let output = child.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let skipped = output.status.code() == Some(MAY_NOT_MOUNT);
+    assert!(skipped || (output.status.success() && text.contains("1 passed")), "{text}");
+}
+
+/// Completes when the store takes changes again.
+async fn back(store: &SqliteStore) {
+    while store.ready().is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn session_of(customer: &str, bytes: usize) -> NewSession {
+    NewSession {
+        record: SessionRecord {
+            id: SessionId::new(WALL, crate::random::bytes()),
+            customer: CustomerKey::new(customer),
+            email: None,
+            persona: "default".into(),
+            created: WALL,
+            revision: Revision::FIRST,
+            phase: Phase::admitted(Timestamp::from_micros(0) + Duration::from_secs(300)),
+        },
+        data: SessionData::Inline(Bytes::from(vec![b'x'; bytes])),
+        token: TokenHash([7; 32]),
+        origin: None,
+    }
+}
+
+async fn admitted(store: &SqliteStore, new: NewSession) -> SessionRecord {
+    match store.admit(new).await.unwrap() {
+        Admission::Admitted(record) => record,
+        Admission::AlreadyLive(record) => panic!("{} is live", record.id),
+    }
+}
+
+fn record_of(answer: &Admission) -> &SessionRecord {
+    match answer {
+        Admission::Admitted(record) | Admission::AlreadyLive(record) => record,
+    }
+}
+
+#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "failed commits need failpoints"))]
+fn ended(record: &SessionRecord) -> SessionRecord {
+    let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
+    record.after(Phase::Ended { epoch: record.phase.epoch(), ending })
+}
+
+fn live_in_memory(store: &SqliteStore) -> Vec<String> {
+    let mut ids: Vec<_> = store.index.all().iter().map(|stored| stored.record.id.to_string()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn live_on_disk(place: &Place) -> Vec<String> {
+    let connection = schema::open_reader(&place.directory.paths().database()).unwrap();
+    let mut statement = connection.prepare("SELECT id FROM sessions").unwrap();
+    let ids = statement.query_map([], |row| row.get(0)).unwrap();
+    let mut ids: Vec<_> = ids.map(|id| SessionId::from_bytes(id.unwrap()).to_string()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn data_files(place: &Place) -> Vec<String> {
+    let entries = std::fs::read_dir(place.directory.paths().session_data()).unwrap();
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap()).replace(".json", "")).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,585 @@
+//! What every store promises, as one suite that each backend is run against with `contract!`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use frontdesk::clock::{Heartbeat, Timestamp, WallTime};
+use frontdesk::data_dir::DataDir;
+use frontdesk::id::{CustomerKey, Revision, SessionId};
+use frontdesk::session::{Ending, NewSession, Outcome, Phase, Reason, SessionData, SessionRecord};
+use frontdesk::store::sqlite::SqliteStore;
+use frontdesk::store::{Admission, Answer, Customer, Filter, Store, StoreError, Stored, TOKENS_PER_SESSION};
+use frontdesk::token::TokenHash;
+use tokio::task::JoinSet;
+
+/// One place that keeps sessions, which can be closed (by dropping the store) and opened again.
+trait Place {
+    fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Makes each function of the suite a test of one backend; a new function is added here.
+macro_rules! contract {
+    ($backend:ident, $place:expr) => {
+        contract! { $backend, $place;
+            an_admitted_session_is_found_by_customer_and_by_id_with_its_data,
+            of_fifty_admissions_at_once_of_one_customer_exactly_one_wins_and_is_durable,
+            many_customers_at_once_are_all_admitted,
+            a_put_needs_the_revision_before_its_own,
+            of_many_puts_at_once_of_one_revision_exactly_one_wins,
+            an_ended_session_is_history_and_its_customer_is_free_again,
+            four_tokens_are_valid_and_a_fifth_retires_the_oldest,
+            tokens_added_at_once_are_never_lost_beyond_the_limit,
+            a_token_for_a_session_that_is_not_live_is_refused,
+            overdue_sessions_come_the_longest_overdue_first,
+            a_session_that_left_pending_is_never_overdue,
+            lists_are_paged_from_the_youngest_and_filtered,
+            customers_are_added_read_changed_and_removed,
+            customers_are_paged_in_the_order_of_their_keys,
+            a_password_is_replaced_only_if_it_is_still_the_expected_one,
+            the_last_heartbeat_is_there_after_reopening,
+            pruning_takes_only_what_ended_before_and_never_more_than_asked,
+            large_data_is_kept_until_the_session_ends,
+            emails_of_any_bytes_are_told_apart_and_kept,
+            everything_acknowledged_is_there_after_reopening,
+            an_admission_dropped_half_way_leaves_the_customer_free_or_admitted,
+            an_admission_of_large_data_dropped_half_way_leaves_the_customer_free_or_admitted,
+            a_waiting_admission_takes_over_when_the_first_is_dropped,
+        }
+    };
+    ($backend:ident, $place:expr; $($name:ident,)*) => {
+        mod $backend {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(&$place).await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(sqlite, super::SqlitePlace::new());
+
+async fn an_admitted_session_is_found_by_customer_and_by_id_with_its_data(place: &dyn Place) {
+    let store = place.open();
+    let new = session_of("ann@example.org");
+    let (id, token) = (new.record.id, new.token);
+
+    let Admission::Admitted(record) = store.admit(new).await.unwrap() else { panic!("not admitted") };
+
+    assert_eq!(record.id, id);
+    let by_customer = store.live(&record.customer).await.unwrap().unwrap();
+    let by_id = store.session(id).await.unwrap().unwrap();
+    assert_eq!(by_customer.record, record);
+    assert_eq!(by_id.record, record);
+    assert!(by_id.knows(&token));
+    assert_eq!(store.data(id).await.unwrap(), Some(SessionData::Inline("{\"a\":1}".into())));
+    assert_eq!(store.live_count(), 1);
+    assert_eq!(store.live_sessions().await.unwrap().len(), 1);
+}
+
+async fn of_fifty_admissions_at_once_of_one_customer_exactly_one_wins_and_is_durable(place: &dyn Place) {
+    let store = place.open();
+
+    let answers = at_once((0..50).map(|_| {
+        let store = Arc::clone(&store);
+        async move { store.admit(session_of("ann@example.org")).await.unwrap() }
+    }))
+    .await;
+
+    let winners: Vec<_> = answers.iter().filter(|answer| matches!(answer, Admission::Admitted(_))).collect();
+    assert_eq!(winners.len(), 1);
+    let ids: BTreeSet<_> = answers.iter().map(|answer| record_of(answer).id).collect();
+    assert_eq!(ids.len(), 1, "everybody is told of the same session");
+    drop(store);
+    let reopened = place.open();
+    let stored = reopened.live(&key("ann@example.org")).await.unwrap().unwrap();
+    assert_eq!(Some(&stored.record.id), ids.first());
+    assert_eq!(reopened.live_count(), 1);
+}
+
+async fn many_customers_at_once_are_all_admitted(place: &dyn Place) {
+    let store = place.open();
+
+    let answers = at_once((0..500).map(|n| {
+        let store = Arc::clone(&store);
+        async move { store.admit(session_of(&format!("{n}@example.org"))).await.unwrap() }
+    }))
+    .await;
+
+    assert!(answers.iter().all(|answer| matches!(answer, Admission::Admitted(_))));
+    assert_eq!(store.live_count(), 500);
+    drop(store);
+    assert_eq!(place.open().live_count(), 500);
+}
+
+async fn a_put_needs_the_revision_before_its_own(place: &dyn Place) {
+    let store = place.open();
+    let first = admit(&*store, "ann@example.org").await;
+    let second = first.after(Phase::admitted(at(5)));
+
+    store.put(second.clone(), WALL).await.unwrap();
+
+    assert!(matches!(store.put(second.clone(), WALL).await, Err(StoreError::Conflict)));
+    let skipped = second.after(Phase::admitted(at(6))).after(Phase::admitted(at(7)));
+    assert!(matches!(store.put(skipped, WALL).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.put(ended(&first), WALL).await, Err(StoreError::Conflict)));
+    assert_eq!(store.session(first.id).await.unwrap().unwrap().record, second);
+    let unknown = session_of("bob@example.org").record;
+    assert!(matches!(store.put(unknown.after(Phase::admitted(at(1))), WALL).await, Err(StoreError::Conflict)));
+}
+
+async fn of_many_puts_at_once_of_one_revision_exactly_one_wins(place: &dyn Place) {
+    let store = place.open();
+    let first = admit(&*store, "ann@example.org").await;
+
+    let answers = at_once((0..20).map(|n| {
+        let (store, next) = (Arc::clone(&store), first.after(Phase::admitted(at(n))));
+        async move { store.put(next.clone(), WALL).await.map(|()| next) }
+    }))
+    .await;
+
+    let won: Vec<_> = answers.into_iter().filter_map(Result::ok).collect();
+    let [winner] = &*won else { panic!("{} have won", won.len()) };
+    assert_eq!(&store.session(first.id).await.unwrap().unwrap().record, winner);
+    assert_eq!(store.overdue(at(100), 10).await.unwrap(), [first.id]);
+}
+
+async fn an_ended_session_is_history_and_its_customer_is_free_again(place: &dyn Place) {
+    let store = place.open();
+    let new = session_of("ann@example.org");
+    let token = new.token;
+    let first = record_of(&store.admit(new).await.unwrap()).clone();
+
+    store.put(ended(&first), WALL).await.unwrap();
+
+    assert!(store.live(&first.customer).await.unwrap().is_none());
+    assert_eq!(store.live_count(), 0);
+    assert_eq!(store.data(first.id).await.unwrap(), None);
+    let history = store.session(first.id).await.unwrap().unwrap();
+    assert_eq!(history.record, ended(&first));
+    assert!(history.knows(&token), "who had the session may still ask how it ended");
+    let second = admit(&*store, "ann@example.org").await;
+    assert_ne!(second.id, first.id);
+    assert!(matches!(store.put(ended(&first), WALL).await, Err(StoreError::Conflict)), "it ends once");
+}
+
+async fn four_tokens_are_valid_and_a_fifth_retires_the_oldest(place: &dyn Place) {
+    let store = place.open();
+    let new = session_of("ann@example.org");
+    let (id, first) = (new.record.id, new.token);
+    store.admit(new).await.unwrap();
+
+    for n in 1..=3 {
+        store.add_token(id, TokenHash([n; 32])).await.unwrap();
+    }
+    assert!(store.session(id).await.unwrap().unwrap().knows(&first));
+    store.add_token(id, TokenHash([4; 32])).await.unwrap();
+
+    let is_right = |stored: &Stored| {
+        assert!(!stored.knows(&first));
+        assert!((1..=4).all(|n| stored.knows(&TokenHash([n; 32]))));
+    };
+    is_right(&store.session(id).await.unwrap().unwrap());
+    drop(store);
+    is_right(&place.open().session(id).await.unwrap().unwrap());
+}
+
+async fn tokens_added_at_once_are_never_lost_beyond_the_limit(place: &dyn Place) {
+    let store = place.open();
+    let record = admit(&*store, "ann@example.org").await;
+
+    at_once((1..=20).map(|n| {
+        let store = Arc::clone(&store);
+        async move { store.add_token(record.id, TokenHash([n; 32])).await.unwrap() }
+    }))
+    .await;
+
+    let tokens = |stored: &Stored| (1..=20).filter(|n| stored.knows(&TokenHash([*n; 32]))).collect::<Vec<u8>>();
+    let shown = tokens(&store.session(record.id).await.unwrap().unwrap());
+    assert_eq!(shown.len(), TOKENS_PER_SESSION);
+    drop(store);
+    let stored = tokens(&place.open().session(record.id).await.unwrap().unwrap());
+    assert_eq!(stored, shown, "memory and storage agree on which are the last");
+}
+
+async fn a_token_for_a_session_that_is_not_live_is_refused(place: &dyn Place) {
+    let store = place.open();
+    let record = admit(&*store, "ann@example.org").await;
+    store.put(ended(&record), WALL).await.unwrap();
+
+    for id in [record.id, session_of("bob@example.org").record.id] {
+        assert!(matches!(store.add_token(id, TokenHash([9; 32])).await, Err(StoreError::Missing)));
+    }
+}
+
+async fn overdue_sessions_come_the_longest_overdue_first(place: &dyn Place) {
+    let store = place.open();
+    let mut ids = Vec::new();
+    for (name, deadline) in [("c", 30), ("a", 10), ("d", 40), ("b", 20)] {
+        let mut new = session_of(name);
+        new.record.phase = Phase::admitted(at(deadline));
+        ids.push((deadline, new.record.id));
+        store.admit(new).await.unwrap();
+    }
+    ids.sort_unstable();
+    let due = |count: usize| ids[..count].iter().map(|(_, id)| *id).collect::<Vec<_>>();
+
+    assert_eq!(store.overdue(at(9), 10).await.unwrap(), []);
+    assert_eq!(store.overdue(at(30), 10).await.unwrap(), due(3));
+    assert_eq!(store.overdue(at(30), 2).await.unwrap(), due(2));
+    drop(store);
+    assert_eq!(place.open().overdue(at(100), 10).await.unwrap(), due(4));
+}
+
+async fn a_session_that_left_pending_is_never_overdue(place: &dyn Place) {
+    let store = place.open();
+    let moved = admit(&*store, "ann@example.org").await;
+    let gone = admit(&*store, "bob@example.org").await;
+
+    let later = moved.after(Phase::admitted(at(50)));
+    store.put(later.clone(), WALL).await.unwrap();
+    store.put(ended(&gone), WALL).await.unwrap();
+
+    assert_eq!(store.overdue(at(49), 10).await.unwrap(), []);
+    assert_eq!(store.overdue(at(50), 10).await.unwrap(), [moved.id]);
+    let running = Phase::Running {
+        epoch: later.phase.epoch().next(),
+        since: at(1),
+        first_ready: at(1),
+        failures: Default::default(),
+    };
+    store.put(later.after(running), WALL).await.unwrap();
+    assert_eq!(store.overdue(at(1_000), 10).await.unwrap(), []);
+}
+
+async fn lists_are_paged_from_the_youngest_and_filtered(place: &dyn Place) {
+    let store = place.open();
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        let record = admit(&*store, ["ann", "bob"][n % 2]).await;
+        if n < 4 {
+            store.put(ended(&record), WALL).await.unwrap();
+        }
+        ids.insert(0, record.id);
+    }
+    let listed = async |filter: Filter, most: usize| -> Vec<SessionId> {
+        store.list(filter, most).await.unwrap().iter().map(|record| record.id).collect()
+    };
+    let all = || Filter { ended: true, ..Filter::default() };
+
+    assert_eq!(listed(Filter::default(), 10).await, ids[..2], "live ones only");
+    assert_eq!(listed(all(), 10).await, ids);
+    assert_eq!(listed(all(), 3).await, ids[..3], "live and ended in one order");
+    assert_eq!(listed(Filter { before: Some(ids[2]), ..all() }, 2).await, ids[3..5], "the next page");
+    let of_ann = [ids[1], ids[3], ids[5]];
+    assert_eq!(listed(Filter { customer: Some(key("ann")), ..all() }, 10).await, of_ann);
+    assert_eq!(listed(Filter { customer: Some(key("ann")), ..Filter::default() }, 10).await, of_ann[..1]);
+    assert_eq!(listed(Filter { customer: Some(key("eve")), ..all() }, 10).await, []);
+}
+
+async fn customers_are_added_read_changed_and_removed(place: &dyn Place) {
+    let store = place.open();
+    let ann = customer("ann@example.org");
+
+    store.add_customer(ann.clone()).await.unwrap();
+
+    assert!(matches!(store.add_customer(ann.clone()).await, Err(StoreError::Conflict)), "added twice");
+    assert_eq!(store.customer(&ann.key).await.unwrap(), Some(ann.clone()));
+    assert_eq!(store.customer(&key("bob")).await.unwrap(), None);
+    store.set_password(&ann.key, "other".into(), None).await.unwrap();
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.customer(&ann.key).await.unwrap().unwrap().password_hash, "other");
+    store.remove_customer(&ann.key).await.unwrap();
+    assert!(matches!(store.remove_customer(&ann.key).await, Err(StoreError::Missing)));
+    assert!(matches!(store.set_password(&ann.key, "x".into(), None).await, Err(StoreError::Missing)));
+    assert_eq!(store.customer(&ann.key).await.unwrap(), None);
+}
+
+async fn customers_are_paged_in_the_order_of_their_keys(place: &dyn Place) {
+    let store = place.open();
+    for name in ["é", "b", "a\0b", "a", "B", "z"] {
+        store.add_customer(customer(name)).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.customers(after.take(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        pages.extend(page.into_iter().map(|customer| customer.email));
+    }
+    assert_eq!(pages, ["B", "a", "a\0b", "b", "z", "é"]);
+}
+
+async fn a_password_is_replaced_only_if_it_is_still_the_expected_one(place: &dyn Place) {
+    let store = place.open();
+    let ann = customer("ann@example.org");
+    store.add_customer(ann.clone()).await.unwrap();
+
+    let stale = store.set_password(&ann.key, "new".into(), Some("another".into())).await;
+    assert!(matches!(stale, Err(StoreError::Conflict)));
+    assert_eq!(store.customer(&ann.key).await.unwrap().unwrap().password_hash, ann.password_hash);
+
+    store.set_password(&ann.key, "new".into(), Some(ann.password_hash.clone())).await.unwrap();
+    assert_eq!(store.customer(&ann.key).await.unwrap().unwrap().password_hash, "new");
+}
+
+async fn the_last_heartbeat_is_there_after_reopening(place: &dyn Place) {
+    let store = place.open();
+    assert!(store.desk().is_new);
+    assert_eq!(store.desk().last_heartbeat, None);
+    let beat = |n| Heartbeat { now: at(n), wall: WALL, since_boot: n, boot_id: "boot".into() };
+
+    store.beat(beat(1)).await.unwrap();
+    store.beat(beat(2)).await.unwrap();
+
+    let id = store.desk().id.clone();
+    drop(store);
+    let store = place.open();
+    assert!(!store.desk().is_new);
+    assert_eq!(store.desk().id, id);
+    assert_eq!(store.desk().last_heartbeat, Some(beat(2)));
+}
+
+async fn pruning_takes_only_what_ended_before_and_never_more_than_asked(place: &dyn Place) {
+    let store = place.open();
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let record = admit(&*store, &format!("{n}")).await;
+        store.put(ended(&record), WallTime::from_unix_millis(n)).await.unwrap();
+        ids.push(record.id);
+    }
+    let live = admit(&*store, "live").await;
+
+    assert_eq!(store.prune_history(WallTime::from_unix_millis(4), 3).await.unwrap(), 3);
+    assert_eq!(store.prune_history(WallTime::from_unix_millis(4), 3).await.unwrap(), 1);
+    assert_eq!(store.prune_history(WallTime::from_unix_millis(4), 3).await.unwrap(), 0);
+
+    assert!(store.session(ids[3]).await.unwrap().is_none());
+    assert!(store.session(ids[4]).await.unwrap().is_some());
+    assert!(store.session(live.id).await.unwrap().is_some());
+}
+
+async fn large_data_is_kept_until_the_session_ends(place: &dyn Place) {
+    let store = place.open();
+    for size in [64 << 10, (64 << 10) + 1, 5 << 20] {
+        let new = NewSession { data: SessionData::Inline(text(size)), ..session_of("ann@example.org") };
+        let record = record_of(&store.admit(new).await.unwrap()).clone();
+
+        let found = store.data(record.id).await.unwrap().unwrap();
+        assert!(read(&found) == text(size), "{size}");
+        store.put(ended(&record), WALL).await.unwrap();
+
+        assert_eq!(store.data(record.id).await.unwrap(), None);
+        if let SessionData::File(path) = found {
+            assert!(!path.exists());
+        }
+    }
+}
+
+async fn emails_of_any_bytes_are_told_apart_and_kept(place: &dyn Place) {
+    let store = place.open();
+    let long = "x".repeat(64 << 10);
+    let emails =
+        ["", "\0", "a", "a\0", "a\0b", "a\nb", "a\r\nb", "A", "'; DROP TABLE sessions; --", "é", "e\u{301}", &long];
+    let mut records = Vec::new();
+    for email in emails {
+        let mut new = session_of(email);
+        new.record.email = Some(format!("{email}\0as written\n").into());
+        records.push(record_of(&store.admit(new).await.unwrap()).clone());
+    }
+    assert_eq!(store.live_count(), emails.len());
+    drop(store);
+    let store = place.open();
+    for (email, record) in emails.iter().zip(records) {
+        assert_eq!(store.live(&key(email)).await.unwrap().unwrap().record, record);
+        store.put(ended(&record), WALL).await.unwrap();
+        let filter = Filter { customer: Some(key(email)), ended: true, before: None };
+        assert_eq!(store.list(filter, 10).await.unwrap(), [ended(&record)]);
+    }
+}
+
+async fn everything_acknowledged_is_there_after_reopening(place: &dyn Place) {
+    let store = place.open();
+    let pending = admit(&*store, "pending").await;
+    let large = NewSession { data: SessionData::Inline(text(100_000)), ..session_of("large") };
+    let large = record_of(&store.admit(large).await.unwrap()).clone();
+    let moved = admit(&*store, "moved").await;
+    let moved_on = moved.after(Phase::admitted(at(77)));
+    store.put(moved_on.clone(), WALL).await.unwrap();
+    let gone = admit(&*store, "gone").await;
+    store.put(ended(&gone), WALL).await.unwrap();
+    store.add_token(pending.id, TokenHash([5; 32])).await.unwrap();
+
+    drop(store);
+    let store = place.open();
+
+    let found = store.session(pending.id).await.unwrap().unwrap();
+    assert_eq!(found.record, pending);
+    assert!(found.knows(&TokenHash([5; 32])));
+    assert_eq!(store.data(pending.id).await.unwrap(), Some(SessionData::Inline("{\"a\":1}".into())));
+    assert!(read(&store.data(large.id).await.unwrap().unwrap()) == text(100_000));
+    assert_eq!(store.live(&moved.customer).await.unwrap().unwrap().record, moved_on);
+    assert!(store.live(&gone.customer).await.unwrap().is_none());
+    assert_eq!(store.session(gone.id).await.unwrap().unwrap().record, ended(&gone));
+    assert_eq!(store.live_count(), 3);
+}
+
+async fn an_admission_dropped_half_way_leaves_the_customer_free_or_admitted(place: &dyn Place) {
+    dropped_half_way(place, 200).await;
+}
+
+async fn an_admission_of_large_data_dropped_half_way_leaves_the_customer_free_or_admitted(place: &dyn Place) {
+    dropped_half_way(place, 100_000).await;
+}
+
+async fn dropped_half_way(place: &dyn Place, bytes: usize) {
+    let store = place.open();
+    let mut live = Vec::new();
+    for polls in 0..60 {
+        let customer = format!("{polls}@example.org");
+        let new = || NewSession { data: SessionData::Inline(text(bytes)), ..session_of(&customer) };
+
+        poll_and_drop(store.admit(new()), polls * polls / 4).await;
+
+        let answer = store.admit(new()).await.unwrap();
+        let again = store.admit(new()).await.unwrap();
+        assert!(matches!(again, Admission::AlreadyLive(_)));
+        assert_eq!(record_of(&again).id, record_of(&answer).id);
+        live.push(record_of(&answer).clone());
+    }
+    let complete = async |store: &dyn Store| {
+        assert_eq!(store.live_count(), live.len());
+        for record in &live {
+            assert_eq!(&store.live(&record.customer).await.unwrap().unwrap().record, record);
+            assert!(read(&store.data(record.id).await.unwrap().unwrap()) == text(bytes), "{}", record.customer);
+        }
+    };
+    complete(&*store).await;
+    drop(store);
+    complete(&*place.open()).await;
+}
+
+async fn a_waiting_admission_takes_over_when_the_first_is_dropped(place: &dyn Place) {
+    let store = place.open();
+    let large = NewSession { data: SessionData::Inline(text(1 << 20)), ..session_of("ann") };
+    let mut first = store.admit(large);
+    assert!(poll_once(&mut first).await.is_pending());
+    let mut waiting = store.admit(session_of("ann"));
+    assert!(poll_once(&mut waiting).await.is_pending());
+
+    drop(first);
+
+    let answer = waiting.await.unwrap();
+    assert!(matches!(answer, Admission::Admitted(_)));
+    assert_eq!(store.live_count(), 1);
+}
+
+/// A SQLite store in a directory of its own.
+struct SqlitePlace {
+    directory: DataDir,
+    _root: tempfile::TempDir,
+}
+
+impl SqlitePlace {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Self { directory: DataDir::open(root.path()).unwrap(), _root: root }
+    }
+}
+
+impl Place for SqlitePlace {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(self.directory.paths()).unwrap())
+    }
+}
+
+const WALL: WallTime = WallTime::from_unix_millis(1_700_000_000_000);
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn key(customer: &str) -> CustomerKey {
+    CustomerKey::new(customer)
+}
+
+/// A session with a small `DATA`; each is younger than the one before.
+fn session_of(customer: &str) -> NewSession {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let n = NEXT.fetch_add(1, Ordering::SeqCst);
+    let mut token = [0xee; 32];
+    token[..8].copy_from_slice(&n.to_be_bytes());
+    NewSession {
+        record: SessionRecord {
+            id: SessionId::new(WallTime::from_unix_millis(1_000 + i64::try_from(n).unwrap()), [3; 10]),
+            customer: key(customer),
+            email: None,
+            persona: "default".into(),
+            created: WALL,
+            revision: Revision::FIRST,
+            phase: Phase::admitted(at(0) + Duration::from_secs(300)),
+        },
+        data: SessionData::Inline("{\"a\":1}".into()),
+        token: TokenHash(token),
+        origin: None,
+    }
+}
+
+async fn admit(store: &dyn Store, customer: &str) -> SessionRecord {
+    match store.admit(session_of(customer)).await.unwrap() {
+        Admission::Admitted(record) => record,
+        Admission::AlreadyLive(record) => panic!("{} is live", record.id),
+    }
+}
+
+fn record_of(answer: &Admission) -> &SessionRecord {
+    match answer {
+        Admission::Admitted(record) | Admission::AlreadyLive(record) => record,
+    }
+}
+
+fn ended(record: &SessionRecord) -> SessionRecord {
+    let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
+    record.after(Phase::Ended { epoch: record.phase.epoch(), ending })
+}
+
+fn customer(email: &str) -> Customer {
+    Customer { key: key(email), email: email.to_owned(), password_hash: "hash".into(), created: WALL }
+}
+
+fn text(bytes: usize) -> Bytes {
+    Bytes::from(vec![b'x'; bytes])
+}
+
+fn read(data: &SessionData) -> Bytes {
+    match data {
+        SessionData::Inline(bytes) => bytes.clone(),
+        SessionData::File(path) => std::fs::read(path).unwrap().into(),
+    }
+}
+
+async fn at_once<T: Send + 'static>(calls: impl Iterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    calls.collect::<JoinSet<T>>().join_all().await
+}
+
+async fn poll_once<T>(answer: &mut Answer<'_, T>) -> Poll<Result<T, StoreError>> {
+    poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await
+}
+
+async fn poll_and_drop<T>(mut answer: Answer<'_, T>, polls: usize) {
+    for _ in 0..polls {
+        if poll_once(&mut answer).await.is_ready() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
