@@ -8,3 +8,4 @@ mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
 mod store_contract;
+mod tidy;
