@@ -12,21 +12,36 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Loaded, Overrides, Sources};
 
 mod agent;
+mod completions;
+mod config;
 mod customer;
 mod operate;
+mod output;
 mod serve;
+mod session;
 mod table;
 mod welcome;
 
 /// A customer session server: every customer has exactly one live agent.
 #[derive(Debug, Parser)]
-#[command(name = "frontdesk", version, about, propagate_version = true)]
+#[command(name = "frontdesk", version, about, propagate_version = true, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     serve: serve::Serve,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  frontdesk                                        start the server with its defaults
+  frontdesk customer add ada@example.org           add a customer
+  frontdesk session request ada@example.org        ask for a session, as that customer
+  frontdesk session list                           see every session
+  frontdesk config example > frontdesk.toml        begin a configuration
+
+Every setting is in frontdesk.toml, or in the environment: FRONTDESK_LIMITS__MAX_RUNNING=10.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -35,9 +50,17 @@ enum Command {
     /// Manage the customers of the embedded credential server.
     #[command(subcommand)]
     Customer(customer::Customer),
+    /// Request, use, stop and list sessions.
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Check and show the configuration.
+    #[command(subcommand)]
+    Config(config::Config),
     /// Built-in agents.
     #[command(subcommand)]
     Agent(agent::Agent),
+    /// Print a shell's completion script.
+    Completions(completions::Completions),
 }
 
 /// Where the configuration comes from.
@@ -92,7 +115,10 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(serve) => serve.run(),
         Command::Customer(customer) => customer.run(),
+        Command::Session(session) => session.run(),
+        Command::Config(config) => config.run(),
         Command::Agent(agent) => agent.run(),
+        Command::Completions(completions) => completions.run(),
     };
     match outcome {
         Ok(code) => code,
@@ -105,6 +131,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line for what is worth knowing and no error.
+fn caution(text: &str) -> String {
+    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
+    format!("{yellow}note:{yellow:#} {text}")
 }
 
 fn complaint(text: &str) -> String {

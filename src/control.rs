@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::id::SessionId;
 use crate::shutdown::Tasks;
 
 mod operator;
@@ -59,6 +60,8 @@ pub enum Command {
         email: Option<String>,
         /// Ended ones, too.
         ended: bool,
+        /// Only those older than this one.
+        before: Option<SessionId>,
         /// At most so many.
         most: usize,
     },

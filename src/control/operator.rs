@@ -79,7 +79,9 @@ impl Operator {
             Command::SetPassword { email, password } => self.set_password(&email, password.into()).await,
             Command::RemoveCustomer { email } => self.remove_customer(&email).await,
             Command::ListCustomers { after, most } => self.customers(after.as_deref(), most).await,
-            Command::ListSessions { email, ended, most } => self.sessions(email.as_deref(), ended, most).await,
+            Command::ListSessions { email, ended, before, most } => {
+                self.sessions(email.as_deref(), ended, before, most).await
+            }
             Command::StopSession { id, force } => self.stop_session(&id, force).await,
         };
         done.unwrap_or_else(Reply::Refused)
@@ -121,10 +123,21 @@ impl Operator {
         Ok(Reply::Customers(rows.collect()))
     }
 
-    async fn sessions(&self, email: Option<&str>, ended: bool, most: usize) -> Result<Reply, String> {
-        let customer = email.map(|email| self.embedded.key(email));
-        let filter = Filter { customer, ended, before: None };
-        let records = self.store.list(filter, most).await.map_err(|error| error.to_string())?;
+    async fn sessions(
+        &self,
+        email: Option<&str>,
+        ended: bool,
+        before: Option<SessionId>,
+        most: usize,
+    ) -> Result<Reply, String> {
+        let filter = |customer| Filter { customer, ended, before };
+        let canonical = email.map(|email| self.embedded.key(email));
+        let mut records = self.store.list(filter(canonical), most).await.map_err(|error| error.to_string())?;
+        // A remote credential server's customers are known by their email as it was sent.
+        if let Some(email) = email.filter(|_| records.is_empty()) {
+            let sent = Some(CustomerKey::new(email));
+            records = self.store.list(filter(sent), most).await.map_err(|error| error.to_string())?;
+        }
         Ok(Reply::Sessions(records.iter().map(|record| self.row(record)).collect()))
     }
 
@@ -154,7 +167,10 @@ impl Operator {
             .stop(&stored.record, force, "stopped by an operator")
             .await
             .map_err(|error| format!("session {id} was not stopped: {error}"))?;
-        Ok(done(format!("session {id} is {}", record.phase.name())))
+        Ok(done(match record.phase.ending() {
+            Some(ending) if !record.phase.is_live() => format!("session {id} has ended: {}", ending.outcome),
+            Some(_) | None => format!("session {id} is stopping"),
+        }))
     }
 
     async fn stop(
