@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -34,6 +34,13 @@ pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failur
 }
 
 async fn without_server(config: &Config, command: Command) -> Result<Reply> {
+    // Only who adds something wants a new data directory: others have mistaken the place.
+    if !config.data_dir.exists() && !matches!(command, Command::AddCustomer { .. }) {
+        let place = config.data_dir.display();
+        bail!(
+            "there is no data directory {place}; name the right one with --data-dir, or start `frontdesk serve` once"
+        );
+    }
     let data_dir = DataDir::open(&config.data_dir)?;
     let store = SqliteStore::open(data_dir.paths())
         .with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
