@@ -22,9 +22,18 @@ use client::Client;
 /// Where the server is when nobody says otherwise.
 pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:5500";
 
+const AFTER_REQUEST: &str = "\
+If the customer has a session already, a fresh token of that one is printed and the command succeeds; --data is then
+not used, which a note on standard error says.";
+
+const AFTER_STOP: &str = "\
+With the session's token the server at --server is asked. Without one, or with the id of another session, the server
+that has the data directory is asked, or its store if none runs.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Session {
     /// Request a session with the customer's password; prints the session's token.
+    #[command(after_help = AFTER_REQUEST)]
     Request(request::Request),
     /// Start the agent of a requested session, and wait until it is ready.
     #[command(visible_alias = "initialise")]
@@ -34,6 +43,7 @@ pub(super) enum Session {
     /// Say what a customer's session is doing: IDLE, PENDING or RUNNING.
     Status(status::Status),
     /// Stop a session: with its token as its customer, without one as the operator of this machine.
+    #[command(after_help = AFTER_STOP)]
     Stop(stop::Stop),
     /// List the sessions on this machine's server.
     List(list::List),

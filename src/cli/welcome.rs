@@ -28,11 +28,6 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
     let address = node.address()?;
     let data = node.data_dir().paths();
     let to_a_person = std::io::stdout().is_terminal();
-    // Whoever reads the message below needs no second one above it.
-    if !(to_a_person && std::io::stderr().is_terminal()) {
-        let sessions = node.app.store.live_count();
-        tracing::info!(listen = %address, data = %data.root().display(), sessions, "ready");
-    }
     let password = if wants_demo(node) { Some(demo_customer(node).await?) } else { None };
     if let Some(password) = &password
         && !to_a_person
@@ -41,6 +36,11 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
         data_dir::write_private(&path, format!("{password}\n").as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
         tracing::info!(customer = DEMO_EMAIL, password_file = %path.display(), "demo customer added");
+    }
+    // Whoever reads the message below needs no second one above it.
+    if !(to_a_person && std::io::stderr().is_terminal()) {
+        let sessions = node.app.store.live_count();
+        tracing::info!(listen = %address, data = %data.root().display(), sessions, "ready");
     }
     if to_a_person {
         // A terminal that has gone away is no reason to end the server.

@@ -36,7 +36,8 @@ impl About<'_> {
             ),
             "TOO_MANY_ATTEMPTS" => format!("too many attempts have failed; try again in {}", time(seconds)),
             "NO_SESSION_PENDING" => format!(
-                "no session of {email} waits to be initialised; ask for one with `frontdesk session request {pasted}`"
+                "no session of {email} waits to be initialised; ask for one with `frontdesk session request \
+                 {pasted}`, unless `frontdesk session status {pasted}` says RUNNING"
             ),
             "NO_SESSION_RUNNING" => format!(
                 "no session of {email} is running; start the requested one with `frontdesk session initialize \
@@ -114,6 +115,6 @@ mod tests {
     fn an_email_that_a_shell_would_act_on_is_quoted() {
         let about = About { email: "a'b; rm@x", persona: None, token: false };
         let words = about.words("NO_SESSION_PENDING", "", 1);
-        assert!(words.ends_with(r"`frontdesk session request 'a'\''b; rm@x'`"), "{words}");
+        assert!(words.contains(r"`frontdesk session request 'a'\''b; rm@x'`"), "{words}");
     }
 }

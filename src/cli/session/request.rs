@@ -16,10 +16,6 @@ use super::Target;
 use super::client::quoted;
 use super::refusal::About;
 
-/// Request a session with the customer's password.
-///
-/// Prints the session's token and the command to go on with. If the customer has a session already, prints a fresh
-/// token of that one and succeeds, too; --data is then not used.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Request {
     /// The customer's email.

@@ -17,10 +17,6 @@ use crate::id::{Printable, SessionId};
 use super::refusal::About;
 use super::{Target, Token};
 
-/// Stop a session.
-///
-/// With the session's token (--token or FRONTDESK_TOKEN) over HTTP, as its customer. Without one, or with the id of
-/// another session, as the operator of the server on this machine.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Stop {
     /// The session's id [default: that of the token].
