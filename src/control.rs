@@ -23,6 +23,7 @@ pub use operator::{CustomerRow, Operator, SessionRow};
 
 const SOCKET: &str = "control.sock";
 const MOST_BYTES: u64 = 1 << 20;
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What an operator may ask.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,7 +114,11 @@ pub fn serve(directory: &Path, operator: Operator, tasks: &Tasks) -> io::Result<
                 () = accepting.draining() => break,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let Ok((stream, _)) = accepted else {
+                // A lack of descriptors needs others to end first.
+                tokio::time::sleep(AFTER_FAILURE).await;
+                continue;
+            };
             let operator = operator.clone();
             handlers.spawn(async move {
                 if let Err(error) = handle(stream, &operator).await {
