@@ -132,18 +132,17 @@ impl Node {
 }
 
 fn not_bound(address: SocketAddr, error: &io::Error) -> anyhow::Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            anyhow!("{address} is taken; stop what listens there, or choose another address with --listen")
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            anyhow!("this machine has no address {}; choose one that it has with --listen", address.ip())
-        }
-        io::ErrorKind::PermissionDenied => anyhow!(
-            "this user may not listen on port {}; choose one above 1023 with --listen, and put a proxy in front",
-            address.port()
-        ),
-        _ => anyhow!("cannot listen on {address} ({error}); choose another address with --listen"),
+    let (kind, ip, port) = (error.kind(), address.ip(), address.port());
+    if kind == io::ErrorKind::AddrInUse {
+        anyhow!("{address} is taken; stop what listens there, or choose another address with --listen")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        anyhow!("this machine has no address {ip}; choose one that it has with --listen")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        anyhow!(
+            "this user may not listen on port {port}; choose one above 1023 with --listen, and put a proxy in front"
+        )
+    } else {
+        anyhow!("cannot listen on {address} ({error}); choose another address with --listen")
     }
 }
 
