@@ -2,8 +2,6 @@
 //!
 //! Exit codes: 0 done, 1 it could not be done, 2 the command line or the configuration is wrong.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 

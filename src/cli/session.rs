@@ -3,6 +3,8 @@
 //! `request`, `initialize`, `send` and `status` are a customer's: they speak HTTP to any Frontdesk. `list` is an
 //! operator's: it asks the server that has the data directory, or its store. `stop` is both.
 
+use std::net::IpAddr;
+
 use clap::{Args, Subcommand};
 use hyper::Uri;
 
@@ -23,11 +25,11 @@ use client::Client;
 pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:5500";
 
 const AFTER_REQUEST: &str = "\
-If the customer has a session already, a fresh token of that one is printed and the command succeeds; --data is then
+If the customer has a session already, a fresh token of that one is printed and the command succeeds; --data is then \
 not used, which a note on standard error says.";
 
 const AFTER_STOP: &str = "\
-With the session's token the server at --server is asked. Without one, or with the id of another session, the server
+With the session's token the server at --server is asked. Without one, or with the id of another session, the server \
 that has the data directory is asked, or its store if none runs.";
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +97,14 @@ impl Target {
         let by_variable = std::env::var("FRONTDESK_SERVER").is_ok_and(|url| server(&url).as_ref() == Ok(&self.server));
         if by_variable || self.server == DEFAULT_SERVER { String::new() } else { format!(" --server {}", self.server) }
     }
+
+    /// Whether whatever is sent crosses a network in clear.
+    fn is_in_clear(&self) -> bool {
+        let uri: Uri = self.server.parse().unwrap_or_default();
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let is_here = host.parse().map_or(host == "localhost", |ip: IpAddr| ip.to_canonical().is_loopback());
+        uri.scheme_str() == Some("http") && !is_here
+    }
 }
 
 fn server(text: &str) -> Result<String, String> {
@@ -114,6 +124,15 @@ fn server(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_plain_http_to_another_machine_is_in_clear() {
+        let in_clear = |server: &str| Target { server: server.to_owned() }.is_in_clear();
+        for server in ["http://127.0.0.1:5500", "http://[::1]:5500", "http://localhost", "https://desk.example.org"] {
+            assert!(!in_clear(server), "{server}");
+        }
+        assert!(in_clear("http://desk.example.org") && in_clear("http://10.0.0.1:5500"));
+    }
 
     #[test]
     fn a_server_is_named_by_its_url() {

@@ -1,7 +1,6 @@
 //! The command line as people type it: what it does, what it prints, and what it says when it cannot.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Server, Setup, until};
 
+mod errors;
 mod first_start;
 
 /// A server, and the address that customers' commands are given.
@@ -122,135 +122,6 @@ fn a_customer_with_a_session_gets_a_fresh_token_of_it() {
 }
 
 #[test]
-fn what_a_customer_cannot_have_is_said_in_one_sentence() {
-    let desk = Desk::start();
-    desk.server.add_customer(ADA);
-    let token = desk.token();
-    let of_ada = [("FRONTDESK_TOKEN", token.as_str())];
-    let request = ["session", "request", ADA.0, "--password-stdin"];
-    for (environment, arguments, input, sentence) in [
-        (
-            &[][..],
-            &request[..],
-            "wrong",
-            "the email or the password is wrong, or ada@example.org may not use this persona; `frontdesk customer \
-             passwd ada@example.org` sets a new password",
-        ),
-        (
-            &[],
-            &["session", "request", ADA.0, "--password-stdin", "--persona", "SALES"],
-            ADA.1,
-            "this server has no persona SALES; name one of its personas with --persona",
-        ),
-        (
-            &[],
-            &["session", "initialize", "eve@example.org"],
-            "",
-            "no session of eve@example.org waits to be initialised; ask for one with `frontdesk session request \
-             eve@example.org`, unless `frontdesk session status eve@example.org` says RUNNING",
-        ),
-        (
-            &[],
-            &["session", "send", ADA.0, "1"],
-            "",
-            "this needs the token of ada@example.org's session; set FRONTDESK_TOKEN to it, or ask for a fresh one with \
-             `frontdesk session request ada@example.org`",
-        ),
-        (
-            &of_ada,
-            &["session", "send", "eve@example.org", "1"],
-            "",
-            "the token is not that of eve@example.org's session, or no longer; ask for a fresh one with `frontdesk \
-             session request eve@example.org`, and correct or unset FRONTDESK_TOKEN",
-        ),
-        (
-            &of_ada,
-            &["session", "send", ADA.0, "1"],
-            "",
-            "no session of ada@example.org is running; start the requested one with `frontdesk session initialize \
-             ada@example.org`, or ask for one with `frontdesk session request ada@example.org`",
-        ),
-        (
-            &[],
-            &["session", "stop", "01234567-89ab-7def-8123-456789abcdef"],
-            "",
-            "there is no session 01234567-89ab-7def-8123-456789abcdef; `frontdesk session list` shows them",
-        ),
-    ] {
-        let said = desk.run_with(environment, arguments, input);
-        assert_eq!(said, (1, String::new(), format!("error: {sentence}\n")), "{arguments:?}");
-    }
-}
-
-#[test]
-fn what_is_typed_wrongly_exits_with_two_and_what_is_missing_with_one() {
-    let nobody = "http://127.0.0.1:9";
-    for (arguments, code, sentence) in [
-        (
-            &["session", "status", "a@b.example", "--server", nobody][..],
-            1,
-            "no Frontdesk answers at http://127.0.0.1:9; start one with `frontdesk serve`, or name another with \
-             --server",
-        ),
-        (
-            &["session", "list"],
-            1,
-            "there is no data directory ./frontdesk-data; name the right one with --data-dir, or start `frontdesk \
-             serve` once",
-        ),
-        (
-            &["session", "stop"],
-            2,
-            "name the session by its id (`frontdesk session list` shows them), or set FRONTDESK_TOKEN to its token",
-        ),
-        (
-            &["session", "stop", "--token", "abc"],
-            2,
-            "the token is none: it begins with fds_, as `frontdesk session request` printed it",
-        ),
-        (
-            &["session", "request", "a@b.example"],
-            2,
-            "there is no terminal to ask for the password; use --password-stdin",
-        ),
-        (
-            &["session", "request", "a@b.example", "--data", "[]", "--password-stdin"],
-            2,
-            r#"--data must be a JSON object such as {"theme": "dark"}"#,
-        ),
-        (
-            &["config", "check", "--config", "none.toml"],
-            2,
-            "the configuration file none.toml does not exist: correct the path given by --config or FRONTDESK_CONFIG, \
-             or leave it out to run with the defaults",
-        ),
-    ] {
-        assert_eq!(alone(arguments, ""), (code, String::new(), format!("error: {sentence}\n")), "{arguments:?}");
-    }
-    let (code, _, errors) = alone(&["session", "status", "a@b.example", "--server", "localhost:5500"], "");
-    assert_eq!(code, 2);
-    assert!(errors.contains("write it as a URL such as http://127.0.0.1:5500"), "{errors}");
-}
-
-#[test]
-fn another_server_is_not_mistaken_for_a_frontdesk() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let answering = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let _ = stream.read(&mut [0; 4_096]);
-        let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-        std::io::Write::write_all(&mut stream, answer).unwrap();
-    });
-    let (code, _, errors) = alone(&["session", "status", "a@b.example", "--server", &url], "");
-    answering.join().unwrap();
-    let said = format!(
-        "error: what answers at {url} is no Frontdesk (it said 404 Not Found); name the right address with --server\n"
-    );
-    assert_eq!((code, errors), (1, said));
-}
-
-#[test]
 fn operators_commands_do_the_same_without_a_server() {
     let mut desk = Desk::start();
     desk.server.add_customer(ADA);
@@ -273,6 +144,37 @@ fn operators_commands_do_the_same_without_a_server() {
     desk.server.start_again();
     assert!(desk.server.agents().is_empty());
     assert_eq!(desk.server.create((ADA.0, "new"), json!({})).status, 200);
+}
+
+#[test]
+fn commands_that_find_the_directory_in_use_take_their_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let path = directory.path();
+            scope.spawn(move || {
+                let email = format!("{number}@example.org");
+                let mut add = frontdesk();
+                add.current_dir(path).args(["customer", "add", &email, "--password-stdin"]);
+                assert_eq!(output(&mut add, "pw"), (0, format!("added {email}\n"), String::new()));
+            });
+        }
+    });
+    let mut list = frontdesk();
+    assert_eq!(
+        output(list.current_dir(directory.path()).args(["customer", "list", "--json"]), "").1.lines().count(),
+        8
+    );
+}
+
+#[test]
+fn the_socket_of_a_server_that_crashed_is_in_nobodys_way() {
+    let mut desk = Desk::start();
+    desk.server.kill();
+    assert!(desk.server.data_dir().join("control.sock").exists());
+    assert_eq!(desk.run(&["customer", "remove", "demo@example.com"], "").1, "removed demo@example.com\n");
+    desk.server.start_again();
+    assert_eq!(desk.run(&["customer", "list"], "").0, 0);
 }
 
 #[test]
@@ -303,21 +205,6 @@ fn the_control_socket_is_private_and_works_in_a_directory_with_a_long_path() {
     assert_eq!((mode("control.sock"), mode(""), mode("demo-password")), (0o600, 0o700, 0o600));
     assert!(server.terminate().success());
     assert!(!data.join("control.sock").exists());
-}
-
-#[test]
-fn a_reader_that_has_seen_enough_and_a_full_disk_are_no_panic() {
-    let mut child =
-        frontdesk().args(["config", "example"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
-
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let ended = frontdesk().args(["config", "example"]).stdout(full).output().unwrap();
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1));
-    assert!(said.starts_with("error: the output could not be written: "), "{said}");
 }
 
 #[test]
@@ -364,5 +251,6 @@ fn the_help_reads_well() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("help_session", help(&["session", "--help"]));
     insta::assert_snapshot!("help_session_request", help(&["session", "request", "--help"]));
+    insta::assert_snapshot!("help_session_stop", help(&["session", "stop", "--help"]));
     insta::assert_snapshot!("help_config", help(&["config", "--help"]));
 }

@@ -63,8 +63,13 @@ fn cells(row: &SessionRow) -> Vec<String> {
         Printable(&row.persona).to_string(),
         age(row.age_seconds),
         row.pid.map(|pid| pid.to_string()).unwrap_or_default(),
-        Printable(&why).to_string(),
+        escaped(&why),
     ]
+}
+
+/// The whole text made safe to print: only a terminal's width cuts it.
+fn escaped(text: &str) -> String {
+    text.chars().map(|character| Printable(character.encode_utf8(&mut [0; 4])).to_string()).collect()
 }
 
 /// An age in its largest whole unit.
@@ -79,7 +84,12 @@ fn age(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::age;
+    use super::{age, escaped};
+
+    #[test]
+    fn a_long_reason_is_escaped_and_kept_whole() {
+        assert_eq!(escaped(&"a\u{1b}".repeat(300)), r"a\u{1b}".repeat(300));
+    }
 
     #[test]
     fn an_age_is_told_in_its_largest_whole_unit() {

@@ -65,6 +65,10 @@ impl About<'_> {
             "SESSION_NOT_FOUND" => "there is no such session, or the token is not its own; leave the id out to stop \
                                     the token's session"
                 .into(),
+            "SESSION_CREATION_FAILED" if detail.starts_with("The agent") => {
+                "the agent could not be started; on the server's machine, `frontdesk session list --all` says why"
+                    .into()
+            }
             "SESSION_CREATION_FAILED" => format!("the server failed: {detail}"),
             other if detail.is_empty() => format!("the server refused: {}", Printable(other)),
             other => format!("the server refused: {detail} ({})", Printable(other)),

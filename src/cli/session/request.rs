@@ -62,6 +62,12 @@ impl Request {
     pub(super) fn run(self) -> Outcome {
         let data = self.data()?;
         let client = self.target.client()?;
+        if self.target.is_in_clear() {
+            anstream::eprintln!(
+                "{}",
+                caution("the password crosses the network unencrypted; an https:// server protects it")
+            );
+        }
         let password = customer::read_password(self.password_stdin, false)?;
         let wire = Wire { email: &self.email, password: &password, persona_type: &self.persona, data };
         let body = serde_json::to_string(&wire).map_err(anyhow::Error::from)?;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -26,7 +25,7 @@ impl OnTerminal {
         let name = ptsname(&terminal, Vec::new()).unwrap();
         let other = || File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
         let child = command.stdin(Stdio::null()).stdout(other()).stderr(other()).spawn().unwrap();
-        Self { child, screen: BufReader::new(File::from(OwnedFd::from(terminal))) }
+        Self { child, screen: BufReader::new(File::from(terminal)) }
     }
 
     /// Reads the screen up to and with the line that holds this.
