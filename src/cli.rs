@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Loaded, Overrides, Sources};
+use crate::service_mapping::MappingError;
+use crate::store::StoreError;
 
 mod agent;
 mod completions;
@@ -95,7 +97,28 @@ enum Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"))
+        let text = format!("{}{}", with_causes(&error), what_to_do(&error));
+        if error.is::<MappingError>() { Self::Usage(text) } else { Self::Failed(text) }
+    }
+}
+
+/// The error and its causes, without those that it tells itself.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+/// What helps against errors that do not say so themselves.
+fn what_to_do(error: &anyhow::Error) -> &'static str {
+    if error.is::<MappingError>() {
+        return "; correct that file, or name another with --service-mapping";
+    }
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(StoreError::Unavailable(_)) => "; check that the disk has room and can be written, then try again",
+        Some(StoreError::Corrupt(_)) => "; put a backup in its place, or choose another directory with --data-dir",
+        Some(StoreError::Conflict | StoreError::Missing | StoreError::Busy) | None => "",
     }
 }
 

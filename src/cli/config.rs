@@ -44,7 +44,7 @@ impl Source {
         let config = &loaded.config;
         telemetry::filter(&config.log.level).map_err(Failure::Usage)?;
         ServiceMapping::load(config.service_mapping_path(), config.service_mapping.is_some())
-            .map_err(|error| Failure::Usage(error.to_string()))?;
+            .map_err(anyhow::Error::from)?;
         output::line(&verdict(self.configuration.config.as_deref(), &loaded))?;
         for warning in &loaded.warnings {
             anstream::eprintln!("{}", super::caution(warning));

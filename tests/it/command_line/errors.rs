@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use super::{Desk, alone, frontdesk};
+use super::{Desk, alone, frontdesk, output};
 use crate::harness::{ADA, Server, Setup};
 
 #[test]
@@ -115,6 +115,49 @@ fn what_is_typed_wrongly_exits_with_two_and_what_is_missing_with_one() {
     let (code, _, errors) = alone(&["session", "status", "a@b.example", "--server", "localhost:5500"], "");
     assert_eq!(code, 2);
     assert!(errors.contains("write it as a URL such as http://127.0.0.1:5500"), "{errors}");
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why_once_and_what_helps() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("file"), "").unwrap();
+    std::fs::create_dir(path("damaged")).unwrap();
+    std::fs::write(path("damaged/frontdesk.db"), "this is no database at all").unwrap();
+    std::fs::write(path("mapping.json"), "[").unwrap();
+    for (arguments, code, begins, ends) in [
+        (
+            ["--data-dir", "file"],
+            1,
+            "error: cannot use file as the data directory: ",
+            "; check that it is a writable directory on a local disk\n",
+        ),
+        (
+            ["--data-dir", "damaged"],
+            1,
+            "error: cannot open the store in ",
+            "; put a backup in its place, or choose another directory with --data-dir\n",
+        ),
+        (
+            ["--service-mapping", "mapping.json"],
+            2,
+            "error: mapping.json is no service mapping: ",
+            "; correct that file, or name another with --service-mapping\n",
+        ),
+        (
+            ["--service-mapping", "none.json"],
+            2,
+            "error: none.json can't be read: ",
+            "; correct that file, or name another with --service-mapping\n",
+        ),
+    ] {
+        let mut serve = frontdesk();
+        serve.current_dir(directory.path()).args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        let (exit, _, errors) = output(&mut serve, "");
+        assert_eq!(exit, code, "{errors}");
+        assert!(errors.starts_with(begins) && errors.ends_with(ends), "{errors}");
+        assert_eq!(errors.matches("(os error").count().max(1), 1, "{errors}");
+    }
 }
 
 #[test]
