@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod command_line;
 mod first_session;
 mod harness;
 mod pickle_cpython;
