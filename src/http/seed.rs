@@ -54,15 +54,24 @@ async fn parse<T: Send + 'static>(
 /// Reads a JSON object out of checked text; an error says what is wrong with it.
 fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
     crate::json::check(bytes).map_err(|error| invalid("The body is not the JSON it must be", &error.to_string()))?;
+    // serde would also read the object's values from an array.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::Invalid("The body must be a JSON object.".into()));
+    }
     serde_json::from_slice(bytes).map_err(|error| invalid("The body is not as it must be", &words(&error)))
 }
 
-/// What serde says, without the place, which means nothing to whoever built the object in memory.
+/// What serde says, without the place, which means nothing to whoever built the object in memory, and without the value
+/// that it found, which may be a password.
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let text = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);
+    match text.rfind(", expected ") {
+        Some(expected) if text.starts_with("invalid ") => {
+            let kind = text.split([' ', ',']).nth(2).unwrap_or_default();
+            format!("a value is of the wrong type ({kind}), {}", &text[expected + 2..])
+        }
+        Some(_) | None => text.to_owned(),
     }
 }
 
