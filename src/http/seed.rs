@@ -1,12 +1,14 @@
 //! The seed's five endpoints: upper-case keys, `MESSAGE` always there, clients unchanged. docs/SEED.md is their page.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 
+use super::body;
 use super::error::Refusal;
 
 pub(super) mod create;
@@ -17,7 +19,9 @@ pub(super) mod status;
 /// Bodies above this are parsed off the async threads, where they keep nobody waiting.
 const LARGEST_PARSED_INLINE_BYTES: usize = 128 << 10;
 
-pub(super) async fn running() -> Response {
+pub(super) async fn running(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
     ok(Bytes::from_static(br#"{"MESSAGE":"SERVER_RUNNING"}"#))
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::bearer;
+use crate::http::body;
 use crate::http::error::Refusal;
 use crate::session::machine::Start;
 use crate::session::{Phase, SessionRecord};
@@ -20,7 +21,8 @@ use crate::session::{Phase, SessionRecord};
 use super::{not_empty, ok, peer, read};
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
     match status(&app, &parts).await {
         Ok(text) => ok(Bytes::from_static(text)),
         Err(refusal) => refusal.seed(),
