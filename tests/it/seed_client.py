@@ -36,7 +36,7 @@ def as_form(message):
 
 
 def raw(message):
-    return "message=" + message.replace(" ", "")
+    return "message=" + message.replace(" ", "").replace('"', "%22")
 
 
 wish = {"EMAIL": EMAIL, "PASSWORD": PASSWORD, "PERSONA_TYPE": "CUSTOMERS", "DATA": {"n": [1, 2.5, None, "é"]}}
