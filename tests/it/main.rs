@@ -2,11 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod bodies;
 mod command_line;
+mod connections;
+mod credential_server;
+mod credential_stub;
 mod first_session;
 mod harness;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
+mod refusals;
+mod same_customer;
+mod seed_creation;
+mod seed_initialise;
+mod seed_relay;
+mod seed_status;
 mod store_contract;
+mod throttling;
 mod tidy;
+mod tokenless;
+mod wire;
