@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod agent_faults;
+mod agent_life;
+mod agent_page;
+mod desk;
+mod examples;
 mod first_session;
 mod harness;
 mod pickle_cpython;
