@@ -1,5 +1,6 @@
 //! The life of a session's agent as the personas' keys say it: starts, restarts, time limits, stops, room, environment.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -202,15 +203,15 @@ fn data_above_a_mebibyte_comes_as_a_file_wherever_the_agent_runs() {
 #[test]
 fn an_agent_sees_the_allowed_variables_its_personas_and_its_marks_and_no_others() {
     let keys = "environment = { MODE = \"test\" }\ninherit_environment = [\"PATH\", \"ALLOWED\", \"MISSING\"]";
-    let setup = Setup::with_config(&faulty(&["on-request"], keys)).env("ALLOWED", "yes").env("SECRET", "no");
+    let setup = Setup::with_config(&persona("CUSTOMERS", ECHO, keys)).env("ALLOWED", "yes").env("SECRET", "no");
     let desk = Desk { server: Server::start(setup) };
     desk.server.add_customer(ADA);
     let ada = desk.open(ADA);
 
-    let seen = desk.ask(&ada, &json!({"do": "environment"})).json()["RESPONSE"].clone();
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", desk.row(&ada).pid.unwrap())).unwrap();
+    let seen: BTreeMap<_, _> = environment.split_terminator('\0').map(|entry| entry.split_once('=').unwrap()).collect();
 
-    // LC_CTYPE is of the interpreter's own making.
-    let names: Vec<_> = seen.as_object().unwrap().keys().filter(|name| *name != "LC_CTYPE").cloned().collect();
+    let names: Vec<_> = seen.keys().copied().collect();
     assert_eq!(names, ["ALLOWED", "FRONTDESK_DESK", "FRONTDESK_EPOCH", "FRONTDESK_SESSION", "MODE", "PATH"]);
     assert_eq!(seen["FRONTDESK_SESSION"], ada.id);
     assert_eq!(seen["FRONTDESK_EPOCH"], "1");
@@ -221,17 +222,22 @@ fn an_agent_sees_the_allowed_variables_its_personas_and_its_marks_and_no_others(
 fn an_agent_inherits_its_three_streams_only_and_the_limit_that_the_server_was_started_with() {
     let limit = Rlimit { current: Some(512), ..getrlimit(Resource::Nofile) };
     setrlimit(Resource::Nofile, limit).unwrap();
-    let desk = Desk::new(&faulty(&["on-request"], ""));
+    let desk = Desk::new(&persona("CUSTOMERS", ECHO, ""));
     desk.server.add_customer(BOB);
     desk.open(BOB);
     let ada = desk.open(ADA);
+    let process = format!("/proc/{}", desk.row(&ada).pid.unwrap());
 
-    let seen = desk.ask(&ada, &json!({"do": "descriptors"})).json()["RESPONSE"].clone();
+    // What this test was itself started with goes through the server to everybody.
+    let outside = descriptors("/proc/self");
+    let of_agent = descriptors(&process);
+    let of_server: Vec<_> = of_agent.iter().filter(|descriptor| !outside.contains(descriptor)).collect();
+    let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
 
-    let links = seen["links"].as_object().unwrap();
-    assert_eq!(links.keys().collect::<Vec<_>>(), ["0", "1", "2"]);
-    assert!(links.values().all(|link| link.as_str().unwrap().starts_with("pipe:")), "{links:?}");
-    assert_eq!(seen["limit"], 512);
+    assert_eq!(of_server.iter().map(|(number, _)| number.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
+    assert!(of_server.iter().all(|(_, file)| file.starts_with("pipe:")), "{of_server:?}");
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().nth(3), Some("512"), "{open_files}");
 }
 
 #[test]
@@ -258,4 +264,12 @@ fn a_client_that_hangs_up_cancels_its_request_at_the_agent() {
     drop(client);
 
     until("the agent was told", || desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2]));
+}
+
+/// The open descriptors of a process, each with what it leads to.
+fn descriptors(process: &str) -> BTreeSet<(String, String)> {
+    let entries = std::fs::read_dir(format!("{process}/fd")).unwrap().map(|entry| entry.unwrap());
+    // The one that lists them is gone when it is looked at.
+    let known = entries.filter_map(|entry| Some((entry.file_name(), std::fs::read_link(entry.path()).ok()?)));
+    known.map(|(number, file)| (number.into_string().unwrap(), file.to_str().unwrap().to_owned())).collect()
 }

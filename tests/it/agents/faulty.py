@@ -91,28 +91,14 @@ FAULTS = {
         send({"method": "finished", "params": {"OUTCOME": "failed", "REASON": "out of fuel"}}),
     ),
     "wait-for-cancel": lambda _: send({"method": "progress", "params": {"TEXT": "waiting"}}),
-    "environment": lambda id: send({"id": id, "result": dict(os.environ)}),
     "directory": lambda id: send({"id": id, "result": os.getcwd()}),
-    "descriptors": lambda id: send({"id": id, "result": descriptors()}),
     "data": lambda id: send({"id": id, "result": data()}),
     "cancels": lambda id: send({"id": id, "result": cancels}),
 }
-SILENT = {"wait-for-cancel", "environment", "directory", "descriptors", "data", "cancels", "finish-and-linger"}
+SILENT = {"wait-for-cancel", "directory", "data", "cancels", "finish-and-linger"}
 
 initialize = {}
 cancels = []
-
-
-def descriptors():
-    import resource
-
-    links = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            links[name] = os.readlink("/proc/self/fd/" + name)
-        except OSError:
-            pass  # The descriptor that listed the directory.
-    return {"links": links, "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0]}
 
 
 def data():
