@@ -24,6 +24,8 @@ use crate::shutdown::Tasks;
 use crate::store::Store;
 
 pub mod calls;
+mod child;
+mod conversation;
 pub mod echo;
 pub mod leftovers;
 pub mod lines;

@@ -25,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod credential;
 pub mod data_dir;
+pub mod descriptors;
 pub mod failpoint;
 pub mod http;
 pub mod http_client;

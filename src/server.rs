@@ -72,7 +72,7 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permi
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .half_close(true)
+        .half_close(false)
         .pipeline_flush(true)
         .max_headers(100)
         .serve_connection(TokioIo::new(Lingering::new(stream, unread)), service);

@@ -69,9 +69,19 @@ impl<T> Calls<T> {
         (1..self.next).contains(&id)
     }
 
+    /// Whether no call waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Refuses further calls with `error`; those that wait go on waiting. The first error stays.
+    pub fn refuse(&mut self, error: CallError) {
+        self.ended.get_or_insert(error);
+    }
+
     /// Ends the table: returns all who wait, and refuses further calls with `error`.
     pub fn close(&mut self, error: CallError) -> Vec<T> {
-        self.ended.get_or_insert(error);
+        self.refuse(error);
         self.waiting.drain().map(|(_, reply)| reply).collect()
     }
 }
@@ -111,6 +121,15 @@ mod tests {
         assert_eq!(calls.begin(()), Err(CallError::TooMany));
         calls.finish(id);
         assert!(calls.begin(()).is_ok());
+    }
+
+    #[test]
+    fn an_agent_that_is_ending_takes_no_further_calls_and_may_answer_those_it_has() {
+        let mut calls = Calls::new(8);
+        let id = calls.begin("a").unwrap();
+        calls.refuse(lost());
+        assert_eq!(calls.begin("b"), Err(lost()));
+        assert_eq!(calls.finish(id), Some("a"));
     }
 
     #[test]

@@ -13,8 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::sync::oneshot;
 
 use crate::id::SessionId;
+
+const MOST_ROUNDS: u32 = 2_000;
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
 
 /// Names the desk in an agent's environment.
 pub const DESK_VARIABLE: &str = "FRONTDESK_DESK";
@@ -23,12 +27,20 @@ pub const SESSION_VARIABLE: &str = "FRONTDESK_SESSION";
 /// Names the epoch in an agent's environment.
 pub const EPOCH_VARIABLE: &str = "FRONTDESK_EPOCH";
 
-/// Sweeps for many sessions at once: whoever asks while a sweep runs shares the next one. Cloning shares it.
+/// Sweeps for many sessions at once: whoever asks while a round runs shares the next one, and whoever has processes
+/// left after it asks again, so that one session that keeps forking holds up no other. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Sweeper {
     desk: Arc<str>,
-    waiting: Arc<Mutex<HashSet<SessionId>>>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A session for which the next round is to look, and who wants to know what it found.
+#[derive(Debug)]
+struct Waiting {
+    session: SessionId,
+    tell: oneshot::Sender<usize>,
 }
 
 impl Sweeper {
@@ -39,19 +51,42 @@ impl Sweeper {
 
     /// Completes when no process of the session is left.
     pub async fn sweep(&self, session: SessionId) {
-        self.waiting().insert(session);
+        let mut ended = 0;
+        for _ in 0..MOST_ROUNDS {
+            match self.round(session).await {
+                Some(0) => {
+                    if ended > 0 {
+                        tracing::info!(session.id = %session, "ended what an agent left behind");
+                    }
+                    return;
+                }
+                Some(found) => ended += found,
+                // Who ran the round was cut off.
+                None => {}
+            }
+            tokio::time::sleep(BETWEEN_ROUNDS).await;
+        }
+        tracing::error!(session.id = %session, "processes of an ended agent can't be killed; look at them by hand");
+    }
+
+    /// Kills what one look at all processes finds of the session; returns how many that were.
+    async fn round(&self, session: SessionId) -> Option<usize> {
+        let (tell, told) = oneshot::channel();
+        self.waiting().push(Waiting { session, tell });
         let turn = self.turn.lock().await;
         let batch = std::mem::take(&mut *self.waiting());
-        if batch.is_empty() {
-            // Whoever had the turn before has swept for this session, too.
-            return;
+        // Empty if whoever had the turn before has looked for this session, too.
+        if !batch.is_empty() {
+            let desk = Arc::clone(&self.desk);
+            let wanted: HashSet<_> = batch.iter().map(|waiting| waiting.session).collect();
+            let found = tokio::task::spawn_blocking(move || kill_marked(&desk, |id| wanted.contains(&id))).await;
+            let found = found.unwrap_or_default();
+            for Waiting { session, tell } in batch {
+                let _ = tell.send(found.iter().filter(|marked| marked.session == session).count());
+            }
         }
-        let desk = Arc::clone(&self.desk);
-        let swept = tokio::task::spawn_blocking(move || end_marked(&desk, |id| batch.contains(&id))).await;
         drop(turn);
-        if let Ok(ended @ 1..) = swept {
-            tracing::info!(processes = ended, "ended what agents left behind");
-        }
+        told.await.ok()
     }
 
     /// Ends every process of the desk, and returns how many those were.
@@ -60,7 +95,7 @@ impl Sweeper {
         tokio::task::spawn_blocking(move || end_marked(&desk, |_| true)).await.unwrap_or(0)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,34 +115,32 @@ pub fn marked(desk: &str) -> Vec<Marked> {
 }
 
 fn end_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> usize {
-    const MOST_ROUNDS: u32 = 2_000;
-    const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
     let mut ended = HashSet::new();
     for _ in 0..MOST_ROUNDS {
-        let mut found = 0;
-        for pid in pids() {
-            if kill_if_marked(pid, desk, &wanted) {
-                found += 1;
-                ended.insert(pid);
-            }
-        }
-        if found == 0 {
+        let found = kill_marked(desk, &wanted);
+        if found.is_empty() {
             return ended.len();
         }
+        ended.extend(found.iter().map(|marked| marked.pid));
         std::thread::sleep(BETWEEN_ROUNDS);
     }
     tracing::error!(processes = ended.len(), "processes of ended agents can't be killed; look at them by hand");
     ended.len()
 }
 
-fn kill_if_marked(pid: u32, desk: &str, wanted: impl Fn(SessionId) -> bool) -> bool {
+/// One look at all processes: those that it found and killed.
+fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
+    pids().filter_map(|pid| kill_if_marked(pid, desk, &wanted)).collect()
+}
+
+fn kill_if_marked(pid: u32, desk: &str, wanted: impl Fn(SessionId) -> bool) -> Option<Marked> {
     // Reading the marks first spares a descriptor for each process of the machine.
-    if !session_of(pid, desk).is_some_and(&wanted) {
-        return false;
-    }
-    let Some(handle) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-    let Ok(handle) = rustix::process::pidfd_open(handle, PidfdFlags::empty()) else { return false };
-    session_of(pid, desk).is_some_and(wanted) && rustix::process::pidfd_send_signal(handle, Signal::KILL).is_ok()
+    session_of(pid, desk).filter(|session| wanted(*session))?;
+    let handle = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let handle = rustix::process::pidfd_open(handle, PidfdFlags::empty()).ok()?;
+    let session = session_of(pid, desk).filter(|session| wanted(*session))?;
+    rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()?;
+    Some(Marked { pid, session })
 }
 
 fn pids() -> impl Iterator<Item = u32> {

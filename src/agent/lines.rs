@@ -3,6 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+/// Memory that a reader may keep between two lines.
+const KEPT_BUFFER_BYTES: usize = 64 << 10;
+
 /// Reads lines of at most so many bytes.
 #[derive(Debug)]
 pub struct Lines<R> {
@@ -58,7 +61,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     /// Forgets what was read of a line that is too long; the next one begins wherever that leaves off.
     pub fn skip_line(&mut self) {
-        self.buffer.clear();
+        self.buffer = BytesMut::new();
         self.searched = 0;
     }
 
@@ -69,6 +72,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         };
         let mut line = self.buffer.split_to(self.searched + at + 1);
         self.searched = 0;
+        if line.len() > KEPT_BUFFER_BYTES {
+            // The buffer would keep the memory of its longest line for as long as the agent lives.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         line.truncate(line.len() - 1);
         if line.last() == Some(&b'\r') {
             line.truncate(line.len() - 1);
@@ -93,6 +100,17 @@ mod tests {
     #[tokio::test]
     async fn lines_end_with_lf_or_crlf_and_an_unfinished_one_is_dropped() {
         assert_eq!(all(b"one\ntwo\r\n\nrest", 10).await.unwrap(), ["one", "two", ""]);
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_a_long_line_is_not_kept() {
+        let mut stream = vec![b'x'; 8 << 20];
+        stream.extend_from_slice(b"\nshort\nshort\n");
+        let mut lines = Lines::new(stream.as_slice(), 16 << 20);
+        assert_eq!(lines.next().await.unwrap().unwrap().len(), 8 << 20);
+        assert_eq!(lines.next().await.unwrap().unwrap(), "short");
+        lines.buffer.reserve(1);
+        assert!(lines.buffer.capacity() < 1 << 20, "{}", lines.buffer.capacity());
     }
 
     #[tokio::test]

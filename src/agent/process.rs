@@ -2,80 +2,52 @@
 //!
 //! One task, the supervisor, owns the child from the spawn until nothing of its tree is left. Three small tasks feed
 //! it: one reads stdout (the protocol), one drains stderr (the log), one writes stdin, so that an agent that reads or
-//! writes nothing blocks nobody. A request goes from the caller straight to the writer; its answer comes from the
-//! reader straight to the caller.
-//!
-//! The child is spawned by `posix_spawn` in a process group of its own: the server never forks. It has no
-//! parent-death signal, which would fire when the spawning thread ends: its stdin closes when the server dies, and
-//! what does not end by that is ended at the server's next start.
+//! writes nothing blocks nobody.
 
-use std::collections::VecDeque;
-use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use rustix::process::{Pid, Signal};
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot};
+use rustix::process::Signal;
+use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::config::Protocol;
 use crate::failpoint::Failpoint;
-use crate::id::Printable;
 use crate::session::{Ending, Outcome, Reason, SessionData};
 
-use super::calls::{CallError, Calls};
-use super::leftovers::{DESK_VARIABLE, EPOCH_VARIABLE, SESSION_VARIABLE};
-use super::lines::{LineError, Lines};
-use super::rpc::{self, Message, Notification};
+use super::calls::CallError;
+use super::child::AgentProcess;
+use super::conversation::{Conversation, Told, drain_log, read_messages};
 use super::{AgentEnd, AgentEvent, AgentSpec, Json, Launcher};
 
-/// Lines that may wait for an agent that reads slowly.
-const STDIN_QUEUE: usize = 16;
 /// Data above this many bytes is handed over as the name of a file.
 const LARGEST_INLINE_DATA_BYTES: usize = 1 << 20;
-/// Lines of its log that are kept to explain an agent's end.
-const KEPT_LOG_LINES: usize = 5;
-const LONGEST_LOG_LINE_BYTES: usize = 64 << 10;
+/// What a process wrote last may still be in its pipes when it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The handle on one agent. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    shared: Arc<Shared>,
-    stop: mpsc::UnboundedSender<Timestamp>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    calls: Mutex<Calls<oneshot::Sender<Result<Json, CallError>>>>,
-    stdin: Mutex<Option<mpsc::Sender<Bytes>>>,
-    log: Mutex<VecDeque<String>>,
-    progress: Mutex<Option<String>>,
-    pid: Mutex<Option<u32>>,
-    last_activity: AtomicI64,
+    conversation: Arc<Conversation>,
+    pid: Arc<Mutex<Option<u32>>>,
     speaks: bool,
+    stop: mpsc::UnboundedSender<Timestamp>,
 }
 
 /// Starts an agent and its supervisor.
 pub(super) fn start(launcher: Launcher, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> Agent {
-    let shared = Arc::new(Shared {
-        calls: Mutex::new(Calls::new(launcher.limits.requests)),
-        stdin: Mutex::default(),
-        log: Mutex::default(),
-        progress: Mutex::default(),
-        pid: Mutex::default(),
-        last_activity: AtomicI64::new(i64::MIN),
-        speaks: spec.persona.protocol == Protocol::JsonRpc,
-    });
+    let conversation = Arc::new(Conversation::new(launcher.limits.requests, Arc::clone(&launcher.clock)));
     // Unbounded, and short all the same: a driver sends a stop and perhaps a harder one.
     let (stop, stops) = mpsc::unbounded_channel();
-    let supervisor =
-        Supervisor { launcher: launcher.clone(), spec, shared: Arc::clone(&shared), stops, events, log_end: None };
-    launcher.tasks.spawn(supervisor.run());
-    Agent { shared, stop }
+    let speaks = spec.persona.protocol == Protocol::JsonRpc;
+    let agent = Agent { conversation: Arc::clone(&conversation), pid: Arc::default(), speaks, stop };
+    let pid = Arc::clone(&agent.pid);
+    let (told, tellings) = mpsc::channel(8);
+    let streams = Streams { told: Some(told), tellings, log_end: None };
+    let tasks = launcher.tasks.clone();
+    tasks.spawn(Supervisor { launcher, spec, conversation, pid, speaks, stops, events, streams }.run());
+    agent
 }
 
 impl Agent {
@@ -84,19 +56,11 @@ impl Agent {
     ///
     /// # Errors
     /// A [`CallError`] if the agent refused, was lost, took longer than `timeout`, or has too much to do.
-    pub async fn request(&self, request: &[u8], now: Timestamp, timeout: Duration) -> Result<Json, CallError> {
-        if !self.shared.speaks {
+    pub async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        if !self.speaks {
             return Err(CallError::NotSpoken);
         }
-        self.shared.last_activity.fetch_max(now.micros(), Ordering::Relaxed);
-        let mut params = Vec::with_capacity(request.len() + 16);
-        params.extend_from_slice(b"{\"REQUEST\":");
-        params.extend_from_slice(request);
-        params.push(b'}');
-        match tokio::time::timeout(timeout, self.shared.call("request", &params)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallError::TimedOut),
-        }
+        self.conversation.request(request, timeout).await
     }
 
     /// Orders the agent to end: politely, and by force at `kill_at`. A later order can only make it sooner.
@@ -105,106 +69,39 @@ impl Agent {
         let _ = self.stop.send(kill_at);
     }
 
-    /// When the last request was handed over.
+    /// When the last request was handed over or answered: now, while one is in flight.
     pub fn last_activity(&self) -> Timestamp {
-        Timestamp::from_micros(self.shared.last_activity.load(Ordering::Relaxed))
+        self.conversation.last_activity()
     }
 
     /// What the agent last said of its progress.
     pub fn progress(&self) -> Option<String> {
-        lock(&self.shared.progress).clone()
+        self.conversation.progress()
     }
 
     /// The process, while there is one.
     pub fn pid(&self) -> Option<u32> {
-        *lock(&self.shared.pid)
-    }
-}
-
-impl Shared {
-    async fn call(self: &Arc<Self>, method: &str, params: &[u8]) -> Result<Json, CallError> {
-        let (reply, answer) = oneshot::channel();
-        let id = lock(&self.calls).begin(reply)?;
-        let mut pending = PendingCall { shared: self, id, sent: false };
-        let stdin = lock(&self.stdin).clone();
-        let line = rpc::request(id, method, params);
-        if let Some(stdin) = stdin {
-            pending.sent = stdin.send(line).await.is_ok();
-        }
-        // If the line could not be sent, the agent is ending and its table is about to be closed.
-        let result = answer.await.unwrap_or(Err(CallError::TimedOut));
-        pending.sent = false;
-        result
-    }
-
-    fn close(&self, reason: &Reason) {
-        drop(lock(&self.stdin).take());
-        let error = CallError::Lost(reason.clone());
-        for reply in lock(&self.calls).close(error.clone()) {
-            let _ = reply.send(Err(error.clone()));
-        }
-    }
-
-    fn answer(&self, id: u64, result: Result<Json, String>) {
-        let (reply, has_begun) = {
-            let mut calls = lock(&self.calls);
-            (calls.finish(id), calls.has_begun(id))
-        };
-        match reply {
-            Some(reply) => {
-                let _ = reply.send(result.map_err(|message| CallError::Refused { message }));
-            }
-            // The call was given up: nobody waits for this.
-            None if has_begun => {}
-            None => self.note(format!("frontdesk: it answered request {id}, which it was never asked")),
-        }
-    }
-
-    fn note(&self, line: String) {
-        let mut log = lock(&self.log);
-        if log.len() == KEPT_LOG_LINES {
-            log.pop_front();
-        }
-        log.push_back(line);
-    }
-
-    /// The end of its log, for a sentence that explains a failure.
-    fn log_tail(&self) -> String {
-        let log = lock(&self.log);
-        if log.is_empty() {
-            return "its log is empty".to_owned();
-        }
-        let lines: Vec<_> = log.iter().map(|line| Printable(line).to_string()).collect();
-        format!("last lines of its log: {}", lines.join(" | "))
-    }
-}
-
-/// Takes a call out of the table when its caller goes away, and tells the agent.
-struct PendingCall<'a> {
-    shared: &'a Arc<Shared>,
-    id: u64,
-    sent: bool,
-}
-
-impl Drop for PendingCall<'_> {
-    fn drop(&mut self) {
-        let waited = lock(&self.shared.calls).finish(self.id).is_some();
-        if waited && self.sent {
-            let stdin = lock(&self.shared.stdin).clone();
-            let line = rpc::notify("cancel", format!("{{\"ID\":{}}}", self.id).as_bytes());
-            // An agent that does not read does not notice a cancel either.
-            let _ = stdin.map(|stdin| stdin.try_send(line));
-        }
+        *self.pid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct Supervisor {
     launcher: Launcher,
     spec: AgentSpec,
-    shared: Arc<Shared>,
+    conversation: Arc<Conversation>,
+    pid: Arc<Mutex<Option<u32>>>,
+    speaks: bool,
     stops: mpsc::UnboundedReceiver<Timestamp>,
     events: mpsc::Sender<AgentEvent>,
-    log_end: Option<oneshot::Receiver<()>>,
+    streams: Streams,
+}
+
+/// What comes from the tasks that read the child's streams.
+struct Streams {
+    told: Option<mpsc::Sender<Told>>,
+    tellings: mpsc::Receiver<Told>,
+    /// Ends when the log does.
+    log_end: Option<mpsc::Receiver<()>>,
 }
 
 /// Why the supervisor is ending the agent, decided once.
@@ -217,6 +114,7 @@ enum Cause {
 impl Supervisor {
     async fn run(mut self) {
         let end = self.live().await;
+        self.conversation.close(&reason_of(&end));
         self.launcher.sweeper.sweep(self.spec.session).await;
         Failpoint::AfterAgentEnd.hit();
         // A driver that is gone has nobody to tell.
@@ -224,36 +122,24 @@ impl Supervisor {
     }
 
     async fn live(&mut self) -> AgentEnd {
-        let stopped = Reason::new("it was stopped");
         if let Some(end) = self.wait_for_start().await {
-            self.shared.close(&stopped);
             return end;
         }
         let data = match self.load_data().await {
             Ok(data) => data,
-            Err(reason) => {
-                self.shared.close(&reason);
-                return AgentEnd::Lost(reason);
-            }
+            Err(end) => return end,
         };
         Failpoint::BeforeSpawn.hit();
-        let mut child = match self.command().spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                let command = self.spec.persona.command.first().map_or("", String::as_str);
-                let reason = Reason::new(format!("its command {command:?} could not be started: {error}"));
-                self.shared.close(&reason);
-                return AgentEnd::Lost(reason);
-            }
+        let mut process = match AgentProcess::spawn(&self.spec, &self.launcher.store.desk().id) {
+            Ok(process) => process,
+            Err(reason) => return AgentEnd::Lost(reason),
         };
         Failpoint::AfterSpawn.hit();
-        *lock(&self.shared.pid) = child.id();
-        let group = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        let (told, mut tellings) = mpsc::channel(8);
-        self.attach(&mut child, told);
-        let cause = self.serve(&mut child, &mut tellings, data).await;
-        let end = self.end(&mut child, group, cause).await;
-        *lock(&self.shared.pid) = None;
+        self.note_pid(process.pid());
+        self.attach(&mut process);
+        let cause = self.serve(&mut process, data).await;
+        let end = self.end(&mut process, cause).await;
+        self.note_pid(None);
         end
     }
 
@@ -267,96 +153,64 @@ impl Supervisor {
         }
     }
 
-    /// The session's data as a field of `initialize`.
-    async fn load_data(&self) -> Result<Vec<u8>, Reason> {
-        let data = self.launcher.store.data(self.spec.session).await;
-        let data = data.map_err(|error| Reason::new(format!("its session data could not be read: {error}")))?;
-        let (path, text) = match data {
-            Some(SessionData::Inline(text)) => return Ok(data_field("SESSION_DATA", &text)),
-            None => return Ok(data_field("SESSION_DATA", b"{}")),
-            Some(SessionData::File(path)) => {
-                let size = tokio::fs::metadata(&path).await.map(|metadata| metadata.len());
-                let small = size.is_ok_and(|size| size <= LARGEST_INLINE_DATA_BYTES as u64);
-                let text = if small { tokio::fs::read(&path).await.ok() } else { None };
-                (path, text)
-            }
-        };
-        match text {
-            Some(text) => Ok(data_field("SESSION_DATA", &text)),
-            None => Ok(data_field("SESSION_DATA_FILE", json_text(&path.to_string_lossy()).as_bytes())),
-        }
-    }
-
-    fn command(&self) -> Command {
-        let persona = &self.spec.persona;
-        let mut command = if persona.runs_this_binary() {
-            // A binary replaced on disk must still start agents of the version that runs.
-            let mut command = Command::new("/proc/self/exe");
-            command.arg0("frontdesk");
-            command
-        } else {
-            Command::new(persona.command.first().map_or("", String::as_str))
-        };
-        command.args(persona.command.iter().skip(1)).env_clear();
-        for name in &persona.inherit_environment {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
+    /// The session's data as a field of `initialize`. A store that hangs uses up the time for the start.
+    async fn load_data(&mut self) -> Result<Vec<u8>, AgentEnd> {
+        let Launcher { store, clock, .. } = self.launcher.clone();
+        let session = self.spec.session;
+        tokio::select! {
+            biased;
+            _ = self.stops.recv() => Err(AgentEnd::Stopped),
+            data = data_field(&*store, session) => data.map_err(AgentEnd::Lost),
+            () = clock.sleep_until(self.spec.deadline) => {
+                Err(AgentEnd::Lost(Reason::new("its session data could not be read in time")))
             }
         }
-        command
-            .envs(&persona.environment)
-            .env(DESK_VARIABLE, &self.launcher.store.desk().id)
-            .env(SESSION_VARIABLE, self.spec.session.to_string())
-            .env(EPOCH_VARIABLE, self.spec.epoch.to_string())
-            .process_group(0)
-            .stdin(if self.shared.speaks { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(directory) = &persona.working_directory {
-            command.current_dir(directory);
-        }
-        command
     }
 
     /// Connects the child's streams.
-    fn attach(&mut self, child: &mut Child, told: mpsc::Sender<Told>) {
+    fn attach(&mut self, process: &mut AgentProcess) {
         let tasks = &self.launcher.tasks;
-        if let Some(stdin) = child.stdin.take() {
-            let (sender, queue) = mpsc::channel(STDIN_QUEUE);
-            *lock(&self.shared.stdin) = Some(sender);
-            tasks.spawn(write_lines(stdin, queue));
+        let (drained, log_end) = mpsc::channel(1);
+        let log = |drained| (Arc::clone(&self.conversation), self.spec.session, drained);
+        let (stdin, stdout, stderr) = process.streams();
+        if let Some(stdin) = stdin {
+            self.conversation.write_to(stdin, tasks);
         }
-        if let Some(stdout) = child.stdout.take() {
-            if self.shared.speaks {
-                let lines = Lines::new(stdout, self.launcher.limits.line_bytes);
-                tasks.spawn(read_messages(lines, Arc::clone(&self.shared), told));
-            } else {
-                tasks.spawn(drain_log(stdout, Arc::clone(&self.shared), self.spec.session, None));
+        match (stdout, self.streams.told.take()) {
+            (Some(stdout), Some(told)) if self.speaks => {
+                let most_bytes = self.launcher.limits.line_bytes;
+                tasks.spawn(read_messages(stdout, most_bytes, Arc::clone(&self.conversation), told));
             }
+            (Some(stdout), _) => {
+                let (conversation, session, drained) = log(drained.clone());
+                tasks.spawn(drain_log(stdout, conversation, session, drained));
+            }
+            (None, _) => {}
         }
-        let (drained, log_end) = oneshot::channel();
-        if let Some(stderr) = child.stderr.take() {
-            tasks.spawn(drain_log(stderr, Arc::clone(&self.shared), self.spec.session, Some(drained)));
+        if let Some(stderr) = stderr {
+            let (conversation, session, drained) = log(drained);
+            tasks.spawn(drain_log(stderr, conversation, session, drained));
         }
-        self.log_end = Some(log_end);
+        self.streams.log_end = Some(log_end);
     }
 
     /// Brings the agent to ready and keeps it until something ends it.
-    async fn serve(&mut self, child: &mut Child, tellings: &mut mpsc::Receiver<Told>, data: Vec<u8>) -> Cause {
+    async fn serve(&mut self, process: &mut AgentProcess, data: Vec<u8>) -> Cause {
+        const BEFORE_READY: &str = " before it was ready";
         let clock = Arc::clone(&self.launcher.clock);
-        let shared = Arc::clone(&self.shared);
-        if shared.speaks {
+        let conversation = Arc::clone(&self.conversation);
+        if self.speaks {
             let params = initialize_params(&self.spec, &data);
             let answered = tokio::select! {
                 biased;
                 kill_at = self.stops.recv() => return stop_cause(kill_at, clock.now()),
-                answer = shared.call("initialize", &params) => answer,
-                told = next_telling(tellings) => return self.told(told, child).await,
-                status = child.wait() => return Cause::Lost(self.exit_reason(status, "before it was ready").await),
+                answer = conversation.call("initialize", &params) => answer,
+                told = self.streams.next_telling() => return self.told(told, process, BEFORE_READY).await,
+                () = process.ended() => return self.exited(process, BEFORE_READY).await,
                 () = clock.sleep_until(self.spec.deadline) => {
                     let timeout = humantime::format_duration(self.spec.persona.start_timeout);
                     return Cause::Lost(Reason::new(format!(
-                        "no answer to initialize in {timeout}; {}", shared.log_tail()
+                        "no answer to initialize in {timeout}; {}", conversation.log_tail()
                     )));
                 }
             };
@@ -364,26 +218,27 @@ impl Supervisor {
                 return Cause::Lost(Reason::new(format!("it refused to start: {error}")));
             }
         }
+        drop(data);
         if self.events.send(AgentEvent::Ready).await.is_err() {
             return Cause::Stop { kill_at: clock.now() };
         }
+        let when = if self.speaks { " without saying that it had finished" } else { "" };
         tokio::select! {
             biased;
             kill_at = self.stops.recv() => stop_cause(kill_at, clock.now()),
-            told = next_telling(tellings) => self.told(told, child).await,
-            status = child.wait() => self.exited(status).await,
+            told = self.streams.next_telling() => self.told(told, process, when).await,
+            () = process.ended() => self.exited(process, when).await,
         }
     }
 
-    async fn told(&mut self, told: Told, child: &mut Child) -> Cause {
-        const EXIT_AFTER_CLOSING: Duration = Duration::from_secs(1);
+    async fn told(&mut self, told: Told, process: &mut AgentProcess, when: &str) -> Cause {
         match told {
             Told::Finished(ending) => Cause::Finished(ending),
             Told::BrokeProtocol(reason) => Cause::Lost(reason),
-            Told::Closed => match tokio::time::timeout(EXIT_AFTER_CLOSING, child.wait()).await {
-                Ok(status) => self.exited(status).await,
+            Told::Closed => match tokio::time::timeout(LAST_WORDS, process.ended()).await {
+                Ok(()) => self.exited(process, when).await,
                 Err(_) => {
-                    let tail = self.shared.log_tail();
+                    let tail = self.conversation.log_tail();
                     Cause::Lost(Reason::new(format!("it closed its stdout and went on running; {tail}")))
                 }
             },
@@ -391,96 +246,98 @@ impl Supervisor {
     }
 
     /// The end of an agent that nobody asked to end.
-    async fn exited(&mut self, status: std::io::Result<ExitStatus>) -> Cause {
-        if self.shared.speaks {
-            return Cause::Lost(self.exit_reason(status, "without saying that it had finished").await);
+    async fn exited(&mut self, process: &mut AgentProcess, when: &str) -> Cause {
+        // Whatever of its group holds its pipes would keep us from its last words.
+        process.signal(Signal::KILL);
+        if let Ok(Some(cause)) = tokio::time::timeout(LAST_WORDS, self.streams.last_words()).await {
+            return cause;
         }
-        let outcome = match &status {
-            Ok(status) if status.success() => Outcome::Completed,
-            Ok(_) | Err(_) => Outcome::Failed,
-        };
-        let reason = match outcome {
-            Outcome::Completed => Reason::new("the command exited with status 0"),
-            Outcome::Failed | Outcome::Stopped | Outcome::Expired => self.exit_reason(status, "").await,
-        };
-        Cause::Finished(Ending::new(outcome, reason))
+        let status = process.status().await;
+        if self.speaks {
+            return Cause::Lost(self.exit_reason(status, when));
+        }
+        Cause::Finished(match &status {
+            Ok(status) if status.success() => {
+                Ending::new(Outcome::Completed, Reason::new("the command exited with status 0"))
+            }
+            Ok(_) | Err(_) => Ending::new(Outcome::Failed, self.exit_reason(status, when)),
+        })
     }
 
-    async fn exit_reason(&mut self, status: std::io::Result<ExitStatus>, when: &str) -> Reason {
-        // What the process wrote last may still be in the pipe; a grandchild that holds the pipe must not hold us.
-        const LOG_END: Duration = Duration::from_millis(200);
-        if let Some(log_end) = self.log_end.take() {
-            let _ = tokio::time::timeout(LOG_END, log_end).await;
-        }
+    fn exit_reason(&self, status: std::io::Result<ExitStatus>, when: &str) -> Reason {
         let how = match status {
             Ok(status) => status_words(status),
             Err(error) => format!("could not be waited for ({error})"),
         };
-        let space = if when.is_empty() { "" } else { " " };
-        Reason::new(format!("it {how}{space}{when}; {}", self.shared.log_tail()))
+        Reason::new(format!("it {how}{when}; {}", self.conversation.log_tail()))
     }
 
     /// Ends the child and its group: `shutdown` and the end of stdin, SIGTERM, SIGKILL.
-    async fn end(&mut self, child: &mut Child, group: Option<Pid>, cause: Cause) -> AgentEnd {
+    async fn end(&mut self, process: &mut AgentProcess, cause: Cause) -> AgentEnd {
         let clock = Arc::clone(&self.launcher.clock);
         let now = clock.now();
-        let grace = self.spec.persona.stop_grace;
-        let mut kill_at = match &cause {
-            Cause::Stop { kill_at } => *kill_at,
-            Cause::Finished(_) => now + grace,
-            Cause::Lost(_) => now,
+        let (mut kill_at, end) = match cause {
+            Cause::Stop { kill_at } => (kill_at, AgentEnd::Stopped),
+            Cause::Finished(ending) => (now + self.spec.persona.stop_grace, AgentEnd::Finished(ending)),
+            Cause::Lost(reason) => (now, AgentEnd::Lost(reason)),
         };
-        // Requests that came before the order are answered as lost: their caller can't know how far they got.
-        if let Some(stdin) = lock(&self.shared.stdin).take() {
-            let _ = stdin.try_send(rpc::notify("shutdown", b"{}"));
-        }
+        self.conversation.refuse(&reason_of(&end));
+        self.conversation.say_goodbye();
         let polite = kill_at.saturating_since(now) / 4;
         // A plain command knows no `shutdown`: the signal is all it gets.
-        let mut term_at = if self.shared.speaks { Some(now + polite) } else { Some(now) };
+        let mut term_at = if self.speaks { Some(now + polite) } else { Some(now) };
         while clock.now() < kill_at {
             let next = term_at.map_or(kill_at, |term_at| term_at.min(kill_at));
             tokio::select! {
                 biased;
-                _ = child.wait() => break,
+                () = process.ended() => break,
                 Some(sooner) = self.stops.recv() => kill_at = kill_at.min(sooner),
                 () = clock.sleep_until(next) => {
                     if term_at.take().is_some() {
-                        signal_group(group, Signal::TERM);
+                        process.signal(Signal::TERM);
                     }
                 }
             }
         }
-        signal_group(group, Signal::KILL);
-        let status = child.wait().await;
-        let end = match cause {
-            Cause::Stop { .. } => AgentEnd::Stopped,
-            Cause::Finished(ending) => AgentEnd::Finished(ending),
-            Cause::Lost(reason) => AgentEnd::Lost(reason),
-        };
-        let reason = match &end {
-            AgentEnd::Stopped => Reason::new("it was stopped"),
-            AgentEnd::Finished(ending) => ending.reason.clone(),
-            AgentEnd::Lost(reason) => reason.clone(),
-        };
-        self.shared.close(&reason);
-        let status = status.map_or_else(|error| error.to_string(), status_words);
+        process.signal(Signal::KILL);
+        let status = process.status().await.map_or_else(|error| error.to_string(), status_words);
         tracing::debug!(session.id = %self.spec.session, agent.status = %status, "agent process ended");
         end
     }
+
+    fn note_pid(&self, pid: Option<u32>) {
+        *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+    }
 }
 
-/// What the reader tells the supervisor.
-enum Told {
-    Finished(Ending),
-    BrokeProtocol(Reason),
-    Closed,
+impl Streams {
+    /// A reader that has told of its end has nothing more to tell, and a plain command is not read at all.
+    async fn next_telling(&mut self) -> Told {
+        match self.tellings.recv().await {
+            Some(told) => told,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until everything that an ended agent wrote is read; `Some` if that explains its end.
+    async fn last_words(&mut self) -> Option<Cause> {
+        let cause = match self.tellings.recv().await {
+            Some(Told::Finished(ending)) => Some(Cause::Finished(ending)),
+            Some(Told::BrokeProtocol(reason)) => Some(Cause::Lost(reason)),
+            Some(Told::Closed) | None => None,
+        };
+        if let Some(log_end) = &mut self.log_end {
+            log_end.recv().await;
+        }
+        cause
+    }
 }
 
-/// A reader that has told of its end has nothing more to tell.
-async fn next_telling(tellings: &mut mpsc::Receiver<Told>) -> Told {
-    match tellings.recv().await {
-        Some(told) => told,
-        None => std::future::pending().await,
+fn reason_of(end: &AgentEnd) -> Reason {
+    match end {
+        AgentEnd::Stopped => Reason::new("it was stopped"),
+        AgentEnd::Finished(ending) => ending.reason.clone(),
+        AgentEnd::Lost(reason) => reason.clone(),
     }
 }
 
@@ -489,79 +346,31 @@ fn stop_cause(kill_at: Option<Timestamp>, now: Timestamp) -> Cause {
     Cause::Stop { kill_at: kill_at.unwrap_or(now) }
 }
 
-async fn read_messages(mut lines: Lines<ChildStdout>, shared: Arc<Shared>, told: mpsc::Sender<Told>) {
-    loop {
-        let line = match lines.next().await {
-            Ok(Some(line)) if line.is_empty() => continue,
-            Ok(Some(line)) => line,
-            Ok(None) | Err(LineError::Io(_)) => {
-                let _ = told.send(Told::Closed).await;
-                return;
-            }
-            Err(error @ LineError::TooLong { .. }) => {
-                let reason = Reason::new(format!("it broke the protocol: {error}"));
-                let _ = told.send(Told::BrokeProtocol(reason)).await;
-                return;
-            }
-        };
-        match rpc::read(&line) {
-            Ok(Message::Answer { id, result }) => shared.answer(id, result),
-            Ok(Message::Notification(Notification::Progress(text))) => *lock(&shared.progress) = Some(text),
-            Ok(Message::Notification(Notification::Log(text))) => shared.note(text),
-            Ok(Message::Notification(Notification::Finished { outcome, reason })) => {
-                let reason = if reason.is_empty() { "the agent finished".to_owned() } else { reason };
-                let _ = told.send(Told::Finished(Ending::new(outcome, Reason::new(reason)))).await;
-            }
-            Ok(Message::Notification(Notification::Other)) => {}
-            Err(error) => {
-                let _ = told.send(Told::BrokeProtocol(Reason::new(error.to_string()))).await;
-                return;
-            }
-        }
-    }
-}
-
-async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Bytes>) {
-    while let Some(line) = queue.recv().await {
-        if stdin.write_all(&line).await.is_err() {
-            // The agent has closed its end; its exit tells why.
-            return;
-        }
-    }
-}
-
-/// Reads a log to its end, so that an agent never blocks on it; keeps its last lines.
-async fn drain_log(
-    stream: impl tokio::io::AsyncRead + Unpin,
-    shared: Arc<Shared>,
-    session: crate::id::SessionId,
-    _drained: Option<oneshot::Sender<()>>,
-) {
-    let mut lines = Lines::new(stream, LONGEST_LOG_LINE_BYTES);
-    loop {
-        match lines.next().await {
-            Ok(Some(line)) => {
-                let text = String::from_utf8_lossy(&line).into_owned();
-                tracing::debug!(session.id = %session, line = %Printable(&text), "agent log");
-                shared.note(text);
-            }
-            Ok(None) | Err(LineError::Io(_)) => return,
-            Err(LineError::TooLong { .. }) => lines.skip_line(),
-        }
-    }
-}
-
-fn signal_group(group: Option<Pid>, signal: Signal) {
-    // The group is gone once its last process is: that is what the signal is for.
-    let _ = group.map(|group| rustix::process::kill_process_group(group, signal));
-}
-
 fn status_words(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+/// The session's data as a field of `initialize`.
+async fn data_field(store: &dyn crate::store::Store, session: crate::id::SessionId) -> Result<Vec<u8>, Reason> {
+    let data = store.data(session).await;
+    let data = data.map_err(|error| Reason::new(format!("its session data could not be read: {error}")))?;
+    let path = match data {
+        Some(SessionData::Inline(text)) => return Ok(field("SESSION_DATA", &text)),
+        None => return Ok(field("SESSION_DATA", b"{}")),
+        Some(SessionData::File(path)) => path,
+    };
+    // The agent may run in another directory.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let size = tokio::fs::metadata(&path).await.map(|metadata| metadata.len());
+    let small = size.is_ok_and(|size| size <= LARGEST_INLINE_DATA_BYTES as u64);
+    match if small { tokio::fs::read(&path).await.ok() } else { None } {
+        Some(text) => Ok(field("SESSION_DATA", &text)),
+        None => Ok(field("SESSION_DATA_FILE", serde_json::Value::from(path.to_string_lossy()).to_string().as_bytes())),
     }
 }
 
@@ -578,17 +387,8 @@ fn initialize_params(spec: &AgentSpec, data: &[u8]) -> Vec<u8> {
     params
 }
 
-fn data_field(name: &str, value: &[u8]) -> Vec<u8> {
+fn field(name: &str, value: &[u8]) -> Vec<u8> {
     let mut field = format!("\"{name}\":").into_bytes();
     field.extend_from_slice(value);
     field
-}
-
-fn json_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

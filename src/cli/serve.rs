@@ -9,7 +9,7 @@ use clap::Args;
 use crate::config::{Loaded, LogFormat, Overrides};
 use crate::control::{self, Operator};
 use crate::node::Node;
-use crate::{server, telemetry};
+use crate::{descriptors, server, telemetry};
 
 use super::{Configuration, Failure, Outcome, welcome};
 
@@ -42,7 +42,7 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        raise_descriptor_limit();
+        descriptors::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -91,15 +91,5 @@ fn hasten_on_second_signal() {
             tracing::warn!(signal, "stopped at once; the next start settles what was open");
             std::process::exit(1);
         });
-    }
-}
-
-/// Connections need descriptors: the soft limit of 1,024 is for programs that use select(2).
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(error = %error, "descriptor limit not raised");
     }
 }

@@ -35,10 +35,10 @@ pub struct Persona {
     /// What is spoken over the agent's stdin and stdout. Default `json-rpc`.
     #[serde(with = "choice")]
     pub protocol: Protocol,
-    /// Whether the server sends `initialize` itself once the agent runs. Default `false`.
+    /// Whether the server starts the agents of pending sessions by itself, in order of arrival. Default `false`.
     #[serde(deserialize_with = "value::boolean")]
     pub auto_initialize: bool,
-    /// How long an admitted session may wait for its first use; 1ms to 36500d. Default 1 hour.
+    /// How long a session may be pending, from the request to the initialise; 1ms to 36500d. Default 1 hour.
     #[serde(with = "duration::positive")]
     pub pending_timeout: Duration,
     /// How long one start of the agent may take; 1ms to 36500d. Default 30 seconds.
@@ -122,7 +122,7 @@ impl Choice for AgentKind {
 pub enum Protocol {
     /// JSON-RPC 2.0, one message a line.
     JsonRpc,
-    /// Nothing the server knows.
+    /// Nothing: any plain command, whose exit status is the session's outcome.
     None,
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use crate::agent::{Agent, AgentEnd, AgentEvent, AgentSpec, Launcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
+use crate::id::Epoch;
 use crate::session::machine::{self, Effect, Event, Limits, Phase, Rejection};
 use crate::session::record::SessionRecord;
 use crate::shutdown::Tasks;
@@ -27,6 +28,8 @@ pub(super) struct View {
     pub(super) record: Arc<SessionRecord>,
     /// The agent, while the session is RUNNING.
     pub(super) agent: Option<Agent>,
+    /// The last epoch that has been RUNNING under this driver; a reader may come too late to see the phase itself.
+    pub(super) ran: Epoch,
 }
 
 /// An event that somebody waits for.
@@ -246,11 +249,13 @@ impl Driver {
             reason,
             "session moved"
         );
-        let agent = match &after.phase {
-            Phase::Running { .. } => self.agent.as_ref().map(|(agent, _)| agent.clone()),
-            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => None,
+        let (agent, ran) = match &after.phase {
+            Phase::Running { epoch, .. } => (self.agent.as_ref().map(|(agent, _)| agent.clone()), *epoch),
+            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
+                (None, self.view.borrow().ran)
+            }
         };
-        self.view.send_replace(View { record: Arc::new(after), agent });
+        self.view.send_replace(View { record: Arc::new(after), agent, ran });
         self.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 

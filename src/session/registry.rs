@@ -20,7 +20,7 @@ use crate::config::Persona;
 use crate::failpoint::Failpoint;
 use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
-use crate::session::machine::{Event, Limits, Phase, Reason, Start};
+use crate::session::machine::{Event, Limits, Outcome, Phase, Reason, Start};
 use crate::session::record::SessionRecord;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
@@ -264,7 +264,7 @@ impl Registry {
         match (&view.agent, &view.record.phase) {
             (Some(agent), Phase::Running { .. }) => {
                 let timeout = self.persona(&view.record.persona).map(|persona| persona.request_timeout);
-                Ok(agent.request(request, now, timeout.unwrap_or(Duration::ZERO)).await?)
+                Ok(agent.request(request, timeout.unwrap_or(Duration::ZERO)).await?)
             }
             (_, phase @ Phase::Starting { not_before, .. }) if was_running(phase) => {
                 Err(RelayError::Restarting { retry_after: not_before.saturating_since(now) })
@@ -289,7 +289,7 @@ impl Registry {
     /// caller knows of the session; the driver reads it again, because until here nobody owned it.
     fn claim(&self, seen: &SessionRecord, command: Command) -> Option<watch::Receiver<View>> {
         const COMMANDS: usize = 16;
-        let view = watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None });
+        let view = watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None, ran: Epoch::default() });
         let (commands, queue) = mpsc::channel(COMMANDS);
         let number = self.inner.claims.fetch_add(1, Ordering::Relaxed);
         let handle = Handle { number, commands: commands.clone(), view: view.subscribe() };
@@ -337,6 +337,7 @@ impl Registry {
             };
             match &record.phase {
                 Phase::Running { .. } => return Ok(()),
+                Phase::Ended { ending, .. } if ending.outcome == Outcome::Completed => return Ok(()),
                 Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
                     return Err(InitialiseError::StartFailed(ending.reason.clone()));
                 }
@@ -383,15 +384,23 @@ impl Registry {
 
     /// Starts the session that has waited longest, as soon as there is one and room for it.
     async fn start_next(&self) {
+        const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
         while lock(&self.inner.queue).is_empty() {
             self.inner.queue_changed.notified().await;
         }
         let Ok(room) = Arc::clone(&self.inner.room).acquire_owned().await else { return };
         let Some(id) = lock(&self.inner.queue).pop_first() else { return };
-        let Ok(Some(stored)) = self.inner.context.store.session(id).await else { return };
-        if matches!(stored.record.phase, Phase::Pending { .. }) {
-            let (reply, _) = oneshot::channel();
-            self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), reply });
+        match self.inner.context.store.session(id).await {
+            Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {
+                let (reply, _) = oneshot::channel();
+                self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), reply });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(session.id = %id, error = %error, "waiting session not read; trying again");
+                lock(&self.inner.queue).insert(id);
+                tokio::time::sleep(AFTER_AN_ERROR).await;
+            }
         }
     }
 }
@@ -427,11 +436,15 @@ impl Drop for Claim {
 /// Waits until the start under `epoch` has come to something.
 async fn started(mut view: watch::Receiver<View>, epoch: Epoch) -> Result<(), InitialiseError> {
     loop {
-        let phase = view.borrow_and_update().record.phase.clone();
-        match phase {
+        let seen = view.borrow_and_update().clone();
+        if seen.ran >= epoch {
+            // It became ready, whatever has become of it since.
+            return Ok(());
+        }
+        match seen.record.phase.clone() {
             Phase::Starting { epoch: current, .. } if current <= epoch => {}
-            Phase::Running { .. } | Phase::Starting { start: Start::Restart { .. }, .. } => return Ok(()),
-            Phase::Starting { start: Start::First { .. }, .. } => {
+            Phase::Running { .. } => return Ok(()),
+            Phase::Starting { .. } => {
                 return Err(InitialiseError::StartFailed(Reason::new(
                     "it was given up, and another start is under way",
                 )));

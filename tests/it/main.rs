@@ -2,11 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod agent_faults;
+mod agent_life;
+mod agent_page;
 mod bodies;
 mod command_line;
 mod connections;
 mod credential_server;
 mod credential_stub;
+mod desk;
+mod examples;
 mod first_session;
 mod harness;
 mod pickle_cpython;
