@@ -12,7 +12,7 @@
 //!                                 outcome: completed | failed | stopped | expired, with a reason
 //! ```
 //!
-//! [`machine`] says which step follows which, as a pure function. [`record`] is what the store keeps. A [`driver`]
+//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store keeps. A [`driver`]
 //! owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts drivers.
 //!
 //! What holds here:
@@ -24,10 +24,12 @@
 
 mod driver;
 pub mod machine;
+pub mod phase;
 pub mod record;
 pub mod registry;
 
 pub use driver::CommandError;
-pub use machine::{Ending, Limits, Outcome, Phase, Reason};
+pub use machine::Limits;
+pub use phase::{Ending, Outcome, Phase, Reason, Start};
 pub use record::{NewSession, SessionData, SessionRecord};
 pub use registry::{InitialiseError, Registry, RelayError};

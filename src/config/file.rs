@@ -132,7 +132,7 @@ impl Reader {
         match Value::deserialize(ValueDeserializer::from(value)) {
             Ok(value) => self.layer.settings.push(Setting { path, value, origin }),
             Err(_) => {
-                self.layer.reject(origin, format!("`{path}` has a number that is too large: write a smaller one"))
+                self.layer.reject(origin, format!("`{path}` has a number that is too large: write a smaller one"));
             }
         }
     }

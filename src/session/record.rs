@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::clock::WallTime;
 use crate::id::{CustomerKey, Revision, SessionId};
-use crate::session::machine::Phase;
+use crate::session::phase::Phase;
 use crate::token::TokenHash;
 
 /// One session as the store knows it.

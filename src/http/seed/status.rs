@@ -15,7 +15,7 @@ use crate::http::App;
 use crate::http::auth::bearer;
 use crate::http::body;
 use crate::http::error::Refusal;
-use crate::session::machine::Start;
+use crate::session::Start;
 use crate::session::{Phase, SessionRecord};
 
 use super::{not_empty, ok, peer, read};

@@ -1,0 +1,213 @@
+//! The phases of a session's life, each with the data that only it has. Pure; stored as JSON.
+//!
+//! The stored form is read by other versions of the server: see `session/record.rs` for what may change in it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::restart::Failures;
+use crate::clock::Timestamp;
+use crate::id::Epoch;
+
+/// Where a session is in its life, with the data that only this phase has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Phase {
+    /// Admitted; waits for initialise.
+    Pending {
+        /// When it expires.
+        deadline: Timestamp,
+        /// The epoch of the last agent, zero if there was none.
+        epoch: Epoch,
+        /// How many starts have failed.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        failed_starts: u32,
+        /// Why the last start failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_failure: Option<Box<Reason>>,
+    },
+    /// An agent is being started.
+    Starting {
+        /// The agent's fencing number.
+        epoch: Epoch,
+        /// When the start may begin: later than now while a restart backs off.
+        not_before: Timestamp,
+        /// When the agent must have answered `initialize`.
+        deadline: Timestamp,
+        /// Whether this agent is the session's first to be.
+        start: Start,
+    },
+    /// The agent is ready.
+    Running {
+        /// The agent's fencing number.
+        epoch: Epoch,
+        /// Since when this agent is ready.
+        since: Timestamp,
+        /// Since when the session has been running, over all its agents.
+        first_ready: Timestamp,
+        /// The recent losses of its agents.
+        #[serde(default, skip_serializing_if = "Failures::is_none")]
+        failures: Failures,
+    },
+    /// The agent is being ended.
+    Stopping {
+        /// The agent's fencing number.
+        epoch: Epoch,
+        /// When what is left of the agent is killed.
+        deadline: Timestamp,
+        /// How the session will have ended.
+        ending: Ending,
+    },
+    /// Over; kept as history.
+    Ended {
+        /// The last agent's fencing number.
+        epoch: Epoch,
+        /// How it ended.
+        ending: Ending,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Whether a start is the first one or follows the loss of a running agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Start {
+    /// The session has never been running.
+    First {
+        /// How many starts have failed before this one.
+        failed_starts: u32,
+    },
+    /// A running agent was lost.
+    Restart {
+        /// Since when the session has been running, over all its agents.
+        first_ready: Timestamp,
+        /// The recent losses, this one included.
+        failures: Failures,
+    },
+}
+
+/// How a session ended, for whom to blame and whom to bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The agent said that it had finished.
+    Completed,
+    /// The agent could not be started or kept alive.
+    Failed,
+    /// Somebody stopped it.
+    Stopped,
+    /// A time limit ended it.
+    Expired,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+/// One sentence for people that says why something ended or failed. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Reason(Box<str>);
+
+impl Reason {
+    /// Wraps a sentence, cut to 2,000 characters so that a chatty agent can't fill the store.
+    pub fn new(text: impl Into<String>) -> Self {
+        const MOST_BYTES: usize = 2_000;
+        let mut text = text.into();
+        if text.len() > MOST_BYTES {
+            text.truncate(text.floor_char_boundary(MOST_BYTES));
+            text.push('…');
+        }
+        Self(text.into())
+    }
+
+    /// The sentence.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The end of a session: its outcome and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Ending {
+    /// Pairs an outcome with the reason for it.
+    pub fn new(outcome: Outcome, reason: Reason) -> Self {
+        Self { outcome, reason }
+    }
+}
+
+impl Phase {
+    /// The phase of a session that was just admitted.
+    pub fn admitted(deadline: Timestamp) -> Self {
+        Self::Pending { deadline, epoch: Epoch::default(), failed_starts: 0, last_failure: None }
+    }
+
+    /// The phase's name, as the interface and the store spell it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "PENDING",
+            Self::Starting { .. } => "STARTING",
+            Self::Running { .. } => "RUNNING",
+            Self::Stopping { .. } => "STOPPING",
+            Self::Ended { .. } => "ENDED",
+        }
+    }
+
+    /// The epoch of the current or last agent; zero if there was none.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Pending { epoch, .. }
+            | Self::Starting { epoch, .. }
+            | Self::Running { epoch, .. }
+            | Self::Stopping { epoch, .. }
+            | Self::Ended { epoch, .. } => *epoch,
+        }
+    }
+
+    /// Whether the session still counts as its customer's one.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::Ended { .. })
+    }
+
+    /// How the session ended or is about to.
+    pub fn ending(&self) -> Option<&Ending> {
+        match self {
+            Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(ending),
+            Self::Pending { .. } | Self::Starting { .. } | Self::Running { .. } => None,
+        }
+    }
+
+    /// Why the session is where it is, if there is more to say than the phase's name.
+    pub fn why(&self) -> Option<&Reason> {
+        match self {
+            Self::Pending { last_failure, .. } => last_failure.as_deref(),
+            Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(&ending.reason),
+            Self::Starting { .. } | Self::Running { .. } => None,
+        }
+    }
+}
