@@ -80,9 +80,8 @@ impl Bodies {
         }
         let mut share = Share { budget: Arc::clone(&self.budget), held: None };
         let mut pace = Pace::new();
-        let first = match next(&mut body, &mut pace).await? {
-            Some(first) => first,
-            None => return Ok(Body { bytes: Bytes::new(), _share: share }),
+        let Some(first) = next(&mut body, &mut pace).await? else {
+            return Ok(Body { bytes: Bytes::new(), _share: share });
         };
         share.take(first.len())?;
         let Some(second) = next(&mut body, &mut pace).await? else {
