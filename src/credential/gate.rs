@@ -22,8 +22,16 @@ use tokio::sync::Notify;
 use super::throttle::{Admission, Attempt, Bottleneck, Throttle, ThrottleConfig, TooManyAttempts};
 use crate::clock::Timestamp;
 
-/// What a request is told that waited in vain: the server is busy checking, not tired of this client.
-const RETRY_AFTER_WAITING: Duration = Duration::from_secs(1);
+/// Why a password is not checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// Too many checks failed lately.
+    #[error(transparent)]
+    TooManyAttempts(#[from] TooManyAttempts),
+    /// The checks that were in flight have not settled in time: the credential server is slow, and nobody has failed.
+    #[error("the checks before this one did not settle in time")]
+    WaitedInVain,
+}
 
 /// The throttle, and the queues before it.
 pub struct Gate {
@@ -43,21 +51,22 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`TooManyAttempts`], at once if too many failed lately, or after `patience` if too many were still in flight.
+    /// [`NotAdmitted`], at once if too many failed lately, or after `patience` if too many were still in flight.
     pub async fn admit(
         &self,
         account: &str,
         address: IpAddr,
         patience: Duration,
         now: impl Fn() -> Timestamp,
-    ) -> Result<Admitted, TooManyAttempts> {
+    ) -> Result<Admitted, NotAdmitted> {
         let ask = || self.throttle.admit(account, address, now());
         match ask() {
             Admission::Go(attempt) => Ok(self.admitted(attempt)),
-            Admission::Refuse(refusal) => Err(refusal),
-            Admission::Wait(at) => tokio::time::timeout(patience, self.wait(at, ask))
-                .await
-                .unwrap_or(Err(TooManyAttempts { retry_after: RETRY_AFTER_WAITING })),
+            Admission::Refuse(refusal) => Err(refusal.into()),
+            Admission::Wait(at) => {
+                let waited = tokio::time::timeout(patience, self.wait(at, ask)).await;
+                Ok(waited.map_err(|_elapsed| NotAdmitted::WaitedInVain)??)
+            }
         }
     }
 

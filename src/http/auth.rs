@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 
 use crate::id::CustomerKey;
@@ -25,11 +26,13 @@ impl App {
     /// Whether a call may be made without a token. The seed's initialise and status name only an email, so that they
     /// are answered to programs on this machine alone, and never to a browser that a page sent here or to a proxy that
     /// speaks for somebody else.
-    pub fn is_tokenless(&self, peer: Peer, headers: &HeaderMap) -> bool {
+    pub fn is_tokenless(&self, peer: Peer, parts: &Parts) -> bool {
         self.config.admits_without_token(peer.remote.ip())
-            && !comes_from_a_page(headers)
-            && !was_forwarded(headers)
-            && self.is_our_host(peer, headers)
+            && !comes_from_a_page(&parts.headers)
+            && !was_forwarded(&parts.headers)
+            && self.is_our_host(peer, &parts.headers)
+            // A target in absolute form names the host in place of the header (RFC 9112, section 3.2.2).
+            && parts.uri.authority().is_none_or(|authority| self.is_our_name(peer, authority.host()))
     }
 
     /// A page that rebinds its own name to this address still sends that name (DNS rebinding).
@@ -37,7 +40,11 @@ impl App {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
         let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        self.is_our_name(peer, authority.host())
+    }
+
+    fn is_our_name(&self, peer: Peer, host: &str) -> bool {
+        let name = host.trim_start_matches('[').trim_end_matches(']');
         match name.parse::<IpAddr>() {
             Ok(address) => address.is_loopback() || address == peer.local.ip() || address == self.config.listen.ip(),
             Err(_) => {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::agent::CallError;
 use crate::credential::VerifyError;
-use crate::credential::throttle::TooManyAttempts;
+use crate::credential::gate::NotAdmitted;
 use crate::session::{CommandError, InitialiseError, RelayError};
 use crate::store::StoreError;
 
@@ -239,9 +239,12 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl From<TooManyAttempts> for Refusal {
-    fn from(refused: TooManyAttempts) -> Self {
-        Self::TooManyAttempts(refused.retry_after)
+impl From<NotAdmitted> for Refusal {
+    fn from(refused: NotAdmitted) -> Self {
+        match refused {
+            NotAdmitted::TooManyAttempts(refused) => Self::TooManyAttempts(refused.retry_after),
+            NotAdmitted::WaitedInVain => Self::CreationFailed("The credential server did not answer in time."),
+        }
     }
 }
 

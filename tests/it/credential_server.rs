@@ -116,6 +116,22 @@ fn a_slow_check_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn many_creations_of_one_customer_fail_for_a_slow_server_and_none_for_being_many() {
+    let stub = CredentialStub::start(Behaviour::Silence);
+    let server = Server::start(stub.setup("[credential]\ntimeout = \"1s\"\n"));
+
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..50).map(|_| scope.spawn(|| server.create(("ada", "good"), json!({})))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+
+    for answer in answers {
+        assert_eq!(answer.pair(), (500, "SESSION_CREATION_FAILED".into()));
+    }
+    assert_eq!(server.status("ada"), "IDLE");
+}
+
+#[test]
 fn two_hundred_checks_run_at_once() {
     let stub = CredentialStub::start(Behaviour::DecideAfter(Duration::from_secs(2)));
     let server = Server::start(stub.setup("[throttle]\nenabled = false\n"));

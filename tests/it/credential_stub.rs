@@ -13,7 +13,7 @@ use crate::harness::Setup;
 
 /// How the server treats a question.
 #[derive(Clone)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     /// Yes if the password is `good`, no otherwise.
     Decide,
     /// The same, after a while.
@@ -29,7 +29,7 @@ pub enum Behaviour {
 }
 
 /// The server. It serves until the test's process ends.
-pub struct CredentialStub {
+pub(crate) struct CredentialStub {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -44,7 +44,7 @@ struct Shared {
 
 impl CredentialStub {
     /// Starts one.
-    pub fn start(behaviour: Behaviour) -> Self {
+    pub(crate) fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -65,38 +65,38 @@ impl CredentialStub {
     }
 
     /// A service mapping that names this server.
-    pub fn mapping(&self) -> String {
+    pub(crate) fn mapping(&self) -> String {
         format!(r#"{{"CREDENTIAL_SERVER": "{}"}}"#, self.address)
     }
 
     /// A Frontdesk that asks this server.
-    pub fn setup(&self, config: &str) -> Setup {
+    pub(crate) fn setup(&self, config: &str) -> Setup {
         Setup { mapping: Some(self.mapping()), ..Setup::with_config(config) }
     }
 
     /// Changes what the server does from the next question on.
-    pub fn behave(&self, behaviour: Behaviour) {
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
         *self.shared.behaviour.lock().unwrap() = behaviour;
     }
 
     /// The messages of all questions so far.
-    pub fn asked(&self) -> Vec<Value> {
+    pub(crate) fn asked(&self) -> Vec<Value> {
         self.shared.asked.lock().unwrap().clone()
     }
 
     /// The request targets of all questions so far, as they came.
-    pub fn targets(&self) -> Vec<String> {
+    pub(crate) fn targets(&self) -> Vec<String> {
         self.shared.targets.lock().unwrap().clone()
     }
 
     /// How many questions were open at once, at most.
-    pub fn most_at_once(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.shared.most_at_once.load(Ordering::SeqCst)
     }
 }
 
 /// An HTTP answer with this status and body.
-pub fn http(status: &str, body: &str) -> Vec<u8> {
+pub(crate) fn http(status: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 

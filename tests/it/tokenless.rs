@@ -53,6 +53,18 @@ fn a_program_on_this_machine_needs_no_token_and_whoever_speaks_for_another_does(
 }
 
 #[test]
+fn a_target_in_absolute_form_names_the_host_in_place_of_the_header() {
+    let server = Server::start(Setup::default());
+    let message = percent(&json!({"PERSONA_TYPE": "CUSTOMERS", "EMAIL": "nobody"}).to_string());
+    let ask = |host: &str| {
+        server.send("GET", &format!("http://{host}/sessionSTATUS?message={message}"), &[("Host", "localhost")], b"")
+    };
+
+    assert_eq!(ask("localhost").pair(), (200, "IDLE".into()));
+    assert_eq!(ask("example.org").pair(), (401, "TOKEN_REQUIRED".into()));
+}
+
+#[test]
 fn behind_a_proxy_nobody_is_this_machine_unless_it_is_written_out() {
     for (config, is_admitted) in [
         ("behind_proxy = true\n", false),

@@ -43,7 +43,7 @@ async fn initialise(app: &App, parts: &Parts, bytes: Bytes) -> Result<(), Refusa
     .await?;
     let key = app.verifiers.in_force().key(&email);
     let token = bearer(&parts.headers).or(token.as_deref());
-    let customer = if token.is_some() || !app.is_tokenless(peer(parts), &parts.headers) {
+    let customer = if token.is_some() || !app.is_tokenless(peer(parts), parts) {
         let opened = app.session_of_customer(token, &email, &key).await?;
         // A token opens its own session: an earlier one's does not start what came after.
         if !opened.record.phase.is_live() {

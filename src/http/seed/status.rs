@@ -38,7 +38,7 @@ async fn status(app: &App, parts: &Parts) -> Result<&'static [u8], Refusal> {
     }
     let key = app.verifiers.in_force().key(&call.email);
     let token = bearer(&parts.headers);
-    let stored = if token.is_some() || !app.is_tokenless(peer(parts), &parts.headers) {
+    let stored = if token.is_some() || !app.is_tokenless(peer(parts), parts) {
         // A token tells of its own session: an earlier one's, of nothing that came after.
         Some(app.session_of_customer(token, &call.email, &key).await?)
     } else {
