@@ -96,6 +96,7 @@ impl Driver {
                     return self.record();
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
+                () = std::future::ready(()), if self.lacks_its_agent() => self.settle().await,
                 event = next_event(&mut self.agent) => self.learn(event).await,
                 () = sleep_until(&*clock, next_tick) => self.tick().await,
             };
@@ -112,6 +113,23 @@ impl Driver {
         if let Ok(Some(stored)) = self.context.store.session(id).await {
             self.view.send_modify(|view| view.record = Arc::new(stored.record.clone()));
         }
+    }
+
+    /// Whether the phase asks for an agent and there is none: an earlier driver failed, the step that was to start one
+    /// could not be stored, or there was none left to stop.
+    fn lacks_its_agent(&self) -> bool {
+        self.agent.is_none()
+            && match self.record().phase {
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => true,
+                Phase::Pending { .. } | Phase::Ended { .. } => false,
+            }
+    }
+
+    /// Goes on with a session whose agent is gone without a word, as a restarted server does.
+    async fn settle(&mut self) -> Next {
+        let record = self.record();
+        self.context.launcher.end_leftovers_of(record.id).await;
+        self.apply(&record, &Event::Recovered).await
     }
 
     fn record(&self) -> Arc<SessionRecord> {
@@ -220,8 +238,10 @@ impl Driver {
                 }
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
-            // Whether the failed write took place shows only in what is stored.
-            if let Ok(Some(stored)) = self.context.store.session(next.id).await {
+            // Whether the failed write took place shows only in what is stored, and that only once the store is back.
+            if self.context.store.ready().is_ok()
+                && let Ok(Some(stored)) = self.context.store.session(next.id).await
+            {
                 if stored.record.revision == next.revision {
                     return Some(stored.record.clone());
                 }
@@ -289,7 +309,7 @@ impl Driver {
     }
 
     /// Ends the agent and leaves the record as it is: the next start goes on from there. A session that was being
-    /// stopped is brought to its end.
+    /// stopped, or whose agent says that it has finished, is brought to its end.
     async fn drain(&mut self) {
         let deadline = self.context.clock.now() + self.context.drain_grace.min(self.limits.stop_grace);
         if let Some((agent, _)) = &self.agent {
@@ -299,6 +319,9 @@ impl Driver {
         while let Some((_, news)) = &mut self.agent {
             match news.recv().await {
                 Some(AgentEvent::Ready) => {}
+                Some(event @ AgentEvent::Ended(AgentEnd::Finished(_))) => {
+                    self.learn(event).await;
+                }
                 Some(event @ AgentEvent::Ended(_)) if is_stopping => {
                     self.learn(event).await;
                 }
