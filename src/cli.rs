@@ -16,6 +16,7 @@ mod customer;
 mod operate;
 mod serve;
 mod table;
+mod verify;
 mod welcome;
 
 /// A customer session server: every customer has exactly one live agent.
@@ -35,6 +36,8 @@ enum Command {
     /// Manage the customers of the embedded credential server.
     #[command(subcommand)]
     Customer(customer::Customer),
+    /// Check a data directory, of a running server or without one, for everything that must not be.
+    Verify(verify::Verify),
     /// Built-in agents.
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(serve) => serve.run(),
         Command::Customer(customer) => customer.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Agent(agent) => agent.run(),
     };
     match outcome {
