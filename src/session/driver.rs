@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use crate::agent::{Agent, AgentEnd, AgentEvent, AgentSpec, Launcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
-use crate::session::machine::{self, Effect, Event, Limits, Phase, Rejection};
+use crate::session::machine::{self, Effect, Event, Limits, Phase, Reason, Rejection};
 use crate::session::record::SessionRecord;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
@@ -171,8 +171,17 @@ impl Driver {
         self.next()
     }
 
-    async fn learn(&mut self, event: AgentEvent) -> Next {
+    /// Takes note of what the agent's supervisor reports; `None` means that it failed itself.
+    async fn learn(&mut self, event: Option<AgentEvent>) -> Next {
         let record = self.record();
+        let event = match event {
+            Some(event) => event,
+            None => {
+                // A supervisor that failed has not seen to it that nothing of its agent is left.
+                self.context.launcher.end_leftovers_of(record.id).await;
+                AgentEvent::Ended(AgentEnd::Lost(Reason::new("its supervisor failed")))
+            }
+        };
         let epoch = record.phase.epoch();
         let event = match event {
             AgentEvent::Ready => Event::AgentReady { epoch },
@@ -320,10 +329,10 @@ impl Driver {
             match news.recv().await {
                 Some(AgentEvent::Ready) => {}
                 Some(event @ AgentEvent::Ended(AgentEnd::Finished(_))) => {
-                    self.learn(event).await;
+                    self.learn(Some(event)).await;
                 }
                 Some(event @ AgentEvent::Ended(_)) if is_stopping => {
-                    self.learn(event).await;
+                    self.learn(Some(event)).await;
                 }
                 Some(AgentEvent::Ended(_)) | None => self.agent = None,
             }
@@ -337,13 +346,10 @@ impl Driver {
 
 type Reply = oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>;
 
-async fn next_event(agent: &mut Option<(Agent, mpsc::Receiver<AgentEvent>)>) -> AgentEvent {
+async fn next_event(agent: &mut Option<(Agent, mpsc::Receiver<AgentEvent>)>) -> Option<AgentEvent> {
     match agent {
-        Some((_, news)) => match news.recv().await {
-            Some(event) => event,
-            // The supervisor reports the end before it goes: without a report it has panicked.
-            None => AgentEvent::Ended(AgentEnd::Lost(crate::session::Reason::new("its supervisor failed"))),
-        },
+        // The supervisor reports the end before it goes: without a report it has panicked.
+        Some((_, news)) => news.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -11,5 +11,6 @@ mod kill;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
+mod recovery;
 mod store_contract;
 mod verify;
