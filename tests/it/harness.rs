@@ -231,12 +231,7 @@ impl Server {
 
     /// `GET /sessionSTATUS` for the persona `CUSTOMERS`; returns `MESSAGE`.
     pub fn status(&self, email: &str) -> String {
-        self.status_of("CUSTOMERS", email)
-    }
-
-    /// `GET /sessionSTATUS`; returns `MESSAGE`.
-    pub fn status_of(&self, persona: &str, email: &str) -> String {
-        let message = json!({"PERSONA_TYPE": persona, "EMAIL": email}).to_string();
+        let message = json!({"PERSONA_TYPE": "CUSTOMERS", "EMAIL": email}).to_string();
         let path = format!("/sessionSTATUS?message={}", percent(&message));
         self.send("GET", &path, &[], b"").message()
     }

@@ -17,15 +17,17 @@ use crate::harness::{Answer, Server, Setup, try_send, until};
 const ROUNDS: u32 = 6;
 const CUSTOMERS: usize = 6;
 const PASSWORD: &str = "correct horse";
+/// Its agent leaves a process that does not end with its stdin.
 const CONFIG: &str = r#"
 [personas.CUSTOMERS]
-command = ["frontdesk", "agent", "echo"]
+command = ["sh", "-c", "sleep 600 & exec \"$ECHO\" agent echo"]
+environment = { ECHO = "BINARY" }
 stop_grace = "1s"
 "#;
 
 #[test]
 fn a_server_killed_at_random_moments_loses_doubles_and_forgets_nothing() {
-    let mut server = Server::start(Setup::with_config(CONFIG));
+    let mut server = Server::start(Setup::with_config(&CONFIG.replace("BINARY", env!("CARGO_BIN_EXE_frontdesk"))));
     let clients: Vec<_> = (0..CUSTOMERS).map(Client::new).collect();
     for client in &clients {
         server.add_customer((&client.email, PASSWORD));

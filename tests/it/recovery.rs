@@ -1,5 +1,6 @@
 //! What a start makes of sessions that it can't simply go on with, and what a server does when storage is in doubt.
 
+use frontdesk::store::sqlite::inspect;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -16,7 +17,8 @@ fn a_running_session_whose_persona_is_gone_from_the_configuration_ends_at_the_ne
     server.setup.config = "[personas.OTHERS]\ncommand = [\"frontdesk\", \"agent\", \"echo\"]\n".into();
     server.start_again();
 
-    until("the session has ended", || server.status_of("OTHERS", ADA.0) == "IDLE");
+    let store = server.data_dir().join("frontdesk.db");
+    until("the session has ended", || inspect::read(&store).unwrap().history.len() == 1);
     assert!(server.agents().is_empty());
 }
 
@@ -38,6 +40,7 @@ fn an_initialise_whose_commit_is_in_doubt_for_long_leaves_the_session_where_it_c
     server.await_log("session step not stored");
     std::thread::sleep(std::time::Duration::from_millis(600));
     drop(reader);
+    server.await_log("store reopened");
 
     until("the session runs", || {
         let _ = server.initialise(ADA.0);
