@@ -112,6 +112,11 @@ impl Launcher {
     pub async fn end_leftovers(&self) -> usize {
         self.sweeper.sweep_all().await
     }
+
+    /// Ends every process of one session.
+    pub async fn end_leftovers_of(&self, session: SessionId) {
+        self.sweeper.sweep(session).await;
+    }
 }
 
 /// One JSON text on its way to or from an agent.

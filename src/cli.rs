@@ -20,6 +20,7 @@ mod output;
 mod serve;
 mod session;
 mod table;
+mod verify;
 mod welcome;
 
 /// A customer session server: every customer has exactly one live agent.
@@ -56,6 +57,8 @@ enum Command {
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(config::Config),
+    /// Check a data directory, of a running server or without one, for everything that must not be.
+    Verify(verify::Verify),
     /// Built-in agents.
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Customer(customer) => customer.run(),
         Command::Session(session) => session.run(),
         Command::Config(config) => config.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Agent(agent) => agent.run(),
         Command::Completions(completions) => completions.run(),
     };

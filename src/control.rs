@@ -165,6 +165,11 @@ pub async fn send(directory: &Path, command: &Command) -> io::Result<Option<Repl
     Ok(Some(serde_json::from_slice(&answer)?))
 }
 
+/// Whether a server answers on the directory's socket. It is asked for nothing, so that it does nothing.
+pub fn is_served(directory: &Path) -> bool {
+    Socket::in_directory(directory).and_then(|socket| std::os::unix::net::UnixStream::connect(socket.path())).is_ok()
+}
+
 /// The socket's address through an open directory: a Unix socket's path holds 107 bytes, a directory's any number.
 struct Socket {
     directory: std::fs::File,

@@ -2,8 +2,9 @@
 //!
 //! They stand at every durable step. Without the feature `failpoints` each is nothing at all. With it, the variable
 //! `FRONTDESK_FAILPOINT` says what happens: `NAME=kill` ends the process there as `kill -9` would, `NAME=error` makes
-//! the step fail, and `NAME=kill@3` waits for the third time. A new durable step gets a new point: the sweep in the
-//! tests takes its list from here.
+//! the step fail, and `NAME=kill@3` waits for the third time. If `FRONTDESK_FAILPOINT_WHEN` names a file, nothing
+//! counts before that file is there, and the hit removes it: so a test says when, and sees that it was reached. A new
+//! durable step gets a new point: the sweep in the tests takes its list from here.
 
 /// A place where a crash or a failure is worth a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,7 @@ impl Failpoint {
 
 #[cfg(feature = "failpoints")]
 mod armed {
+    use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -87,15 +89,20 @@ mod armed {
         kill: bool,
         nth: u32,
         hits: AtomicU32,
+        when: Option<PathBuf>,
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
     pub(super) fn hit(point: Failpoint) -> bool {
         let Some(armed) = ARMED.get_or_init(read) else { return false };
-        if armed.name != point.name() || armed.hits.fetch_add(1, Ordering::SeqCst) + 1 != armed.nth {
+        if armed.name != point.name() || armed.when.as_ref().is_some_and(|file| !file.exists()) {
             return false;
         }
+        if armed.hits.fetch_add(1, Ordering::SeqCst) + 1 != armed.nth {
+            return false;
+        }
+        let _ = armed.when.as_ref().map(std::fs::remove_file);
         if armed.kill {
             let me = rustix::process::getpid();
             let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
@@ -111,7 +118,13 @@ mod armed {
         let text = std::env::var("FRONTDESK_FAILPOINT").ok()?;
         let (name, action) = text.split_once('=')?;
         let (action, nth) = action.split_once('@').unwrap_or((action, "1"));
-        Some(Armed { name: name.to_owned(), kill: action == "kill", nth: nth.parse().ok()?, hits: AtomicU32::new(0) })
+        Some(Armed {
+            name: name.to_owned(),
+            kill: action == "kill",
+            nth: nth.parse().ok()?,
+            hits: AtomicU32::new(0),
+            when: std::env::var_os("FRONTDESK_FAILPOINT_WHEN").map(PathBuf::from),
+        })
     }
 }
 

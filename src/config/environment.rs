@@ -16,7 +16,7 @@ const PREFIX: &str = "FRONTDESK_";
 const PERSONAS: &str = "FRONTDESK_PERSONAS__";
 
 /// Names that mean something else to one of Frontdesk's commands or to an agent.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 8] = [
     "FRONTDESK_TOKEN",
     "FRONTDESK_SERVER",
     "FRONTDESK_SESSION",
@@ -24,6 +24,7 @@ const RESERVED: [&str; 7] = [
     "FRONTDESK_DESK",
     "FRONTDESK_CONFIG",
     "FRONTDESK_FAILPOINT",
+    "FRONTDESK_FAILPOINT_WHEN",
 ];
 
 /// Reads the variables; `in_file` are the personas that the file names.

@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
 use crate::id::Epoch;
 use crate::session::machine::{self, Effect, Event, Limits, Rejection};
-use crate::session::phase::Phase;
+use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
@@ -100,6 +100,7 @@ impl Driver {
                     return self.record();
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
+                () = std::future::ready(()), if self.lacks_its_agent() => self.settle().await,
                 event = next_event(&mut self.agent) => self.learn(event).await,
                 () = sleep_until(&*clock, next_tick) => self.tick().await,
             };
@@ -116,6 +117,23 @@ impl Driver {
         if let Ok(Some(stored)) = self.context.store.session(id).await {
             self.view.send_modify(|view| view.record = Arc::new(stored.record.clone()));
         }
+    }
+
+    /// Whether the phase asks for an agent and there is none: an earlier driver failed, the step that was to start one
+    /// could not be stored, or there was none left to stop.
+    fn lacks_its_agent(&self) -> bool {
+        self.agent.is_none()
+            && match self.record().phase {
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => true,
+                Phase::Pending { .. } | Phase::Ended { .. } => false,
+            }
+    }
+
+    /// Goes on with a session whose agent is gone without a word, as a restarted server does.
+    async fn settle(&mut self) -> Next {
+        let record = self.record();
+        self.context.launcher.end_leftovers_of(record.id).await;
+        self.apply(&record, &Event::Recovered).await
     }
 
     fn record(&self) -> Arc<SessionRecord> {
@@ -157,8 +175,17 @@ impl Driver {
         self.next()
     }
 
-    async fn learn(&mut self, event: AgentEvent) -> Next {
+    /// Takes note of what the agent's supervisor reports; `None` means that it failed itself.
+    async fn learn(&mut self, event: Option<AgentEvent>) -> Next {
         let record = self.record();
+        let event = match event {
+            Some(event) => event,
+            None => {
+                // A supervisor that failed has not seen to it that nothing of its agent is left.
+                self.context.launcher.end_leftovers_of(record.id).await;
+                AgentEvent::Ended(AgentEnd::Lost(Reason::new("its supervisor failed")))
+            }
+        };
         let epoch = record.phase.epoch();
         let event = match event {
             AgentEvent::Ready => Event::AgentReady { epoch },
@@ -224,8 +251,10 @@ impl Driver {
                 }
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
-            // Whether the failed write took place shows only in what is stored.
-            if let Ok(Some(stored)) = self.context.store.session(next.id).await {
+            // Whether the failed write took place shows only in what is stored, and that only once the store is back.
+            if self.context.store.ready().is_ok()
+                && let Ok(Some(stored)) = self.context.store.session(next.id).await
+            {
                 if stored.record.revision == next.revision {
                     return Some(stored.record.clone());
                 }
@@ -295,7 +324,7 @@ impl Driver {
     }
 
     /// Ends the agent and leaves the record as it is: the next start goes on from there. A session that was being
-    /// stopped is brought to its end.
+    /// stopped, or whose agent says that it has finished, is brought to its end.
     async fn drain(&mut self) {
         let deadline = self.context.clock.now() + self.context.drain_grace.min(self.limits.stop_grace);
         if let Some((agent, _)) = &self.agent {
@@ -305,8 +334,11 @@ impl Driver {
         while let Some((_, news)) = &mut self.agent {
             match news.recv().await {
                 Some(AgentEvent::Ready) => {}
+                Some(event @ AgentEvent::Ended(AgentEnd::Finished(_))) => {
+                    self.learn(Some(event)).await;
+                }
                 Some(event @ AgentEvent::Ended(_)) if is_stopping => {
-                    self.learn(event).await;
+                    self.learn(Some(event)).await;
                 }
                 Some(AgentEvent::Ended(_)) | None => self.agent = None,
             }
@@ -320,13 +352,10 @@ impl Driver {
 
 type Reply = oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>;
 
-async fn next_event(agent: &mut Option<(Agent, mpsc::Receiver<AgentEvent>)>) -> AgentEvent {
+async fn next_event(agent: &mut Option<(Agent, mpsc::Receiver<AgentEvent>)>) -> Option<AgentEvent> {
     match agent {
-        Some((_, news)) => match news.recv().await {
-            Some(event) => event,
-            // The supervisor reports the end before it goes: without a report it has panicked.
-            None => AgentEvent::Ended(AgentEnd::Lost(crate::session::Reason::new("its supervisor failed"))),
-        },
+        // The supervisor reports the end before it goes: without a report it has panicked.
+        Some((_, news)) => news.recv().await,
         None => std::future::pending().await,
     }
 }

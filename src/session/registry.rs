@@ -354,22 +354,46 @@ impl Registry {
 
     async fn expire_pending(&self) {
         const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-        const AT_ONCE: usize = 256;
-        let Context { store, clock, tasks, .. } = &self.inner.context;
+        let Context { clock, tasks, .. } = &self.inner.context;
         loop {
             tokio::select! {
                 () = tasks.draining() => return,
                 () = clock.sleep_until(clock.now() + BETWEEN_LOOKS) => {}
             }
-            let overdue = store.overdue(clock.now(), AT_ONCE).await.unwrap_or_default();
-            for id in overdue {
-                let Ok(Some(stored)) = store.session(id).await else { continue };
-                let (reply, answer) = oneshot::channel();
-                let event = Event::Tick { last_activity: Timestamp::from_micros(i64::MIN) };
-                if self.claim(&stored.record, Command { event, room: None, reply }).is_some() {
-                    let _ = answer.await;
-                }
+            // After a long time without a server very many may be overdue.
+            while !tasks.is_draining() && self.expire_overdue().await {}
+        }
+    }
+
+    /// Ends pending sessions that are overdue, as many as are stored well at once; whether there may be more.
+    async fn expire_overdue(&self) -> bool {
+        const AT_ONCE: usize = 1_024;
+        let Context { store, clock, .. } = &self.inner.context;
+        let mut answers = Vec::new();
+        for id in store.overdue(clock.now(), AT_ONCE).await.unwrap_or_default() {
+            let Ok(Some(stored)) = store.session(id).await else { continue };
+            let (reply, answer) = oneshot::channel();
+            let event = Event::Tick { last_activity: Timestamp::from_micros(i64::MIN) };
+            if self.claim(&stored.record, Command { event, room: None, reply }).is_some() {
+                answers.push(answer);
             }
+        }
+        let mut expired = 0;
+        for answer in answers {
+            expired += usize::from(matches!(answer.await, Ok(Ok(_))));
+        }
+        expired == AT_ONCE
+    }
+
+    /// Gives a session whose driver failed another one, which finds no agent and goes on as a restarted server does.
+    async fn take_over(&self, id: SessionId) {
+        let Context { store, clock, .. } = &self.inner.context;
+        let Ok(Some(stored)) = store.session(id).await else { return };
+        if stored.record.phase.is_live() {
+            let room = Arc::clone(&self.inner.room).try_acquire_owned().ok();
+            let (reply, _) = oneshot::channel();
+            let event = Event::Tick { last_activity: clock.now() };
+            self.claim(&stored.record, Command { event, room, reply });
         }
     }
 
@@ -431,6 +455,17 @@ impl Drop for Claim {
         if drivers.get(&self.id).is_some_and(|handle| handle.number == self.number) {
             drivers.remove(&self.id);
         }
+        drop(drivers);
+        if std::thread::panicking() {
+            // What fails every time must not take all of the machine's time.
+            const PAUSE: Duration = Duration::from_secs(1);
+            let (registry, id) = (Registry { inner: Arc::clone(&self.inner) }, self.id);
+            tracing::error!(session.id = %id, "the session's task failed; another one takes over");
+            self.inner.context.tasks.spawn(async move {
+                tokio::time::sleep(PAUSE).await;
+                registry.take_over(id).await;
+            });
+        }
     }
 }
 
@@ -486,3 +521,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks panics half-way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

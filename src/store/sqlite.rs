@@ -35,6 +35,7 @@ mod changes;
 mod checkpoint;
 mod data_files;
 mod index;
+pub mod inspect;
 mod recovery;
 mod row;
 mod schema;

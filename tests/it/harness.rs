@@ -26,6 +26,8 @@ pub struct Setup {
     pub mapping: Option<String>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// A program that becomes the server, with arguments before the server's own command line.
+    pub wrapper: Vec<String>,
 }
 
 impl Setup {
@@ -61,6 +63,26 @@ impl Server {
         server
     }
 
+    /// A server that is not running, in a copy of the directory of this one, which is not running either.
+    pub fn copy(&self) -> Self {
+        assert!(self.child.is_none(), "the server is still running");
+        let directory = tempfile::tempdir().unwrap();
+        copy_directory(&self.data_dir(), &directory.path().join("frontdesk-data"));
+        Self { setup: self.setup.clone(), address: self.address, child: None, directory, log: None }
+    }
+
+    /// Waits until the server has ended by itself; fails the test if it does not within a minute.
+    pub fn await_end(&mut self) {
+        for _ in 0..6_000 {
+            let Some(child) = &mut self.child else { return };
+            if child.try_wait().unwrap().is_some() {
+                self.child = None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("waited a minute for the server's end");
+    }
+
     /// Starts the binary again in the same directory.
     pub fn start_again(&mut self) {
         assert!(self.try_start(), "the server ended before it was ready");
@@ -73,8 +95,12 @@ impl Server {
         if let Some(mapping) = &self.setup.mapping {
             std::fs::write(self.path("ServiceURLMapping.json"), mapping).unwrap();
         }
-        let mut child = self
-            .command()
+        let mut command = self.command();
+        if let [program, arguments @ ..] = self.setup.wrapper.as_slice() {
+            command = Command::new(program);
+            command.args(arguments).arg(env!("CARGO_BIN_EXE_frontdesk")).current_dir(self.directory.path());
+        }
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .envs(self.setup.environment.iter().cloned())
             .stdin(Stdio::null())
@@ -346,6 +372,18 @@ pub fn read_answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
 /// Percent-encodes everything but letters and digits.
 pub fn percent(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// Sends a signal to one process.

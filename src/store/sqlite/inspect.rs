@@ -1,0 +1,167 @@
+//! The tables as they are, for whoever looks for damage: nothing is refused, and what can't be read is said.
+//!
+//! One read transaction on a read-only connection sees everything at one moment, beside a running server or without
+//! one. It takes no lock on the directory, brings no schema up to date and writes nothing. A store that was closed in
+//! order has no log, and is opened as a file that doesn't change, so that SQLite makes no files beside it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Row};
+
+use crate::clock::{Heartbeat, WallTime};
+use crate::id::{CustomerKey, SessionId};
+use crate::session::Phase;
+use crate::store::{Customer, StoreError};
+
+use super::{meta, schema};
+
+/// Everything that the file holds, as far as it can be read.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// What is wrong with the file itself, in words.
+    pub faults: Vec<String>,
+    /// The version of its schema; zero if it has none yet.
+    pub version: i64,
+    /// The desk's id.
+    pub desk: Option<String>,
+    /// Where the desk's timeline stood last.
+    pub heartbeat: Option<Heartbeat>,
+    /// The rows of live sessions.
+    pub live: Vec<SessionRow>,
+    /// The rows of ended ones.
+    pub history: Vec<SessionRow>,
+    /// The customers of the embedded credential server.
+    pub customers: Vec<Customer>,
+}
+
+/// One session's row.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub customer: CustomerKey,
+    /// Its revision.
+    pub revision: i64,
+    /// Its phase, or why that can't be read.
+    pub phase: Result<Phase, String>,
+    /// How many bytes of token hashes it has.
+    pub token_bytes: usize,
+    /// The `DATA` in the row; `None` if a file holds it, and in the history. Else what is wrong with it, if anything.
+    pub inline_data: Option<Result<(), String>>,
+}
+
+/// The schema's version that this binary writes.
+pub const VERSION: i64 = schema::VERSION;
+
+/// Reads everything in one transaction.
+///
+/// # Errors
+/// What the system or SQLite said when the file could not be opened at all.
+pub fn read(path: &Path) -> Result<Tables, StoreError> {
+    let connection = open(path)?;
+    connection.execute_batch("BEGIN").map_err(schema::unavailable)?;
+    let mut tables = Tables::default();
+    if let Err(error) = fill(&connection, &mut tables) {
+        tables.faults.push(error.to_string());
+    }
+    Ok(tables)
+}
+
+fn open(path: &Path) -> Result<Connection, StoreError> {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    if Path::new(&log).exists() {
+        return schema::open_reader(path);
+    }
+    let name =
+        percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let address = format!("file:{}?immutable=1", name.to_string().replace("%2F", "/"));
+    Connection::open_with_flags(address, flags).map_err(schema::unavailable)
+}
+
+fn fill(connection: &Connection, tables: &mut Tables) -> Result<(), StoreError> {
+    tables.version = schema::version(connection)?;
+    if tables.version != VERSION {
+        return Ok(());
+    }
+    let mut check = connection.prepare("PRAGMA integrity_check(20)").map_err(schema::unavailable)?;
+    let messages = check.query_map([], |row| row.get::<_, String>(0)).map_err(schema::unavailable)?;
+    for message in messages {
+        let message = message.map_err(schema::unavailable)?;
+        if message != "ok" {
+            tables.faults.push(message);
+        }
+    }
+    tables.desk = meta(connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
+    tables.heartbeat = meta(connection, "heartbeat")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    tables.live = sessions(connection, "sessions", "data", &mut tables.faults)?;
+    tables.history = sessions(connection, "history", "NULL", &mut tables.faults)?;
+    let mut customers =
+        connection.prepare("SELECT key, email, password_hash, created FROM customers").map_err(schema::unavailable)?;
+    let rows = customers.query_map([], read_customer).map_err(schema::unavailable)?;
+    tables.customers = rows.collect::<rusqlite::Result<_>>().map_err(schema::unavailable)?;
+    Ok(())
+}
+
+fn sessions(
+    connection: &Connection,
+    table: &str,
+    data: &str,
+    faults: &mut Vec<String>,
+) -> Result<Vec<SessionRow>, StoreError> {
+    let query = format!("SELECT id, customer, revision, phase, length(tokens), {data} FROM {table}");
+    let mut statement = connection.prepare(&query).map_err(schema::unavailable)?;
+    let mut rows = statement.query([]).map_err(schema::unavailable)?;
+    let mut sessions = Vec::new();
+    while let Some(row) = rows.next().map_err(schema::unavailable)? {
+        match session(row) {
+            Ok(session) => sessions.push(session),
+            Err(error) => faults.push(format!("a row of its table {table} can't be read: {error}")),
+        }
+    }
+    Ok(sessions)
+}
+
+fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
+    let id: [u8; 16] = row.get(0)?;
+    let customer: String = row.get(1)?;
+    let phase: String = row.get(3)?;
+    let data = row.get_ref(5)?.as_blob_or_null()?;
+    Ok(SessionRow {
+        id: SessionId::from_bytes(id),
+        customer: CustomerKey::new(&customer),
+        revision: row.get(2)?,
+        phase: serde_json::from_str(&phase).map_err(|error| error.to_string()),
+        token_bytes: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        inline_data: data.map(check_data),
+    })
+}
+
+fn read_customer(row: &Row<'_>) -> rusqlite::Result<Customer> {
+    let key: String = row.get(0)?;
+    Ok(Customer {
+        key: CustomerKey::new(&key),
+        email: row.get(1)?,
+        password_hash: row.get(2)?,
+        created: WallTime::from_unix_millis(row.get(3)?),
+    })
+}
+
+/// Whether `DATA` is what a creation takes: one JSON object.
+///
+/// # Errors
+/// What is wrong with it, without any of it.
+pub fn check_data(bytes: &[u8]) -> Result<(), String> {
+    use crate::json::JsonError;
+    match crate::json::check(bytes) {
+        Ok(()) if bytes.trim_ascii_start().starts_with(b"{") => Ok(()),
+        Ok(()) => Err("it is JSON, but no object".into()),
+        // The names of keys are the customer's own business.
+        Err(JsonError::DuplicateKey(_) | JsonError::DuplicateLongKey(_)) => {
+            Err("a key stands twice in one object".into())
+        }
+        Err(error @ (JsonError::Malformed(_) | JsonError::TooDeep)) => Err(error.to_string()),
+    }
+}

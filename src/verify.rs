@@ -1,0 +1,181 @@
+//! `frontdesk verify`: looks at a data directory and says, a sentence each, what breaks the promises of this server.
+//!
+//! [`look`] takes a [`Snapshot`] of the store, the data files and the agents' processes; [`check`] is pure and finds
+//! what is wrong in it. Nothing is changed or locked, and a running server is not disturbed.
+//!
+//! The parts of a snapshot are not of one moment, and a live server moves. So what could be a step under way counts
+//! only if it is still there in a second look. Without a server, what a crash leaves counts as a finding, too, and is
+//! said to be what the next start settles.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::id::{Epoch, SessionId};
+use crate::store::Customer;
+use crate::store::sqlite::inspect::SessionRow;
+
+mod checks;
+mod look;
+
+pub use checks::check;
+pub use look::look;
+
+/// Everything that is checked, as it was found.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Whether a server has the directory.
+    pub server: Server,
+    /// The desk's own time.
+    pub now: Timestamp,
+    /// What is wrong with the store's file itself, in words.
+    pub faults: Vec<String>,
+    /// The version of the store's schema.
+    pub version: i64,
+    /// Live sessions.
+    pub live: Vec<SessionRow>,
+    /// Ended sessions.
+    pub history: Vec<SessionRow>,
+    /// The embedded credential server's customers.
+    pub customers: Vec<Customer>,
+    /// The files of large session data.
+    pub files: Vec<DataFile>,
+    /// The processes that carry the desk's marks.
+    pub processes: Vec<Process>,
+}
+
+/// Whether a server has the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// No process has it.
+    Absent,
+    /// A process has it and does not serve: it starts, stops, or is a command.
+    Settling,
+    /// A server serves.
+    Serving,
+}
+
+/// A file in the directory of session data.
+#[derive(Clone, Debug)]
+pub struct DataFile {
+    /// Its name.
+    pub name: String,
+    /// The session that it is for, if its name is a finished file's.
+    pub session: Option<SessionId>,
+    /// What is wrong with its content.
+    pub fault: Option<String>,
+}
+
+/// A process that carries the desk's marks.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's id.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// The session that it was started for.
+    pub session: SessionId,
+    /// The epoch that it was started under.
+    pub epoch: Option<Epoch>,
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The session that it concerns.
+    pub session: Option<SessionId>,
+    /// What is wrong and what to do, in one sentence.
+    pub sentence: String,
+    /// What may become of it.
+    pub nature: Nature,
+}
+
+/// What may become of a finding by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nature {
+    /// It stays until somebody mends it.
+    Damage,
+    /// It may be a step under way, and is wrong if it lasts.
+    Lasting,
+    /// A crash leaves it, and the next start settles it.
+    Leftover,
+}
+
+/// What a verification found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// How many live sessions there are.
+    pub live: usize,
+    /// How many ended sessions are on record.
+    pub ended: usize,
+    /// How many customers there are.
+    pub customers: usize,
+    /// How many processes of agents there are.
+    pub processes: usize,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a directory can't be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It holds no store.
+    #[error("{0} is no data directory of frontdesk: it holds no frontdesk.db")]
+    NoDataDirectory(String),
+    /// It can't be read.
+    #[error("{0} can't be read: {1}")]
+    Unreadable(String, String),
+}
+
+/// Verifies a directory, with a second look at what may have been a step under way. Blocks.
+///
+/// # Errors
+/// A [`VerifyError`].
+pub fn verify(directory: &Path) -> Result<Report, VerifyError> {
+    const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+    let mut snapshot = look(directory)?;
+    let mut findings = check(&snapshot);
+    if snapshot.server != Server::Absent && findings.iter().any(|finding| finding.nature != Nature::Damage) {
+        std::thread::sleep(BETWEEN_LOOKS);
+        snapshot = look(directory)?;
+        let first = std::mem::replace(&mut findings, check(&snapshot));
+        findings.retain(|finding| finding.nature == Nature::Damage || first.contains(finding));
+    }
+    Ok(Report {
+        live: snapshot.live.len(),
+        ended: snapshot.history.len(),
+        customers: snapshot.customers.len(),
+        processes: snapshot.processes.len(),
+        findings,
+    })
+}
+
+impl Report {
+    /// One closing line.
+    pub fn summary(&self) -> String {
+        let found = match self.findings.len() {
+            0 => "nothing wrong".to_owned(),
+            1 => "1 finding".to_owned(),
+            number => format!("{number} findings"),
+        };
+        format!(
+            "checked {}, {} ended, {}, {}: {found}",
+            count(self.live, "live session", "live sessions"),
+            self.ended,
+            count(self.customers, "customer", "customers"),
+            count(self.processes, "agent process", "agent processes"),
+        )
+    }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests;

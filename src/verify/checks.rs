@@ -1,0 +1,246 @@
+//! What must hold, checked on a snapshot. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use argon2::password_hash::phc::PasswordHash;
+
+use crate::credential::email;
+use crate::id::{CustomerKey, Epoch, Printable, SessionId};
+use crate::session::Phase;
+use crate::store::TOKENS_PER_SESSION;
+use crate::store::sqlite::inspect::{SessionRow, VERSION};
+
+use super::{Finding, Nature, Process, Server, Snapshot};
+
+/// What to do about what no start mends.
+const RESTORE: &str = "restore the directory from a backup";
+
+/// Everything that is wrong in the snapshot.
+pub fn check(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut findings = Findings { all: Vec::new(), has_server: snapshot.server != Server::Absent };
+    check_file(snapshot, &mut findings);
+    check_uniqueness(snapshot, &mut findings);
+    for row in &snapshot.live {
+        check_row(row, &mut findings);
+        check_live(row, snapshot, &mut findings);
+    }
+    for row in &snapshot.history {
+        check_row(row, &mut findings);
+        check_ended(row, &mut findings);
+    }
+    check_data_files(snapshot, &mut findings);
+    check_customers(snapshot, &mut findings);
+    check_processes(snapshot, &mut findings);
+    findings.all
+}
+
+struct Findings {
+    all: Vec<Finding>,
+    has_server: bool,
+}
+
+impl Findings {
+    fn add(&mut self, nature: Nature, session: Option<SessionId>, what: impl std::fmt::Display, advice: &str) {
+        let subject = session.map(|id| format!("session {id}: ")).unwrap_or_default();
+        self.all.push(Finding { session, sentence: format!("{subject}{what}; {advice}"), nature });
+    }
+
+    fn damage(&mut self, session: SessionId, what: impl std::fmt::Display, advice: &str) {
+        self.add(Nature::Damage, Some(session), what, advice);
+    }
+
+    /// Something that the next start settles; a running server should have.
+    fn leftover(&mut self, session: Option<SessionId>, what: impl std::fmt::Display, settled: &str) {
+        if self.has_server {
+            let advice = "the running server should have seen to it: restart it, and report this";
+            self.add(Nature::Lasting, session, what, advice);
+        } else {
+            self.add(Nature::Leftover, session, what, settled);
+        }
+    }
+}
+
+fn check_file(snapshot: &Snapshot, findings: &mut Findings) {
+    for fault in &snapshot.faults {
+        findings.add(Nature::Damage, None, format!("the store's file is damaged ({fault})"), RESTORE);
+    }
+    let version = snapshot.version;
+    if version > VERSION {
+        let what = format!("the store's schema is version {version} and this frontdesk knows versions up to {VERSION}");
+        findings.add(Nature::Damage, None, what, "verify it with the newer frontdesk that wrote it");
+    } else if version < VERSION {
+        let what =
+            format!("the store's schema is version {version} and not {VERSION}, so that nothing else was checked");
+        findings.leftover(None, what, "the next start brings it up to date");
+    }
+}
+
+fn check_uniqueness(snapshot: &Snapshot, findings: &mut Findings) {
+    let mut of_customer: HashMap<&CustomerKey, SessionId> = HashMap::new();
+    for row in &snapshot.live {
+        if let Some(other) = of_customer.insert(&row.customer, row.id) {
+            let what = format!("it is live beside session {other} of the same customer {}", row.customer);
+            findings.damage(row.id, what, "no server starts like this: restore the directory from a backup");
+        }
+    }
+    let live: HashSet<_> = snapshot.live.iter().map(|row| row.id).collect();
+    for row in snapshot.history.iter().filter(|row| live.contains(&row.id)) {
+        findings.damage(row.id, "it is both live and in the history", RESTORE);
+    }
+}
+
+/// What holds for live and ended sessions alike.
+fn check_row(row: &SessionRow, findings: &mut Findings) {
+    const TOKEN_BYTES: usize = 32;
+    if row.revision < 1 {
+        findings.damage(row.id, format!("its revision is {} and not at least 1", row.revision), RESTORE);
+    }
+    let (tokens, rest) = (row.token_bytes / TOKEN_BYTES, row.token_bytes % TOKEN_BYTES);
+    if rest != 0 || !(1..=TOKENS_PER_SESSION).contains(&tokens) {
+        let what = format!(
+            "it has {} bytes of token hashes instead of 1 to {TOKENS_PER_SESSION} of {TOKEN_BYTES}",
+            row.token_bytes
+        );
+        findings.damage(row.id, what, RESTORE);
+    }
+    if let Err(why) = &row.phase {
+        findings.damage(row.id, format!("its phase can't be read ({why})"), RESTORE);
+    }
+}
+
+fn check_live(row: &SessionRow, snapshot: &Snapshot, findings: &mut Findings) {
+    const LONG_OVERDUE: Duration = Duration::from_mins(1);
+    if let Some(Err(why)) = &row.inline_data {
+        findings.damage(row.id, format!("its DATA is damaged ({why})"), RESTORE);
+    }
+    let Ok(phase) = &row.phase else { return };
+    match phase {
+        Phase::Pending { deadline, .. } => {
+            if snapshot.server == Server::Serving && snapshot.now > *deadline + LONG_OVERDUE {
+                let what = "it is PENDING and expired more than a minute ago";
+                findings.add(Nature::Lasting, Some(row.id), what, "restart the server, and report this");
+            }
+        }
+        Phase::Starting { epoch, .. } | Phase::Running { epoch, .. } | Phase::Stopping { epoch, .. } => {
+            if *epoch < Epoch(1) {
+                findings.damage(row.id, format!("it is {} and has epoch 0", phase.name()), RESTORE);
+            }
+        }
+        Phase::Ended { .. } => findings.damage(row.id, "it is ENDED and still among the live ones", RESTORE),
+    }
+}
+
+fn check_ended(row: &SessionRow, findings: &mut Findings) {
+    match &row.phase {
+        Ok(Phase::Ended { ending, .. }) if ending.reason.as_str().trim().is_empty() => {
+            findings.damage(row.id, "it has ended without a reason", "report this: nothing else is lost");
+        }
+        Ok(Phase::Ended { .. }) | Err(_) => {}
+        Ok(
+            phase @ (Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. }),
+        ) => {
+            findings.damage(row.id, format!("it is in the history and still {}", phase.name()), RESTORE);
+        }
+    }
+}
+
+fn check_data_files(snapshot: &Snapshot, findings: &mut Findings) {
+    let in_file: HashSet<_> = snapshot.live.iter().filter(|row| row.inline_data.is_none()).map(|row| row.id).collect();
+    let mut found = HashSet::new();
+    for file in &snapshot.files {
+        match file.session {
+            Some(id) if in_file.contains(&id) => {
+                found.insert(id);
+                if let Some(why) = &file.fault {
+                    findings.damage(id, format!("its DATA in data/{} is damaged ({why})", file.name), RESTORE);
+                }
+            }
+            session => {
+                let what = format!("the file data/{} belongs to no live session's DATA", Printable(&file.name));
+                findings.leftover(session, what, "the next start removes it");
+            }
+        }
+    }
+    for row in snapshot.live.iter().filter(|row| row.inline_data.is_none() && !found.contains(&row.id)) {
+        let what = "it has no DATA: neither its row nor a file holds any";
+        findings.add(Nature::Lasting, Some(row.id), what, RESTORE);
+    }
+}
+
+fn check_customers(snapshot: &Snapshot, findings: &mut Findings) {
+    for customer in &snapshot.customers {
+        let key = customer.key.as_str();
+        if email::canonical(key) != key || email::canonical(&customer.email) != key {
+            let what = format!("customer {}: the key is not the canonical form of the email", customer.key);
+            findings.add(Nature::Damage, None, what, "remove the customer and add it again");
+        }
+        let is_hash = PasswordHash::new(&customer.password_hash)
+            .is_ok_and(|hash| hash.algorithm.as_str() == "argon2id" && hash.salt.is_some() && hash.hash.is_some());
+        if !is_hash {
+            let what = format!("customer {}: the stored password is no argon2id hash", customer.key);
+            findings.add(Nature::Damage, None, what, "set a new one with `frontdesk customer passwd`");
+        }
+    }
+}
+
+fn check_processes(snapshot: &Snapshot, findings: &mut Findings) {
+    let live: HashMap<_, _> = snapshot.live.iter().map(|row| (row.id, row)).collect();
+    let mut of_session: BTreeMap<SessionId, Vec<&Process>> = BTreeMap::new();
+    for process in &snapshot.processes {
+        of_session.entry(process.session).or_default().push(process);
+        check_process(process, live.get(&process.session).copied(), snapshot.server, findings);
+    }
+    for (id, processes) in &of_session {
+        if let Some((one, other)) = doubled(processes) {
+            let what = format!("two agents run for it: processes {one} and {other}");
+            findings.leftover(Some(*id), what, "the next start ends both and starts one");
+        }
+    }
+    if snapshot.server == Server::Serving {
+        for row in &snapshot.live {
+            if matches!(row.phase, Ok(Phase::Running { .. })) && !of_session.contains_key(&row.id) {
+                let what = "it is RUNNING and no process of its agent is found";
+                findings.add(Nature::Lasting, Some(row.id), what, "stop the session, and report this");
+            }
+        }
+    }
+}
+
+fn check_process(process: &Process, row: Option<&SessionRow>, server: Server, findings: &mut Findings) {
+    let Process { pid, session, .. } = *process;
+    let ends = "the next start ends it";
+    if server == Server::Absent {
+        findings.leftover(Some(session), format!("its process {pid} is left over"), ends);
+        return;
+    }
+    let Some(row) = row else {
+        findings.leftover(Some(session), format!("its process {pid} runs, and the session is not live"), ends);
+        return;
+    };
+    let Ok(phase) = &row.phase else { return };
+    match phase {
+        Phase::Starting { epoch, .. } | Phase::Running { epoch, .. } | Phase::Stopping { epoch, .. } => {
+            if process.epoch.is_some_and(|of_process| of_process != *epoch) {
+                let of_process = process.epoch.unwrap_or_default();
+                let what = format!("its process {pid} is of epoch {of_process}, and the session's is {epoch}");
+                findings.leftover(Some(session), what, ends);
+            }
+        }
+        Phase::Pending { .. } | Phase::Ended { .. } => {
+            let what = format!("its process {pid} runs, and the session is {}", phase.name());
+            findings.leftover(Some(session), what, ends);
+        }
+    }
+}
+
+/// Two processes of one session that each lead a group and have the same parent outside: two agents. What an agent
+/// starts itself has the agent as its parent, or none of the session's.
+fn doubled(processes: &[&Process]) -> Option<(u32, u32)> {
+    let own: HashSet<_> = processes.iter().map(|process| process.pid).collect();
+    let mut by_parent = HashMap::new();
+    processes
+        .iter()
+        .filter(|process| process.group == process.pid && !own.contains(&process.parent))
+        .find_map(|process| by_parent.insert(process.parent, process.pid).map(|other| (other, process.pid)))
+}

@@ -1,0 +1,113 @@
+//! Takes a snapshot of a data directory.
+//!
+//! Whether a server has the directory is seen without touching its lock: a lock tried here, even for a moment, would
+//! turn away a server that starts at that moment. The lock's file names a process; if that one holds the file open,
+//! it has the directory. A connection to the control socket, on which nothing is asked, tells whether it serves.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::agent::leftovers::{self, EPOCH_VARIABLE};
+use crate::clock::{Clock, SystemClock};
+use crate::control;
+use crate::data_dir::DataPaths;
+use crate::id::{Epoch, SessionId};
+use crate::store::sqlite::inspect::{self, Tables};
+
+use super::{DataFile, Process, Server, Snapshot, VerifyError};
+
+/// Looks at everything once. Blocks.
+///
+/// # Errors
+/// A [`VerifyError`].
+pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
+    let paths = DataPaths::new(directory);
+    let name = || directory.display().to_string();
+    let unreadable = |error: &dyn std::fmt::Display| VerifyError::Unreadable(name(), error.to_string());
+    let server = server(&paths);
+    let tables = match paths.database().try_exists() {
+        Ok(true) => inspect::read(&paths.database()).map_err(|error| unreadable(&error))?,
+        // A first start that died early has the lock's file and nothing else.
+        Ok(false) if paths.lock().exists() => Tables::default(),
+        Ok(false) => return Err(VerifyError::NoDataDirectory(name())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(VerifyError::NoDataDirectory(name()));
+        }
+        Err(error) => return Err(unreadable(&error)),
+    };
+    // After the rows: a file or a process that goes with its session is not missed while the row still stands.
+    let files = files(&paths.session_data()).map_err(|error| unreadable(&error))?;
+    let processes = tables.desk.as_deref().map(processes).unwrap_or_default();
+    Ok(Snapshot {
+        server,
+        now: SystemClock::resume(tables.heartbeat.as_ref()).now(),
+        faults: tables.faults,
+        version: tables.version,
+        live: tables.live,
+        history: tables.history,
+        customers: tables.customers,
+        files,
+        processes,
+    })
+}
+
+fn server(paths: &DataPaths) -> Server {
+    if control::is_served(paths.root()) {
+        Server::Serving
+    } else if holder(&paths.lock()).is_some() {
+        Server::Settling
+    } else {
+        Server::Absent
+    }
+}
+
+/// The process that has the lock's file open, if the one that the file names does.
+fn holder(lock: &Path) -> Option<u32> {
+    let pid: u32 = fs::read_to_string(lock).ok()?.trim().parse().ok()?;
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let wanted = identity(fs::metadata(lock).ok()?);
+    let mut descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    descriptors.any(|entry| fs::metadata(entry.path()).is_ok_and(|open| identity(open) == wanted)).then_some(pid)
+}
+
+fn files(directory: &Path) -> std::io::Result<Vec<DataFile>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let session: Option<SessionId> = name.strip_suffix(".json").and_then(|stem| stem.parse().ok());
+        let fault = match session.map(|_| fs::read(&path)) {
+            // Unfinished ones are judged by their name, and one that has just gone by its session's row.
+            None => None,
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Some(Err(error)) => Some(error.to_string()),
+            Some(Ok(bytes)) => inspect::check_data(&bytes).err(),
+        };
+        files.push(DataFile { name, session, fault });
+    }
+    Ok(files)
+}
+
+fn processes(desk: &str) -> Vec<Process> {
+    let marked = leftovers::marked(desk).into_iter();
+    marked.filter_map(|marked| process(marked.pid, marked.session)).collect()
+}
+
+/// What the system says of a process; `None` if it has ended meanwhile.
+fn process(pid: u32, session: SessionId) -> Option<Process> {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = status.rsplit_once(')')?.1.split_ascii_whitespace().skip(1);
+    let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let epoch = environment.split(|byte| *byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(EPOCH_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()?.parse().ok().map(Epoch)
+    });
+    Some(Process { pid, parent, group, session, epoch })
+}

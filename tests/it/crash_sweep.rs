@@ -1,0 +1,334 @@
+//! The real server dies, or fails, at every named point in every operation that comes by it; then it is started again,
+//! and everything that it had answered for is there, the customer goes on, and nothing is left over.
+//!
+//! A point that its operation does not reach fails the test. What this does not show: two points at once (`kill` does
+//! it by chance), and a disk that loses what was synced.
+
+use std::path::PathBuf;
+
+use frontdesk::failpoint::Failpoint;
+use frontdesk::store::sqlite::inspect::{self, SessionRow};
+use frontdesk::verify::{Nature, verify};
+use serde_json::{Value, json};
+
+use crate::harness::{ADA, Answer, Server, Setup, try_send, until};
+use crate::kill::stored_data;
+
+const BOB: (&str, &str) = ("bob@example.org", "battery staple");
+/// Its agent leaves a process that does not end with its stdin.
+const CONFIG: &str = r#"
+[personas.CUSTOMERS]
+command = ["sh", "-c", "sleep 600 & exec \"$ECHO\" agent echo"]
+environment = { ECHO = "BINARY" }
+stop_grace = "2s"
+[personas.HASTY]
+command = ["sh", "-c", "sleep 600 & exec \"$ECHO\" agent echo"]
+environment = { ECHO = "BINARY" }
+pending_timeout = "50ms"
+"#;
+
+/// What happens while the server dies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    AddCustomer,
+    CreateSmall,
+    CreateLarge,
+    CreateAgain,
+    Initialise,
+    AgentDies,
+    StopPending,
+    StopRunning,
+    Expire,
+    Recover,
+    Drain,
+}
+
+use Operation::*;
+
+/// Which operations come by a point, and at which of their visits they are tried.
+fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
+    match point {
+        Failpoint::BeforeCommit | Failpoint::AfterCommit | Failpoint::BeforeAnswer => &[
+            (AddCustomer, 1),
+            (CreateSmall, 1),
+            (CreateLarge, 1),
+            (CreateAgain, 1),
+            (Initialise, 1),
+            (Initialise, 2),
+            (AgentDies, 1),
+            (AgentDies, 2),
+            (StopPending, 1),
+            (StopRunning, 1),
+            (StopRunning, 2),
+            (Expire, 1),
+            (Recover, 1),
+            (Recover, 2),
+            (Drain, 1),
+        ],
+        Failpoint::BeforeDataFile | Failpoint::AfterDataFile => &[(CreateLarge, 1)],
+        Failpoint::BeforeSpawn | Failpoint::AfterSpawn => &[(Initialise, 1), (AgentDies, 1), (Recover, 1)],
+        Failpoint::AfterAgentEnd => &[(AgentDies, 1), (StopRunning, 1), (Drain, 1)],
+        Failpoint::BeforeDataRemoval => &[(StopPending, 1), (StopRunning, 1), (Expire, 1)],
+        Failpoint::DuringRecovery => &[(Recover, 1)],
+    }
+}
+
+/// Makes a test of each point and action, and knows which it has made.
+macro_rules! sweep {
+    ($($name:ident: $point:ident $action:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            sweep(Failpoint::$point, stringify!($action));
+        })*
+
+        const SWEPT: &[(Failpoint, &str)] = &[$((Failpoint::$point, stringify!($action))),*];
+    };
+}
+
+sweep! {
+    a_crash_with_a_change_not_yet_committed_loses_nothing_that_was_answered: BeforeCommit kill;
+    a_crash_right_after_a_commit_loses_nothing: AfterCommit kill;
+    a_crash_before_the_answer_loses_nothing: BeforeAnswer kill;
+    a_crash_with_a_data_file_not_yet_in_place_loses_nothing: BeforeDataFile kill;
+    a_crash_with_a_data_file_and_no_row_loses_nothing: AfterDataFile kill;
+    a_crash_before_an_agent_is_spawned_is_settled: BeforeSpawn kill;
+    a_crash_with_an_agent_that_nobody_knows_of_is_settled: AfterSpawn kill;
+    a_crash_with_an_agent_gone_and_not_yet_noted_is_settled: AfterAgentEnd kill;
+    a_crash_with_data_that_outlived_its_session_is_settled: BeforeDataRemoval kill;
+    a_crash_in_the_middle_of_a_recovery_is_settled: DuringRecovery kill;
+    a_commit_that_fails_is_answered_as_such_and_the_server_goes_on: BeforeCommit error;
+    a_commit_that_fails_after_it_took_place_leaves_nothing_in_doubt: AfterCommit error;
+    a_data_file_that_can_t_be_written_is_answered_as_such: BeforeDataFile error;
+    a_data_file_that_can_t_be_made_durable_is_answered_as_such: AfterDataFile error;
+}
+
+#[test]
+fn every_point_is_swept() {
+    for point in Failpoint::ALL {
+        assert!(SWEPT.contains(&(point, "kill")), "{} has no test", point.name());
+        assert!(!visits(point).is_empty(), "{} has no operation", point.name());
+    }
+}
+
+fn sweep(point: Failpoint, action: &str) {
+    let mut template = Server::start(Setup::with_config(&CONFIG.replace("BINARY", env!("CARGO_BIN_EXE_frontdesk"))));
+    template.add_customer(ADA);
+    assert!(template.terminate().success());
+    for (operation, nth) in visits(point) {
+        println!("{}={action}@{nth} during {operation:?}", point.name());
+        Case::prepare(&template, &format!("{}={action}@{nth}", point.name()), *operation).run();
+    }
+}
+
+/// What was answered with success, and therefore must hold.
+#[derive(Debug)]
+enum Promise {
+    /// Nothing, or it is in doubt.
+    None,
+    /// The session is live with this `DATA`, and it runs if it did.
+    Session { id: String, token: String, data: Value, runs: bool },
+    /// The session ends.
+    End { id: String },
+}
+
+struct Case {
+    server: Server,
+    operation: Operation,
+    kills: bool,
+    when: PathBuf,
+    promise: Promise,
+    has_bob: bool,
+}
+
+impl Case {
+    /// Brings a server to where the operation begins.
+    fn prepare(template: &Server, failpoint: &str, operation: Operation) -> Self {
+        let mut server = template.copy();
+        let when = server.path("when");
+        let setup = template.setup.clone().env("FRONTDESK_FAILPOINT", failpoint);
+        server.setup = setup.env("FRONTDESK_FAILPOINT_WHEN", when.to_str().unwrap());
+        server.start_again();
+        let kills = failpoint.contains("=kill");
+        let mut case = Self { server, operation, kills, when, promise: Promise::None, has_bob: false };
+        if matches!(operation, CreateAgain | Initialise | AgentDies | StopPending | StopRunning | Recover | Drain) {
+            case.create(json!({"large": "x".repeat(100 << 10)}), "CUSTOMERS");
+        }
+        if matches!(operation, AgentDies | StopRunning | Recover | Drain) {
+            case.initialise();
+        }
+        case
+    }
+
+    fn run(mut self) {
+        if self.operation == Recover {
+            self.server.kill();
+        }
+        std::fs::write(&self.when, "").unwrap();
+        self.act();
+        if self.kills {
+            self.await_death();
+            self.assert_only_leftovers();
+        } else {
+            until("the point is reached", || !self.when.exists());
+            if self.operation != Drain {
+                self.assert_kept_promise();
+                self.server.kill();
+            } else {
+                self.server.wait();
+            }
+        }
+        self.server.setup.environment.clear();
+        self.server.start_again();
+        self.assert_kept_promise();
+        self.assert_customer_goes_on();
+        until("no agent is left", || self.server.agents().is_empty());
+        assert_eq!(findings(&self.server), [""; 0]);
+    }
+
+    fn act(&mut self) {
+        match self.operation {
+            AddCustomer => {
+                let (status, ..) = self.server.run(&["customer", "add", BOB.0, "--password-stdin"], BOB.1);
+                self.has_bob = status.success();
+            }
+            CreateSmall => self.create(json!({"theme": "dark"}), "CUSTOMERS"),
+            CreateLarge => self.create(json!({"large": "y".repeat(100 << 10)}), "CUSTOMERS"),
+            CreateAgain => {
+                let answer = self.try_create(json!({}), "CUSTOMERS");
+                if let (Some(answer), Promise::Session { token, .. }) = (answer, &mut self.promise)
+                    && answer.status == 400
+                {
+                    *token = answer.token();
+                }
+            }
+            Initialise => self.initialise(),
+            AgentDies => {
+                let Promise::Session { token, .. } = &self.promise else { panic!("{:?}", self.promise) };
+                let body = json!({"EMAIL": ADA.0, "REQUEST": {"exit": 3}, "TOKEN": token});
+                let _ = self.send("PUT", "/handleSessionRequests", &[], &body.to_string());
+            }
+            StopPending | StopRunning => self.stop(),
+            Expire => {
+                self.create(json!({"large": "z".repeat(100 << 10)}), "HASTY");
+                self.promise = match std::mem::replace(&mut self.promise, Promise::None) {
+                    Promise::Session { id, .. } => Promise::End { id },
+                    other @ (Promise::None | Promise::End { .. }) => other,
+                };
+            }
+            Recover => {
+                let _ = self.server.try_start();
+            }
+            Drain => crate::harness::signal(self.server.pid(), rustix::process::Signal::TERM),
+        }
+    }
+
+    fn try_create(&self, data: Value, persona: &str) -> Option<Answer> {
+        let body = json!({"EMAIL": ADA.0, "PASSWORD": ADA.1, "PERSONA_TYPE": persona, "DATA": data});
+        self.send("POST", "/requestSessionCreation", &[("Content-Type", "application/json")], &body.to_string())
+    }
+
+    fn create(&mut self, data: Value, persona: &str) {
+        let answer = self.try_create(data.clone(), persona).filter(|answer| answer.status == 200);
+        self.promise = answer.map_or(Promise::None, |answer| Promise::Session {
+            id: answer.session_id(),
+            token: answer.token(),
+            data,
+            runs: false,
+        });
+    }
+
+    fn initialise(&mut self) {
+        let body = json!({"EMAIL": ADA.0}).to_string();
+        let answer = self.send("POST", "/initializeSession", &[], &body);
+        if let (Some(answer), Promise::Session { runs, .. }) = (answer, &mut self.promise) {
+            *runs = answer.status == 200;
+        }
+    }
+
+    fn stop(&mut self) {
+        let Promise::Session { id, token, .. } = std::mem::replace(&mut self.promise, Promise::None) else {
+            panic!("there is no session to stop")
+        };
+        let authorization = [("Authorization", format!("Bearer {token}"))];
+        let headers = authorization.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let answer = self.send("DELETE", &format!("/v1/sessions/{id}"), &headers, "");
+        if answer.is_some_and(|answer| answer.status < 300) {
+            self.promise = Promise::End { id };
+        }
+    }
+
+    /// Sends a request; `None` if the server died over it.
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
+        try_send(self.server.address, method, path, headers, body.as_bytes()).ok()
+    }
+
+    fn await_death(&mut self) {
+        self.server.await_end();
+        assert!(!self.when.exists(), "the server ended, and not at the point");
+    }
+
+    /// Right after a crash nothing is wrong but what the next start settles.
+    fn assert_only_leftovers(&self) {
+        let report = verify(&self.server.data_dir()).unwrap();
+        let damage: Vec<_> = report.findings.iter().filter(|finding| finding.nature != Nature::Leftover).collect();
+        assert!(damage.is_empty(), "{damage:?}");
+    }
+
+    fn assert_kept_promise(&self) {
+        if self.has_bob {
+            assert_eq!(self.server.create(BOB, json!({})).status, 200);
+            self.end_whatever_there_is(BOB);
+        }
+        match &self.promise {
+            Promise::None => {}
+            Promise::End { id } => {
+                until("the session has ended", || ended(&self.server, id).is_some());
+                assert!(live(&self.server, id).is_none());
+            }
+            Promise::Session { id, token, data, runs } => {
+                assert!(live(&self.server, id).is_some(), "the session is lost");
+                assert_eq!(&stored_data(&self.server, id), data);
+                let answer = || self.server.relay(ADA.0, token, &json!("still there?"));
+                if *runs {
+                    until("the agent answers", || answer().status == 200);
+                } else {
+                    assert_ne!(answer().status, 401, "the token is lost");
+                }
+            }
+        }
+    }
+
+    /// Whatever became of the operation: the customer gets a session, its agent answers, and it ends.
+    fn assert_customer_goes_on(&self) {
+        until("a session runs", || {
+            // A session that is ending or about to expire is in the way until it has.
+            let created = self.server.create(ADA, json!({}));
+            assert!(matches!(created.status, 200 | 400), "{created:?}");
+            let initialised = self.server.initialise(ADA.0).status;
+            assert!(matches!(initialised, 200 | 404), "{initialised}");
+            self.server.relay(ADA.0, &created.token(), &json!(1)).status == 200
+        });
+        assert_eq!(findings(&self.server), [""; 0]);
+        self.end_whatever_there_is(ADA);
+    }
+
+    fn end_whatever_there_is(&self, customer: (&str, &str)) {
+        let answer = self.server.create(customer, json!({}));
+        assert!(self.server.stop(&answer.session_id(), &answer.token()).status < 300);
+        until("the customer has no session", || self.server.status(customer.0) == "IDLE");
+    }
+}
+
+fn findings(server: &Server) -> Vec<String> {
+    verify(&server.data_dir()).unwrap().findings.into_iter().map(|finding| finding.sentence).collect()
+}
+
+fn live(server: &Server, id: &str) -> Option<SessionRow> {
+    let tables = inspect::read(&server.data_dir().join("frontdesk.db")).unwrap();
+    tables.live.into_iter().find(|row| row.id.to_string() == id)
+}
+
+fn ended(server: &Server, id: &str) -> Option<SessionRow> {
+    let tables = inspect::read(&server.data_dir().join("frontdesk.db")).unwrap();
+    tables.history.into_iter().find(|row| row.id.to_string() == id)
+}

@@ -1,0 +1,50 @@
+//! What a start makes of sessions that it can't simply go on with, and what a server does when storage is in doubt.
+
+use frontdesk::store::sqlite::inspect;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+
+use crate::harness::{ADA, Server, Setup, until};
+
+#[test]
+fn a_running_session_whose_persona_is_gone_from_the_configuration_ends_at_the_next_start() {
+    let mut server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    server.create(ADA, json!({}));
+    server.initialise(ADA.0);
+    server.kill();
+
+    server.setup.config = "[personas.OTHERS]\ncommand = [\"frontdesk\", \"agent\", \"echo\"]\n".into();
+    server.start_again();
+
+    let store = server.data_dir().join("frontdesk.db");
+    until("the session has ended", || inspect::read(&store).unwrap().history.len() == 1);
+    assert!(server.agents().is_empty());
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn an_initialise_whose_commit_is_in_doubt_for_long_leaves_the_session_where_it_can_go_on() {
+    let when = std::env::temp_dir().join(format!("frontdesk-when-{}", std::process::id()));
+    let setup = Setup::default().env("FRONTDESK_FAILPOINT", "after-commit=error");
+    let server = Server::start(setup.env("FRONTDESK_FAILPOINT_WHEN", when.to_str().unwrap()));
+    server.add_customer(ADA);
+    let created = server.create(ADA, json!({}));
+    // A reader holds up the reopening of the store, so that what was committed is not known for a while.
+    let path = server.data_dir().join("frontdesk.db");
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
+    std::fs::write(&when, "").unwrap();
+
+    assert_eq!(server.initialise(ADA.0).status, 503);
+    server.await_log("session step not stored");
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    drop(reader);
+    server.await_log("store reopened");
+
+    until("the session runs", || {
+        let _ = server.initialise(ADA.0);
+        server.relay(ADA.0, &created.token(), &json!(1)).status == 200
+    });
+    assert_eq!(server.agents().len(), 1);
+}
