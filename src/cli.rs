@@ -2,31 +2,46 @@
 //!
 //! Exit codes: 0 done, 1 it could not be done, 2 the command line or the configuration is wrong.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Loaded, Overrides, Sources};
+use crate::service_mapping::MappingError;
+use crate::store::StoreError;
 
 mod agent;
+mod completions;
+mod config;
 mod customer;
 mod operate;
+mod output;
 mod serve;
+mod session;
 mod table;
 mod welcome;
 
 /// A customer session server: every customer has exactly one live agent.
 #[derive(Debug, Parser)]
-#[command(name = "frontdesk", version, about, propagate_version = true)]
+#[command(name = "frontdesk", version, about, propagate_version = true, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     serve: serve::Serve,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  frontdesk                                        start the server with its defaults
+  frontdesk customer add ada@example.org           add a customer
+  frontdesk session request ada@example.org        ask for a session, as that customer
+  frontdesk session list                           see every session
+  frontdesk config example > frontdesk.toml        begin a configuration
+
+Every setting is in frontdesk.toml, or in the environment: FRONTDESK_LIMITS__MAX_RUNNING=10.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -35,9 +50,17 @@ enum Command {
     /// Manage the customers of the embedded credential server.
     #[command(subcommand)]
     Customer(customer::Customer),
+    /// Request, use, stop and list sessions.
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Check and show the configuration.
+    #[command(subcommand)]
+    Config(config::Config),
     /// Built-in agents.
     #[command(subcommand)]
     Agent(agent::Agent),
+    /// Print a shell's completion script.
+    Completions(completions::Completions),
 }
 
 /// Where the configuration comes from.
@@ -74,7 +97,28 @@ enum Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"))
+        let text = format!("{}{}", with_causes(&error), what_to_do(&error));
+        if error.is::<MappingError>() { Self::Usage(text) } else { Self::Failed(text) }
+    }
+}
+
+/// The error and its causes, without those that it tells itself.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+/// What helps against errors that do not say so themselves.
+fn what_to_do(error: &anyhow::Error) -> &'static str {
+    if error.is::<MappingError>() {
+        return "; correct that file, or name another with --service-mapping";
+    }
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(StoreError::Unavailable(_)) => "; check that the disk has room and can be written, then try again",
+        Some(StoreError::Corrupt(_)) => "; put a backup in its place, or choose another directory with --data-dir",
+        Some(StoreError::Conflict | StoreError::Missing | StoreError::Busy) | None => "",
     }
 }
 
@@ -92,7 +136,10 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(serve) => serve.run(),
         Command::Customer(customer) => customer.run(),
+        Command::Session(session) => session.run(),
+        Command::Config(config) => config.run(),
         Command::Agent(agent) => agent.run(),
+        Command::Completions(completions) => completions.run(),
     };
     match outcome {
         Ok(code) => code,
@@ -105,6 +152,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line for what is worth knowing and no error.
+fn caution(text: &str) -> String {
+    let yellow = anstyle::AnsiColor::Yellow.on_default().bold();
+    format!("{yellow}note:{yellow:#} {text}")
 }
 
 fn complaint(text: &str) -> String {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::id::SessionId;
 use crate::shutdown::Tasks;
 
 mod operator;
@@ -22,6 +23,7 @@ pub use operator::{CustomerRow, Operator, SessionRow};
 
 const SOCKET: &str = "control.sock";
 const MOST_BYTES: u64 = 1 << 20;
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What an operator may ask.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +61,8 @@ pub enum Command {
         email: Option<String>,
         /// Ended ones, too.
         ended: bool,
+        /// Only those older than this one.
+        before: Option<SessionId>,
         /// At most so many.
         most: usize,
     },
@@ -110,7 +114,11 @@ pub fn serve(directory: &Path, operator: Operator, tasks: &Tasks) -> io::Result<
                 () = accepting.draining() => break,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let Ok((stream, _)) = accepted else {
+                // A lack of descriptors needs others to end first.
+                tokio::time::sleep(AFTER_FAILURE).await;
+                continue;
+            };
             let operator = operator.clone();
             handlers.spawn(async move {
                 if let Err(error) = handle(stream, &operator).await {

@@ -22,6 +22,9 @@ pub enum JsonError {
     /// A key stands twice in one object.
     #[error("the key {0:?} stands twice in one object")]
     DuplicateKey(String),
+    /// The same of a key that is too long for a sentence.
+    #[error("a key of {0} bytes stands twice in one object")]
+    DuplicateLongKey(usize),
     /// The nesting is too deep.
     #[error("it nests deeper than {MOST_LEVELS} levels")]
     TooDeep,
@@ -94,9 +97,9 @@ fn walk(text: &str) -> Result<(), JsonError> {
                 let end = string_end(bytes, at);
                 if let Some(Level::Object { keys, expects_key: expects_key @ true }) = open.last_mut() {
                     *expects_key = false;
-                    let key = key(&text[at..end])?;
+                    let key = key(&text[at..end]);
                     if !keys.insert(key.clone()) {
-                        return Err(JsonError::DuplicateKey(key.into_owned()));
+                        return Err(duplicate(key));
                     }
                 }
                 at = end;
@@ -122,12 +125,21 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-fn key(quoted: &str) -> Result<Cow<'_, str>, JsonError> {
+fn key(quoted: &str) -> Cow<'_, str> {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
     if !inner.contains('\\') {
-        return Ok(Cow::Borrowed(inner));
+        return Cow::Borrowed(inner);
     }
-    serde_json::from_str(quoted).map(Cow::Owned).map_err(|error| JsonError::Malformed(error.to_string()))
+    // What cannot be decoded is half of a surrogate pair, which JSON's grammar allows: it is compared as it is written.
+    serde_json::from_str(quoted).map_or(Cow::Borrowed(inner), Cow::Owned)
+}
+
+fn duplicate(key: Cow<'_, str>) -> JsonError {
+    const LONGEST_SHOWN_BYTES: usize = 64;
+    if key.len() > LONGEST_SHOWN_BYTES {
+        return JsonError::DuplicateLongKey(key.len());
+    }
+    JsonError::DuplicateKey(key.into_owned())
 }
 
 #[cfg(test)]
@@ -150,6 +162,7 @@ mod tests {
             "{\"\": 0}",
             "[\"\\\\\", \"\\\"\"]",
             "{\"a\\\"\": 1, \"a\": 2}",
+            "{\"\\ud800\": \"\\udfff\"}",
         ] {
             assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
         }
@@ -182,6 +195,13 @@ mod tests {
         assert_eq!(check(text.as_bytes()), Ok(()));
         let text = format!("{{{},\"k0\":0}}", distinct.join(","));
         assert_eq!(check(text.as_bytes()), Err(JsonError::DuplicateKey("k0".into())));
+    }
+
+    #[test]
+    fn a_long_key_is_not_repeated_in_the_error() {
+        let key = "k".repeat(65);
+        let text = format!("{{\"{key}\":1,\"{key}\":2}}");
+        assert_eq!(check(text.as_bytes()), Err(JsonError::DuplicateLongKey(65)));
     }
 
     #[test]

@@ -1,4 +1,22 @@
-//! Frontdesk: a customer session server.
+//! Frontdesk: a customer session server. Every customer has exactly one live agent, and no crash leaves a session
+//! stuck, doubled, lost or orphaned.
+//!
+//! The map, in the order in which things depend on one another; nothing depends on what stands above it.
+//!
+//! | what | module |
+//! | --- | --- |
+//! | the command line, one command a file | [`cli`] |
+//! | one server put together, from a configuration to its end | [`node`] |
+//! | connections; routes, who may call, and every status code; operators' commands | [`server`], [`http`], [`control`] |
+//! | a session's life: a pure machine, the driver that does its IO, the table of drivers | [`session`] |
+//! | an agent: its process, its protocol, its restarts, what it leaves behind | [`agent`] |
+//! | who decides about credentials, and how guessing is slowed | [`credential`] |
+//! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
+//! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
+//! | the data directory; the end of tasks; logs | [`data_dir`], [`shutdown`], [`telemetry`] |
+//! | identities, time, tokens, points of failure | [`id`], [`clock`], [`token`], [`failpoint`] |
+//!
+//! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
 
 pub mod agent;
 pub mod cli;

@@ -8,11 +8,12 @@
 //! here as well.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
 
 use crate::agent::{CallLimits, Launcher};
@@ -57,18 +58,13 @@ impl Node {
         let data_dir = DataDir::open(&config.data_dir)?;
         let mapping_path = config.service_mapping_path().to_owned();
         let mapping = Arc::new(ServiceMapping::load(&mapping_path, config.service_mapping.is_some())?);
+        // Bound before the store is made: a new data directory whose first start fails at the port is still new.
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| not_bound(config.listen, &error))?;
         let paths = data_dir.paths().clone();
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(&paths)).await?;
         let store: Arc<dyn Store> =
             Arc::new(store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
-        // Bound before recovery, so that a taken port is told before anything is done.
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}; choose another address with --listen, or stop what listens there",
-                config.listen
-            )
-        })?;
         let tasks = Tasks::default();
         let embedded = Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), &config.credential)?);
         let registry = registry(&config, &store, &clock, &tasks);
@@ -132,6 +128,21 @@ impl Node {
         drop((app, embedded, mapping));
         drop(data_dir);
         cut_off
+    }
+}
+
+fn not_bound(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let (kind, ip, port) = (error.kind(), address.ip(), address.port());
+    if kind == io::ErrorKind::AddrInUse {
+        anyhow!("{address} is taken; stop what listens there, or choose another address with --listen")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        anyhow!("this machine has no address {ip}; choose one that it has with --listen")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        anyhow!(
+            "this user may not listen on port {port}; choose one above 1023 with --listen, and put a proxy in front"
+        )
+    } else {
+        anyhow!("cannot listen on {address} ({error}); choose another address with --listen")
     }
 }
 

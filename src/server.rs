@@ -24,6 +24,10 @@ use tower::Service;
 use crate::http::auth::Peer;
 use crate::shutdown::Tasks;
 
+mod lingering;
+
+use lingering::{Lingering, Unread, Watched};
+
 /// How long a client may take to send a request's head, or keep an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -63,14 +67,15 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permi
     let Ok(local) = stream.local_addr() else { return };
     // Answers are written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = WithPeer { router, peer: Peer { remote, local } };
+    let unread = Unread::default();
+    let service = WithPeer { router, peer: Peer { remote, local }, unread: unread.clone() };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .half_close(false)
         .pipeline_flush(true)
         .max_headers(100)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Lingering::new(stream, unread)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -89,6 +94,7 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permi
 struct WithPeer {
     router: Router,
     peer: Peer,
+    unread: Unread,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for WithPeer {
@@ -97,7 +103,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for WithPeer {
     type Future = <Router as Service<Request>>::Future;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Watched::new(body, self.unread.clone())));
         request.extensions_mut().insert(self.peer);
         self.router.clone().call(request)
     }

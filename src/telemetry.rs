@@ -11,13 +11,21 @@ use crate::config::LogFormat;
 /// # Errors
 /// A sentence about a filter that is none.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| format!("`log.level` is {filter:?}, which is no log filter ({error}); write \"info\""))?;
+    let filter = self::filter(filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// Reads a filter.
+///
+/// # Errors
+/// A sentence about a filter that is none.
+pub fn filter(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| format!("`log.level` is {text:?}, which is no log filter ({error}); write \"info\""))
 }

@@ -1,6 +1,6 @@
 //! `frontdesk customer`: the customers of the embedded credential server.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -10,7 +10,7 @@ use crate::control::{Command, CustomerRow, Reply};
 use crate::id::Printable;
 
 use super::operate::operate;
-use super::{Configuration, Failure, Outcome, table};
+use super::{Configuration, Failure, Outcome, output, table};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Customer {
@@ -53,25 +53,27 @@ pub(super) struct List {
 impl Customer {
     pub(super) fn run(self) -> Outcome {
         match self {
-            Self::Add(WithPassword { named, password_stdin }) => {
-                let password = read_password(password_stdin, true)?;
-                named.execute(|email| Command::AddCustomer { email, password })
-            }
-            Self::Passwd(WithPassword { named, password_stdin }) => {
-                let password = read_password(password_stdin, true)?;
-                named.execute(|email| Command::SetPassword { email, password })
-            }
-            Self::Remove(named) => named.execute(|email| Command::RemoveCustomer { email }),
+            Self::Add(add) => add.execute(|email, password| Command::AddCustomer { email, password }),
+            Self::Passwd(passwd) => passwd.execute(|email, password| Command::SetPassword { email, password }),
+            Self::Remove(named) => named.execute(|email| Ok(Command::RemoveCustomer { email })),
             Self::List(list) => list.run(),
         }
     }
 }
 
+impl WithPassword {
+    fn execute(self, command: impl FnOnce(String, String) -> Command) -> Outcome {
+        let from_stdin = self.password_stdin;
+        self.named.execute(|email| Ok(command(email, read_password(from_stdin, true)?)))
+    }
+}
+
 impl Named {
-    fn execute(self, command: impl FnOnce(String) -> Command) -> Outcome {
+    /// Loads the configuration first: nobody should type a password to learn that the file is wrong.
+    fn execute(self, command: impl FnOnce(String) -> Result<Command, Failure>) -> Outcome {
         let config = self.configuration.load(Overrides::default())?.config;
-        if let Reply::Done { message } = operate(&config, command(self.email))? {
-            anstream::println!("{message}");
+        if let Reply::Done { message } = operate(&config, command(self.email)?)? {
+            output::line(&message)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -97,7 +99,7 @@ impl List {
             &["EMAIL", "ADDED"],
             rows.iter().map(cells),
             "no customers; add one with `frontdesk customer add`",
-        );
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -109,11 +111,12 @@ fn cells(row: &CustomerRow) -> Vec<String> {
 /// Reads a password from standard input, or asks for it at the terminal, twice if it is a new one.
 pub(super) fn read_password(from_stdin: bool, is_new: bool) -> Result<String, Failure> {
     if from_stdin {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        let length = text.trim_end_matches(['\r', '\n']).len();
-        text.truncate(length);
-        return Ok(text);
+        let unreadable = |error| {
+            Failure::Failed(format!("the password on standard input cannot be read: {error}; write UTF-8 text"))
+        };
+        let text = std::io::read_to_string(std::io::stdin()).map_err(unreadable)?;
+        let line = text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
+        return Ok(line.to_owned());
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage("there is no terminal to ask for the password; use --password-stdin".into()));

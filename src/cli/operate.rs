@@ -1,14 +1,15 @@
 //! How an operator's command is carried out: by the running server, or on its store if none runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Command, Operator, Reply};
 use crate::credential::embedded::Embedded;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 
@@ -20,20 +21,42 @@ pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failur
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    let reply = runtime.block_on(async {
-        let sent = control::send(&config.data_dir, &command).await;
-        match sent.context("the running server did not answer on its control socket")? {
-            Some(reply) => Ok(reply),
-            None => without_server(config, command).await,
-        }
-    })?;
-    match reply {
+    match runtime.block_on(settle(config, command))? {
         Reply::Refused(why) => Err(Failure::Failed(why)),
         reply @ (Reply::Done { .. } | Reply::Customers(_) | Reply::Sessions(_)) => Ok(reply),
     }
 }
 
+/// A directory is in use for a moment while another command works on it, or while a server starts or stops.
+async fn settle(config: &Config, command: Command) -> Result<Reply> {
+    const ATTEMPTS: usize = 60;
+    const BETWEEN: Duration = Duration::from_millis(50);
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let sent = control::send(&config.data_dir, &command).await;
+        if let Some(reply) = sent.context("the running server did not answer on its control socket")? {
+            return Ok(reply);
+        }
+        match without_server(config, command.clone()).await {
+            Err(error) if is_in_use(&error) && attempt < ATTEMPTS => tokio::time::sleep(BETWEEN).await,
+            done => return done,
+        }
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DataDirError::InUse { .. }))
+}
+
 async fn without_server(config: &Config, command: Command) -> Result<Reply> {
+    // Only who adds something wants a new data directory: others have mistaken the place.
+    if !config.data_dir.exists() && !matches!(command, Command::AddCustomer { .. }) {
+        let place = config.data_dir.display();
+        bail!(
+            "there is no data directory {place}; name the right one with --data-dir, or start `frontdesk serve` once"
+        );
+    }
     let data_dir = DataDir::open(&config.data_dir)?;
     let store = SqliteStore::open(data_dir.paths())
         .with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;

@@ -18,7 +18,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     configuration: Configuration,
     /// The address and port to listen on [default: 127.0.0.1:5500].
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     listen: Option<std::net::SocketAddr>,
     /// The service mapping [default: ./ServiceURLMapping.json, if it exists].
     #[arg(long, value_name = "FILE")]
@@ -76,6 +76,10 @@ async fn serve(loaded: Loaded) -> Outcome {
     }
     tracing::info!("stopped: every agent has ended, sessions that were running go on at the next start");
     Ok(ExitCode::SUCCESS)
+}
+
+fn address(text: &str) -> Result<std::net::SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an address and a port such as 127.0.0.1:5500")
 }
 
 /// Whoever asks twice does not want to wait.

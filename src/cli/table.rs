@@ -5,21 +5,45 @@ use std::process::ExitCode;
 use anstyle::Style;
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Failure, Outcome, output};
 
-/// Prints aligned columns under a heading, or the sentence for an empty table.
-pub(super) fn print(heading: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) {
-    let rows: Vec<_> = rows.collect();
+/// Between two columns.
+const GAP: &str = "  ";
+
+/// Prints aligned columns under a heading; for an empty table, the sentence, which is no part of the output.
+pub(super) fn print(heading: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> Result<(), Failure> {
+    let mut rows: Vec<_> = rows.collect();
     if rows.is_empty() {
-        anstream::println!("{empty}");
-        return;
+        anstream::eprintln!("{empty}");
+        return Ok(());
     }
     let bold = Style::new().bold();
     let widths = widths(heading, &rows);
+    if let Some(columns) = terminal_columns() {
+        let used: usize = widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum();
+        rows.iter_mut().filter_map(|row| row.last_mut()).for_each(|cell| cut(cell, columns.saturating_sub(used)));
+    }
     let heading: Vec<_> = heading.iter().map(ToString::to_string).collect();
-    anstream::println!("{bold}{}{bold:#}", line(&heading, &widths));
+    let mut text = format!("{bold}{}{bold:#}\n", line(&heading, &widths));
     for row in &rows {
-        anstream::println!("{}", line(row, &widths));
+        text.push_str(&line(row, &widths));
+        text.push('\n');
+    }
+    output::write(&text)
+}
+
+/// How wide the terminal is, if the output goes to one.
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Cuts a last column at the terminal's edge, unless so little were left that a second line reads better.
+fn cut(cell: &mut String, room: usize) {
+    const LEAST: usize = 12;
+    let room = room.max(LEAST);
+    if cell.chars().count() > room {
+        *cell = cell.chars().take(room - 1).chain(['…']).collect();
     }
 }
 
@@ -27,7 +51,7 @@ pub(super) fn print(heading: &[&str], rows: impl Iterator<Item = Vec<String>>, e
 pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Outcome {
     for row in rows {
         let text = serde_json::to_string(row).map_err(anyhow::Error::from)?;
-        anstream::println!("{text}");
+        output::line(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,7 +66,7 @@ fn widths(heading: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
 
 fn line(cells: &[String], widths: &[usize]) -> String {
     let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-    padded.join("  ").trim_end().to_owned()
+    padded.join(GAP).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -56,5 +80,15 @@ mod tests {
         assert_eq!(widths, [3, 9]);
         assert_eq!(line(&rows[0], &widths), "a    long cell");
         assert_eq!(line(&rows[1], &widths), "ünï");
+    }
+
+    #[test]
+    fn a_last_column_is_cut_at_the_edge_but_never_to_nothing() {
+        let (mut fits, mut long) = ("exactly so long".to_owned(), "exactly so long.".to_owned());
+        cut(&mut fits, 15);
+        cut(&mut long, 15);
+        assert_eq!((fits.as_str(), long.as_str()), ("exactly so long", "exactly so lon…"));
+        cut(&mut long, 3);
+        assert_eq!(long, "exactly so …");
     }
 }

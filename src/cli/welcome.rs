@@ -1,23 +1,34 @@
 //! What a server says when it is ready: to a person in a new data directory how to go on, to everybody else one line.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 
+use crate::config::PersonaName;
 use crate::data_dir;
 use crate::node::Node;
+use crate::service_mapping::CREDENTIAL_SERVER;
+
+use super::output;
+use super::session::DEFAULT_SERVER;
 
 /// The customer that a new data directory has.
 const DEMO_EMAIL: &str = "demo@example.com";
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
 
 /// Greets, and makes the demo customer in a new data directory.
 pub(super) async fn greet(node: &Node) -> Result<()> {
     let address = node.address()?;
     let data = node.data_dir().paths();
-    tracing::info!(listen = %address, data = %data.root().display(), sessions = node.app.store.live_count(), "ready");
     let to_a_person = std::io::stdout().is_terminal();
-    let password = if node.app.store.desk().is_new { Some(demo_customer(node).await?) } else { None };
+    let password = if wants_demo(node) { Some(demo_customer(node).await?) } else { None };
     if let Some(password) = &password
         && !to_a_person
     {
@@ -26,10 +37,21 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
         tracing::info!(customer = DEMO_EMAIL, password_file = %path.display(), "demo customer added");
     }
+    // Whoever reads the message below needs no second one above it.
+    if !(to_a_person && std::io::stderr().is_terminal()) {
+        let sessions = node.app.store.live_count();
+        tracing::info!(listen = %address, data = %data.root().display(), sessions, "ready");
+    }
     if to_a_person {
-        anstream::println!("{}", message(node, &address.to_string(), password.as_deref()));
+        // A terminal that has gone away is no reason to end the server.
+        let _ = output::write(&message(node, address, password.as_deref()));
     }
     Ok(())
+}
+
+/// A remote credential server would not know the demo customer.
+fn wants_demo(node: &Node) -> bool {
+    node.app.store.desk().is_new && node.mapping.get(CREDENTIAL_SERVER).is_none()
 }
 
 async fn demo_customer(node: &Node) -> Result<String> {
@@ -38,38 +60,111 @@ async fn demo_customer(node: &Node) -> Result<String> {
     Ok(password)
 }
 
-fn message(node: &Node, address: &str, password: Option<&str>) -> String {
-    let (bold, dim, green) = (Style::new().bold(), Style::new().dimmed(), AnsiColor::Green.on_default().bold());
-    let data = node.data_dir().paths().root().display();
+fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
+    let server = format!("http://{}", reachable(address));
     let personas: Vec<_> = node.app.config.personas.keys().map(ToString::to_string).collect();
-    let mut text = format!("\n{green}Frontdesk is ready{green:#} at {bold}http://{address}{bold:#}\n");
-    text.push_str(&format!("{dim}data      {dim:#}{data}\n"));
-    text.push_str(&format!("{dim}personas  {dim:#}{}\n", personas.join(", ")));
-    text.push_str(&format!("{dim}agents    {dim:#}trusted: they run as this user and could read this server's data\n"));
-    if let Some(password) = password {
-        text.push_str(&format!(
-            "{dim}customer  {dim:#}{DEMO_EMAIL}, password {bold}{password}{bold:#} (shown this once)\n"
-        ));
-        text.push_str(&commands(address, password, bold, dim));
+    let mut text = format!("\n{GREEN}Frontdesk is ready{GREEN:#} at {BOLD}{server}{BOLD:#}\n\n");
+    let mut fact = |name: &str, value: &str| {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "  {DIM}{name:9}{DIM:#} {value}");
+    };
+    fact("data", &node.data_dir().paths().root().display().to_string());
+    fact("personas", &personas.join(", "));
+    match node.app.store.live_count() {
+        0 => {}
+        1 => fact("sessions", "1 from before goes on"),
+        count => fact("sessions", &format!("{count} from before go on")),
     }
-    text.push_str(&format!("\n{dim}Ctrl-C stops the server and its agents.{dim:#}\n"));
+    fact("agents", "trusted: they run as this user and could read this server's data");
+    if let Some(password) = password {
+        fact("customer", &format!("{DEMO_EMAIL}, password {BOLD}{password}{BOLD:#} (shown once)"));
+        let persona = personas.iter().find(|name| *name == PersonaName::BUILT_IN).or(personas.first());
+        text.push_str(&commands(&binary(), &server, password, persona.map_or("", String::as_str)));
+    }
+    let _ = writeln!(text, "\n{DIM}Ctrl-C stops the server and its agents.{DIM:#}\n");
     text
 }
 
 /// Three commands that take a new user from nothing to an agent's answer.
-fn commands(address: &str, password: &str, bold: Style, dim: Style) -> String {
+fn commands(binary: &str, server: &str, password: &str, persona: &str) -> String {
+    let at = if server == DEFAULT_SERVER { String::new() } else { format!("export FRONTDESK_SERVER={server}\n  ") };
+    let persona =
+        if persona == PersonaName::BUILT_IN { String::new() } else { format!(" --persona {}", quoted(persona)) };
     format!(
         r#"
-Try it in another terminal:
+Try it in another terminal: ask for a session, start its agent, ask it something.
 
-{dim}# ask for a session, and keep its token{dim:#}
-{bold}TOKEN=$(curl -s http://{address}/requestSessionCreation -H 'Content-Type: application/json' -d '{{"EMAIL":"{DEMO_EMAIL}","PASSWORD":"{password}","PERSONA_TYPE":"CUSTOMERS","DATA":{{}}}}' | sed 's/.*"TOKEN":"\([^"]*\)".*/\1/'); echo "$TOKEN"{bold:#}
+  {BOLD}{at}export FRONTDESK_TOKEN=$(echo {password} | \
+    {binary} session request {DEMO_EMAIL} \
+    --password-stdin --token-only{persona}){BOLD:#}
 
-{dim}# start its agent{dim:#}
-{bold}curl -s http://{address}/initializeSession -d '{{"EMAIL":"{DEMO_EMAIL}"}}'; echo{bold:#}
+  {BOLD}{binary} session initialize {DEMO_EMAIL}{BOLD:#}
 
-{dim}# ask the agent something{dim:#}
-{bold}curl -s -X PUT http://{address}/handleSessionRequests -H "Authorization: Bearer $TOKEN" -d '{{"EMAIL":"{DEMO_EMAIL}","REQUEST":{{"say":"hello"}}}}'; echo{bold:#}
+  {BOLD}{binary} session send {DEMO_EMAIL} '{{"say": "hello"}}'{BOLD:#}
 "#
     )
+}
+
+/// An address to which a client can connect: the one that stands for all of them is none.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let loopback = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(loopback, address.port())
+}
+
+/// This program as another terminal can call it, whatever its directory: by name if the shell found it by name, else
+/// by its whole path, from the home directory on if it is there.
+fn binary() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    match std::env::current_exe() {
+        Ok(path) if called.contains('/') => in_shell(&path, std::env::home_dir().as_deref()),
+        Ok(_) | Err(_) => "frontdesk".to_owned(),
+    }
+}
+
+fn in_shell(path: &Path, home: Option<&Path>) -> String {
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) if home != Some(Path::new("/")) => format!("~/{}", quoted(&rest.display().to_string())),
+        Some(_) | None => quoted(&path.display().to_string()),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+".contains(character);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_named_so_that_every_shell_finds_it() {
+        let home = Some(Path::new("/home/ada"));
+        assert_eq!(in_shell(Path::new("/home/ada/bin/frontdesk"), home), "~/bin/frontdesk");
+        assert_eq!(in_shell(Path::new("/home/ada/my bin/frontdesk"), home), "~/'my bin/frontdesk'");
+        assert_eq!(in_shell(Path::new("/opt/it's/frontdesk"), home), r"'/opt/it'\''s/frontdesk'");
+        assert_eq!(in_shell(Path::new("/opt/frontdesk"), Some(Path::new("/"))), "/opt/frontdesk");
+    }
+
+    #[test]
+    fn the_address_that_is_shown_can_be_connected_to() {
+        for (listening, shown) in
+            [("0.0.0.0:5500", "127.0.0.1:5500"), ("[::]:80", "[::1]:80"), ("192.168.0.1:1", "192.168.0.1:1")]
+        {
+            assert_eq!(reachable(listening.parse().unwrap()).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_usual_is_added_to_the_commands() {
+        let usual = commands("frontdesk", DEFAULT_SERVER, "secret", "CUSTOMERS");
+        assert!(!usual.contains("FRONTDESK_SERVER") && !usual.contains("--persona"), "{usual}");
+        let unusual = commands("frontdesk", "http://127.0.0.1:1", "secret", "after sales");
+        assert!(unusual.contains("export FRONTDESK_SERVER=http://127.0.0.1:1\n"), "{unusual}");
+        assert!(unusual.contains(" --persona 'after sales'"), "{unusual}");
+    }
 }

@@ -79,7 +79,9 @@ impl Operator {
             Command::SetPassword { email, password } => self.set_password(&email, password.into()).await,
             Command::RemoveCustomer { email } => self.remove_customer(&email).await,
             Command::ListCustomers { after, most } => self.customers(after.as_deref(), most).await,
-            Command::ListSessions { email, ended, most } => self.sessions(email.as_deref(), ended, most).await,
+            Command::ListSessions { email, ended, before, most } => {
+                self.sessions(email.as_deref(), ended, before, most).await
+            }
             Command::StopSession { id, force } => self.stop_session(&id, force).await,
         };
         done.unwrap_or_else(Reply::Refused)
@@ -102,18 +104,24 @@ impl Operator {
         tracing::info!(customer = %key, "customer removed");
         let stopped = match self.store.live(&key).await {
             Ok(Some(stored)) => {
-                self.stop(&stored.record, true, "its customer was removed").await.map_err(|error| error.to_string())?;
+                let (id, stop) = (stored.record.id, self.stop(&stored.record, true, "its customer was removed"));
+                stop.await.map_err(|error| {
+                    let email = Printable(email);
+                    format!(
+                        "{email} was removed, its session was not stopped ({error}); try `frontdesk session stop {id}`"
+                    )
+                })?;
                 " and stopped its session"
             }
             Ok(None) => "",
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(of_store(&error)),
         };
         Ok(done(format!("removed {}{stopped}", Printable(email))))
     }
 
     async fn customers(&self, after: Option<&str>, most: usize) -> Result<Reply, String> {
         let customers = self.store.customers(after.map(CustomerKey::new), most).await;
-        let rows = customers.map_err(|error| error.to_string())?.into_iter().map(|customer| CustomerRow {
+        let rows = customers.map_err(|error| of_store(&error))?.into_iter().map(|customer| CustomerRow {
             key: customer.key.as_str().to_owned(),
             email: customer.email,
             added: customer.created.to_string(),
@@ -121,10 +129,21 @@ impl Operator {
         Ok(Reply::Customers(rows.collect()))
     }
 
-    async fn sessions(&self, email: Option<&str>, ended: bool, most: usize) -> Result<Reply, String> {
-        let customer = email.map(|email| self.embedded.key(email));
-        let filter = Filter { customer, ended, before: None };
-        let records = self.store.list(filter, most).await.map_err(|error| error.to_string())?;
+    async fn sessions(
+        &self,
+        email: Option<&str>,
+        ended: bool,
+        before: Option<SessionId>,
+        most: usize,
+    ) -> Result<Reply, String> {
+        let filter = |customer| Filter { customer, ended, before };
+        let canonical = email.map(|email| self.embedded.key(email));
+        let mut records = self.store.list(filter(canonical), most).await.map_err(|error| of_store(&error))?;
+        // A remote credential server's customers are known by their email as it was sent.
+        if let Some(email) = email.filter(|_| records.is_empty()) {
+            let sent = Some(CustomerKey::new(email));
+            records = self.store.list(filter(sent), most).await.map_err(|error| of_store(&error))?;
+        }
         Ok(Reply::Sessions(records.iter().map(|record| self.row(record)).collect()))
     }
 
@@ -149,12 +168,15 @@ impl Operator {
     async fn stop_session(&self, id: &str, force: bool) -> Result<Reply, String> {
         let unknown = || format!("there is no session {}; `frontdesk session list` shows them", Printable(id));
         let id: SessionId = id.parse().map_err(|_| unknown())?;
-        let stored = self.store.session(id).await.map_err(|error| error.to_string())?.ok_or_else(unknown)?;
+        let stored = self.store.session(id).await.map_err(|error| of_store(&error))?.ok_or_else(unknown)?;
         let record = self
             .stop(&stored.record, force, "stopped by an operator")
             .await
             .map_err(|error| format!("session {id} was not stopped: {error}"))?;
-        Ok(done(format!("session {id} is {}", record.phase.name())))
+        Ok(done(match record.phase.ending() {
+            Some(ending) if !record.phase.is_live() => format!("session {id} has ended: {}", ending.outcome),
+            Some(_) | None => format!("session {id} is stopping"),
+        }))
     }
 
     async fn stop(
@@ -207,11 +229,20 @@ fn words(error: &CustomerError, email: &str) -> String {
         CustomerError::Unknown => {
             format!("there is no customer {}; `frontdesk customer list` shows them", Printable(email))
         }
-        CustomerError::Store(StoreError::Busy) => "the store is busy; try again".to_owned(),
+        CustomerError::Store(error) => of_store(error),
         CustomerError::Email(_)
         | CustomerError::Exists { .. }
         | CustomerError::Password
-        | CustomerError::Hashing(_)
-        | CustomerError::Store(_) => error.to_string(),
+        | CustomerError::Hashing(_) => error.to_string(),
+    }
+}
+
+fn of_store(error: &StoreError) -> String {
+    match error {
+        StoreError::Busy => "the store is busy; try again".to_owned(),
+        StoreError::Unavailable(_) => {
+            format!("{error}; check that the disk has room and can be written, then look whether it was done")
+        }
+        StoreError::Conflict | StoreError::Missing | StoreError::Corrupt(_) => error.to_string(),
     }
 }

@@ -30,9 +30,10 @@
 //! In any window a bucket lets through at most twice its limit in guesses (the limit at once, the rest as it leaks),
 //! however many are made in parallel: 20 a minute for one account from one address, 200 a minute from one address, 200 an
 //! hour for one account from addresses that never succeeded for it. Without a good password a guesser earns nothing
-//! more. Where others succeed (behind one web server, say), each of their successes pays for at most one more guess, and
+//! more; an address whose failures have all leaked away may once have 512 in flight instead, which then take that much longer
+//! to leak, so that its average stays the limit. Where others succeed (behind one web server, say), each of their successes pays for at most one more guess, and
 //! 4,096 at once: a burst may use up what they earned, and its first failure ends it. A bucket never holds more than
-//! twice its limit, so no refusal lasts longer than one window and one leak: nobody is locked out.
+//! twice its limit (an address 512 more), so that no refusal lasts longer than some minutes: nobody is locked out.
 //!
 //! # Memory
 //!
@@ -56,6 +57,10 @@ use crate::clock::Timestamp;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How many checks for different accounts one address may have in flight while none of its checks has failed lately: a
+/// web server that many customers sign in through must not wait for itself.
+const CROWD: u32 = 512;
 
 /// How many entries each table holds; only attempts in flight may exceed it.
 const CAPACITY: usize = 100_000;
@@ -99,7 +104,7 @@ impl Throttle {
     fn with_capacity(config: ThrottleConfig, capacity: usize) -> Self {
         let tables = Tables {
             pairs: Table::new(Limit::new(config.per_account_and_address_per_minute, MINUTE), capacity),
-            addresses: Table::new(Limit::new(config.per_address_per_minute, MINUTE), capacity),
+            addresses: Table::new(Limit::new(config.per_address_per_minute, MINUTE).with_crowd(CROWD), capacity),
             accounts: Table::new(Limit::new(config.per_account_per_hour, HOUR), capacity),
         };
         let shared = || Arc::new(Shared { keys: RandomState::new(), tables: Mutex::new(tables) });

@@ -1,12 +1,14 @@
 //! The seed's five endpoints: upper-case keys, `MESSAGE` always there, clients unchanged. docs/SEED.md is their page.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 
+use super::body;
 use super::error::Refusal;
 
 pub(super) mod create;
@@ -17,7 +19,9 @@ pub(super) mod status;
 /// Bodies above this are parsed off the async threads, where they keep nobody waiting.
 const LARGEST_PARSED_INLINE_BYTES: usize = 128 << 10;
 
-pub(super) async fn running() -> Response {
+pub(super) async fn running(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
     ok(Bytes::from_static(br#"{"MESSAGE":"SERVER_RUNNING"}"#))
 }
 
@@ -54,15 +58,24 @@ async fn parse<T: Send + 'static>(
 /// Reads a JSON object out of checked text; an error says what is wrong with it.
 fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
     crate::json::check(bytes).map_err(|error| invalid("The body is not the JSON it must be", &error.to_string()))?;
+    // serde would also read the object's values from an array.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::Invalid("The body must be a JSON object.".into()));
+    }
     serde_json::from_slice(bytes).map_err(|error| invalid("The body is not as it must be", &words(&error)))
 }
 
-/// What serde says, without the place, which means nothing to whoever built the object in memory.
+/// What serde says, without the place, which means nothing to whoever built the object in memory, and without the value
+/// that it found, which may be a password.
 fn words(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let text = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);
+    match text.rfind(", expected ") {
+        Some(expected) if text.starts_with("invalid ") => {
+            let kind = text.split([' ', ',']).nth(2).unwrap_or_default();
+            format!("a value is of the wrong type ({kind}), {}", &text[expected + 2..])
+        }
+        Some(_) | None => text.to_owned(),
     }
 }
 

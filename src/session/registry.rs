@@ -194,7 +194,12 @@ impl Registry {
             let reason = format!("its persona {} is no longer configured", record.persona);
             return Err(InitialiseError::StartFailed(Reason::new(reason)));
         }
-        let room = Arc::clone(&self.inner.room).try_acquire_owned().map_err(|_| InitialiseError::NoCapacity)?;
+        let Ok(room) = Arc::clone(&self.inner.room).try_acquire_owned() else {
+            // The last room may have gone to another caller for this very session, who is about to claim it.
+            tokio::task::yield_now().await;
+            let is_claimed = self.handle(record.id).is_some();
+            return Err(if is_claimed { InitialiseError::NotPending } else { InitialiseError::NoCapacity });
+        };
         let (reply, accepted) = oneshot::channel();
         let Some(view) = self.claim(record, Command { event: Event::Initialise, room: Some(room), reply }) else {
             return Err(InitialiseError::NotPending);

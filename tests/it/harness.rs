@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ pub struct Server {
     pub address: SocketAddr,
     child: Option<Child>,
     directory: TempDir,
-    log: Option<Receiver<Value>>,
+    // In a mutex, so that the threads of a test may share the server.
+    log: Option<Mutex<Receiver<Value>>>,
 }
 
 impl Server {
@@ -98,7 +100,7 @@ impl Server {
             };
             if line["message"] == "ready" {
                 self.address = line["listen"].as_str().unwrap().parse().unwrap();
-                self.log = Some(log);
+                self.log = Some(Mutex::new(log));
                 return true;
             }
         }
@@ -171,7 +173,7 @@ impl Server {
 
     /// The next log line with this message.
     pub fn await_log(&self, message: &str) -> Value {
-        let log = self.log.as_ref().unwrap();
+        let log = self.log.as_ref().unwrap().lock().unwrap();
         loop {
             let line =
                 log.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {message:?} in the log"));
@@ -183,7 +185,7 @@ impl Server {
 
     /// Everything that the server has logged and no test has read.
     pub fn log_lines(&self) -> Vec<Value> {
-        self.log.as_ref().unwrap().try_iter().collect()
+        self.log.as_ref().unwrap().lock().unwrap().try_iter().collect()
     }
 
     /// Sends one request on a connection of its own.

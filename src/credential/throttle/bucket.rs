@@ -17,6 +17,8 @@ pub(super) struct Limit {
     each: Duration,
     /// The weight of failures above which nothing more is let in: one less than the limit.
     ceiling: Duration,
+    /// How many attempts may be in flight at once while nothing has failed.
+    crowd: u32,
 }
 
 impl Limit {
@@ -27,12 +29,17 @@ impl Limit {
             // Rounded up to microseconds, the clock's unit, so that rounding never favours a guesser.
             1.. => Duration::from_micros((window.as_micros() as u64).div_ceil(u64::from(failures))),
         };
-        Self { window, each, ceiling: each * failures.saturating_sub(1) }
+        Self { window, each, ceiling: each * failures.saturating_sub(1), crowd: 0 }
     }
 
-    /// The most a bucket ever holds: twice its limit.
+    /// The same, but lets `crowd` attempts be in flight at once while nothing has failed.
+    pub(super) fn with_crowd(self, crowd: u32) -> Self {
+        Self { crowd, ..self }
+    }
+
+    /// The most a bucket ever holds: twice its limit, and what a crowd may fail at once.
     fn brim(self) -> Duration {
-        self.full() * 2
+        self.full() * 2 + self.each * self.crowd
     }
 
     fn full(self) -> Duration {
@@ -73,6 +80,9 @@ impl Bucket {
         let weight = self.weight(now);
         if let Some(excess) = weight.checked_sub(limit.ceiling).filter(|excess| !excess.is_zero()) {
             return Room::Spent(excess);
+        }
+        if weight.is_zero() && self.in_flight < limit.crowd {
+            return Room::Free;
         }
         let reserved = weight + limit.each * self.in_flight;
         if reserved > limit.ceiling + limit.each * self.headroom(limit, now) { Room::Full } else { Room::Free }

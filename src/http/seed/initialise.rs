@@ -44,7 +44,12 @@ async fn initialise(app: &App, parts: &Parts, bytes: Bytes) -> Result<(), Refusa
     let key = app.verifiers.in_force().key(&email);
     let token = bearer(&parts.headers).or(token.as_deref());
     let customer = if token.is_some() || !app.is_tokenless(peer(parts), &parts.headers) {
-        app.session_of_customer(token, &email, &key).await?.record.customer.clone()
+        let opened = app.session_of_customer(token, &email, &key).await?;
+        // A token opens its own session: an earlier one's does not start what came after.
+        if !opened.record.phase.is_live() {
+            return Err(Refusal::NoSessionPending);
+        }
+        opened.record.customer.clone()
     } else {
         key
     };

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::bearer;
+use crate::http::body;
 use crate::http::error::Refusal;
 use crate::session::machine::Start;
 use crate::session::{Phase, SessionRecord};
@@ -20,7 +21,8 @@ use crate::session::{Phase, SessionRecord};
 use super::{not_empty, ok, peer, read};
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
     match status(&app, &parts).await {
         Ok(text) => ok(Bytes::from_static(text)),
         Err(refusal) => refusal.seed(),
@@ -37,8 +39,8 @@ async fn status(app: &App, parts: &Parts) -> Result<&'static [u8], Refusal> {
     let key = app.verifiers.in_force().key(&call.email);
     let token = bearer(&parts.headers);
     let stored = if token.is_some() || !app.is_tokenless(peer(parts), &parts.headers) {
-        let opened = app.session_of_customer(token, &call.email, &key).await?;
-        app.store.live(&opened.record.customer).await?
+        // A token tells of its own session: an earlier one's, of nothing that came after.
+        Some(app.session_of_customer(token, &call.email, &key).await?)
     } else {
         app.store.live(&key).await?
     };

@@ -1,0 +1,156 @@
+//! `frontdesk session send`: one request to the session's agent, and its answer.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Args;
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::cli::{Failure, Outcome, output};
+
+use super::refusal::About;
+use super::{Target, Token};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Send {
+    /// The customer's email.
+    email: String,
+    /// The request as JSON, or - to read it from standard input.
+    #[arg(value_name = "JSON", allow_hyphen_values = true)]
+    request: String,
+    #[command(flatten)]
+    token: Token,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+struct Wire<'a> {
+    email: &'a str,
+    request: &'a RawValue,
+}
+
+impl Send {
+    pub(super) fn run(self) -> Outcome {
+        let request = self.request()?;
+        let (client, token) = (self.target.client()?, self.token.get());
+        let wire = Wire { email: &self.email, request: &request };
+        let body = serde_json::to_string(&wire).map_err(anyhow::Error::from)?;
+        let answer = client.ask(Method::PUT, "/handleSessionRequests", token, body)?;
+        let reply = client.read(&answer)?;
+        if answer.status != StatusCode::OK {
+            let about = About { email: &self.email, persona: None, token: token.is_some() };
+            return Err(about.failure(&answer, &reply.message, reply.detail.as_deref()));
+        }
+        let response = reply.response.ok_or_else(|| client.stranger(&answer))?.get();
+        if std::io::stdout().is_terminal() {
+            output::line(&pretty(response))?;
+        } else {
+            output::line(response)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn request(&self) -> Result<Box<RawValue>, Failure> {
+        let text = if self.request == "-" {
+            std::io::read_to_string(std::io::stdin())
+                .map_err(|error| Failure::Usage(format!("the request on standard input cannot be read: {error}")))?
+        } else {
+            self.request.clone()
+        };
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::Usage(format!("the request is no JSON ({error}); write it as '{{\"say\": \"hello\"}}', in quotes"))
+        })
+    }
+}
+
+/// Indents JSON without reading it: members keep their order and numbers every digit. What a terminal would act on is
+/// escaped, so that it stays the same JSON.
+fn pretty(json: &str) -> String {
+    let mut text = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut characters = json.chars().peekable();
+    while let Some(character) = characters.next() {
+        if in_string {
+            put_safely(&mut text, character);
+            in_string = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                text.push(character);
+                while characters.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(end) = characters.next_if(|next| matches!(next, '}' | ']')) {
+                    text.push(end);
+                } else {
+                    depth += 1;
+                    new_line(&mut text, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut text, depth);
+                text.push(character);
+            }
+            ',' => {
+                text.push(character);
+                new_line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            _ if character.is_ascii_whitespace() => {}
+            _ => {
+                in_string = character == '"';
+                text.push(character);
+            }
+        }
+    }
+    text
+}
+
+fn new_line(text: &mut String, depth: usize) {
+    text.push('\n');
+    text.extend(std::iter::repeat_n("  ", depth));
+}
+
+fn put_safely(text: &mut String, character: char) {
+    let acts = character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if acts {
+        text.push_str(&format!("\\u{:04x}", u32::from(character)));
+    } else {
+        text.push(character);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_indented_and_nothing_else() {
+        let shown = pretty(r#"{"b":1.000000000000000000001,"a":[ ],"c":[1, {"x":"a:\",{"}]}"#);
+        assert_eq!(
+            shown,
+            "{\n  \"b\": 1.000000000000000000001,\n  \"a\": [],\n  \"c\": [\n    1,\n    {\n      \"x\": \
+             \"a:\\\",{\"\n    }\n  ]\n}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_the_same_json(keys in prop::collection::vec(any::<String>(), 0..4), number: i64) {
+            let inner: Value = keys.iter().map(|key| (key.clone(), Value::from(number))).collect();
+            let value = Value::from(vec![inner, Value::from(keys)]);
+            let shown = pretty(&value.to_string());
+            prop_assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+            prop_assert!(!shown.contains(|character: char| character.is_control() && character != '\n'));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Request bodies: how large, how slow and how many at once.
+
+use std::io::Read;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{ADA, Server, Setup, until};
+use crate::wire::Wire;
+
+const SMALL: &str = "[limits]\nbody = \"1 MiB\"\nbodies = \"4 MiB\"\n";
+
+#[test]
+fn fifty_mebibytes_of_data_work_and_keep_nobody_else_waiting() {
+    let server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    let data = format!("[{}]", "\"0123456789 abcdef\",".repeat(50 << 20 >> 4) + "1");
+    let body =
+        format!(r#"{{"EMAIL":"{}","PASSWORD":"{}","PERSONA_TYPE":"CUSTOMERS","DATA":{{"a":{data}}}}}"#, ADA.0, ADA.1);
+    let before = peak_memory(&server);
+
+    let created = std::thread::scope(|scope| {
+        let large = scope.spawn(|| {
+            let headers = [("Content-Type", "application/json")];
+            server.send("POST", "/requestSessionCreation", &headers, body.as_bytes())
+        });
+        let mut others = 0;
+        while !large.is_finished() {
+            server.status(ADA.0);
+            others += 1;
+        }
+        assert!(others > 0);
+        large.join().unwrap()
+    });
+
+    assert_eq!(created.pair(), (200, "SESSION_CREATION_REQUEST_ACCEPTED".into()));
+    let taken = peak_memory(&server) - before;
+    assert!(taken < 8 * body.len() as u64, "{taken} bytes for {}", body.len());
+    assert_eq!(server.initialise(ADA.0).status, 200);
+}
+
+#[test]
+fn a_body_that_is_too_large_is_413_however_it_is_sent_and_the_client_can_read_so() {
+    let server = Server::start(Setup::with_config(SMALL));
+    let body = vec![b' '; 32 << 20];
+    let post = |headers: &str| {
+        let mut wire = Wire::open(server.address);
+        wire.write(format!("POST /initializeSession HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes());
+        wire
+    };
+
+    let mut with_length = post(&format!("Content-Length: {}\r\n", body.len()));
+    assert!(with_length.write(&body), "the rest of the body is thrown away, not refused");
+    assert_eq!(with_length.answer().pair(), (413, "REQUEST_TOO_LARGE".into()));
+    assert_eq!(with_length.rest(), b"");
+
+    let mut chunked = post("Transfer-Encoding: chunked\r\n");
+    assert!(chunked.write(format!("{:x}\r\n", body.len()).as_bytes()) && chunked.write(&body));
+    chunked.write(b"\r\n0\r\n\r\n");
+    assert_eq!(chunked.answer().pair(), (413, "REQUEST_TOO_LARGE".into()));
+
+    let mut expecting = post(&format!("Content-Length: {}\r\nExpect: 100-continue\r\n", body.len()));
+    assert_eq!(expecting.answer().pair(), (413, "REQUEST_TOO_LARGE".into()));
+
+    let unknown = server.send("POST", "/nothing", &[], &body);
+    let unsupported = server.send("POST", "/requestSessionCreation", &[], &body);
+    assert_eq!(unknown.pair(), (404, "NOT_FOUND".into()));
+    assert_eq!(unsupported.pair(), (415, "UNSUPPORTED_CONTENT_TYPE".into()));
+    let mut fits = post(&format!("Content-Length: {}\r\n", 1 << 20));
+    fits.write(&body[..1 << 20]);
+    assert_eq!(fits.answer().pair(), (400, "INVALID_REQUEST".into()));
+}
+
+#[test]
+fn promises_take_no_memory_and_bytes_do_until_none_is_left() {
+    let server = Server::start(Setup::with_config("[limits]\nbody = \"1 MiB\"\nbodies = \"1 MiB\"\n"));
+    let head = format!("POST /initializeSession HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", 1 << 20);
+    let unfinished = |bytes: usize| {
+        let mut wire = Wire::open(server.address);
+        wire.write(head.as_bytes());
+        wire.write(&vec![b' '; bytes]);
+        wire
+    };
+    let promises: Vec<_> = (0..40).map(|_| unfinished(1)).collect();
+    assert_eq!(server.initialise("nobody").pair(), (404, "NO_SESSION_PENDING".into()));
+    drop(promises);
+
+    let holder = Mutex::new(None);
+    until("the memory is used up", || {
+        *holder.lock().unwrap() = Some(unfinished((1 << 20) - 1));
+        (0..100).any(|_| server.initialise("nobody").status == 503)
+    });
+    let refused = server.initialise("nobody");
+    assert_eq!(refused.pair(), (503, "SERVER_BUSY".into()));
+    assert_ne!(refused.header("retry-after"), "");
+    assert_eq!(server.send("GET", "/serverRunning", &[], b"").status, 200);
+    drop(holder);
+    until("the memory is free again", || server.initialise("nobody").status == 404);
+}
+
+#[test]
+fn an_upload_that_hardly_moves_is_ended_and_gives_its_place_free() {
+    let server = Server::start(Setup::default());
+    let mut slow = Wire::open(server.address);
+    slow.write(b"POST /initializeSession HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n");
+    std::thread::scope(|scope| {
+        let dripping = scope.spawn(move || {
+            for _ in 0..300 {
+                if !slow.write(b" ") {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            slow.answer()
+        });
+        assert_eq!(server.initialise("nobody").status, 404);
+        assert_eq!(dripping.join().unwrap().pair(), (408, "REQUEST_TIMEOUT".into()));
+    });
+}
+
+#[test]
+fn clients_that_are_gone_in_mid_body_leave_nothing_behind() {
+    let server = Server::start(Setup::with_config(SMALL));
+    server.add_customer(ADA);
+    let body = json!({"EMAIL": ADA.0, "PASSWORD": ADA.1, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}}).to_string();
+    for cut in [0, 1, body.len() / 2, body.len() - 1] {
+        let mut wire = Wire::open(server.address);
+        let head = format!(
+            "POST /requestSessionCreation HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        wire.write(head.as_bytes());
+        wire.write(&body.as_bytes()[..cut]);
+    }
+    assert_eq!(server.status(ADA.0), "IDLE");
+    assert_eq!(server.create(ADA, json!({})).status, 200);
+}
+
+/// The most memory that the server has had, in bytes.
+fn peak_memory(server: &Server) -> u64 {
+    let mut status = String::new();
+    std::fs::File::open(format!("/proc/{}/status", server.pid())).unwrap().read_to_string(&mut status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1_024
+}

@@ -1,0 +1,72 @@
+//! Rules of the tree that no compiler checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::repository;
+
+#[test]
+fn the_pure_files_name_no_runtime_no_database_and_no_clock() {
+    for file in ["session/machine.rs", "session/record.rs", "agent/restart.rs", "agent/calls.rs", "json.rs"] {
+        let text = fs::read_to_string(repository().join("src").join(file)).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for forbidden in ["tokio", "axum", "hyper", "rusqlite", "SystemClock", "dyn Clock", "tracing"] {
+            assert!(!code.contains(forbidden), "src/{file} names {forbidden}");
+        }
+    }
+}
+
+#[test]
+fn refusals_get_their_status_in_one_file() {
+    // These two answer with a success, or with the one refusal that carries a token.
+    let others = ["http/sessions.rs", "http/seed/create.rs"];
+    for path in rust_files(&repository().join("src/http")) {
+        let names_one = fs::read_to_string(&path).unwrap().contains("StatusCode::");
+        let may = path.ends_with("http/error.rs") || others.iter().any(|file| path.ends_with(file));
+        assert!(!names_one || may, "{} decides about a status code", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for path in rust_files(&repository().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//!") || path.ends_with("tests.rs"), "{} has no head", path.display());
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason_written_down() {
+    let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let reasons = fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("[profile").next().unwrap();
+    let names = dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    for name in names.filter(|name| !name.starts_with(['#', '['])) {
+        assert!(reasons.contains(name), "docs/ARCHITECTURE.md does not say why {name} is here");
+    }
+}
+
+#[test]
+fn every_failpoint_stands_somewhere() {
+    let sources: String = rust_files(&repository().join("src"))
+        .iter()
+        .filter(|path| !path.ends_with("failpoint.rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for point in frontdesk::failpoint::Failpoint::ALL {
+        assert!(sources.contains(&format!("Failpoint::{point:?}")), "{point:?} stands nowhere");
+    }
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
