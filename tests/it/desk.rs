@@ -116,7 +116,8 @@ impl Desk {
 
     /// A session as operators see it.
     pub fn row(&self, session: &Opened) -> SessionRow {
-        let command = Command::ListSessions { email: Some(session.email.to_owned()), ended: true, before: None, most: 100 };
+        let command =
+            Command::ListSessions { email: Some(session.email.to_owned()), ended: true, before: None, most: 100 };
         let Reply::Sessions(rows) = self.operate(&command) else { panic!("no sessions") };
         rows.into_iter().find(|row| row.id.to_string() == session.id).unwrap()
     }

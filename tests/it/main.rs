@@ -1,6 +1,7 @@
 //! One test binary: the store's contract, and the real binary with real agents.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![expect(unreachable_pub, reason = "its modules are each other's library")]
 
 mod agent_faults;
 mod agent_life;
