@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -128,19 +129,41 @@ fn end_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> usize {
     ended.len()
 }
 
-/// One look at all processes: those that it found and killed.
+/// Kills the marked processes that there are, and returns them. None means that none is left: a process that is
+/// listed and gone before its environment is read may have forked meanwhile, so that its like makes for another look.
 fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
-    pids().filter_map(|pid| kill_if_marked(pid, desk, &wanted)).collect()
+    const MOST_LOOKS: usize = 50;
+    let (mut settled, mut unreadable, mut found) = (HashSet::new(), HashSet::new(), Vec::new());
+    for _ in 0..MOST_LOOKS {
+        let mut is_certain = true;
+        // The youngest first: the time between being listed and being read is when they escape.
+        for pid in pids().collect::<Vec<_>>().into_iter().rev() {
+            if settled.contains(&pid) {
+                continue;
+            }
+            let Some(environment) = environment(pid) else {
+                is_certain &= !unreadable.insert(pid);
+                continue;
+            };
+            settled.insert(pid);
+            if let Some(session) = session_in(&environment, desk).filter(|session| wanted(*session)) {
+                kill_if_marked(pid, desk, session);
+                found.push(Marked { pid, session });
+            }
+        }
+        if is_certain {
+            break;
+        }
+    }
+    found
 }
 
-fn kill_if_marked(pid: u32, desk: &str, wanted: impl Fn(SessionId) -> bool) -> Option<Marked> {
-    // Reading the marks first spares a descriptor for each process of the machine.
-    session_of(pid, desk).filter(|session| wanted(*session))?;
+/// The handle is opened before the marks are read for good: a pid that was reused since is not hit.
+fn kill_if_marked(pid: u32, desk: &str, session: SessionId) -> Option<()> {
     let handle = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let handle = rustix::process::pidfd_open(handle, PidfdFlags::empty()).ok()?;
-    let session = session_of(pid, desk).filter(|session| wanted(*session))?;
-    rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()?;
-    Some(Marked { pid, session })
+    session_of(pid, desk).filter(|marked| *marked == session)?;
+    rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()
 }
 
 fn pids() -> impl Iterator<Item = u32> {
@@ -149,8 +172,20 @@ fn pids() -> impl Iterator<Item = u32> {
 }
 
 fn session_of(pid: u32, desk: &str) -> Option<SessionId> {
-    // An ended process has no environment left, one of another user none that we may read.
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    session_in(&environment(pid)?, desk)
+}
+
+/// A process's environment: `None` when it has ended, or is between two programs. That of another user's process is
+/// not ours to read, and is empty.
+fn environment(pid: u32) -> Option<Vec<u8>> {
+    match fs::read(format!("/proc/{pid}/environ")) {
+        Ok(environment) => Some(environment).filter(|environment| !environment.is_empty()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Some(Vec::new()),
+        Err(_) => None,
+    }
+}
+
+fn session_in(environment: &[u8], desk: &str) -> Option<SessionId> {
     let value = |name: &str| {
         environment.split(|byte| *byte == 0).find_map(|entry| {
             entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").and_then(|value| std::str::from_utf8(value).ok())
