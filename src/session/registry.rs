@@ -3,8 +3,8 @@
 //! Whoever wants to change a session's phase does it through here, so that a session has one owner at a time: its
 //! entry in the table of drivers is the claim. Reading needs no owner and goes to the store.
 //!
-//! It also holds the node's room for agents, and looks after those sessions that nobody calls for: it expires pending
-//! ones and starts those of personas with `auto_initialize` in order of arrival.
+//! It also holds the node's room for agents, and looks after those sessions that nobody calls for (`upkeep`): it
+//! expires pending ones and starts those of personas with `auto_initialize` in order of arrival.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::agent::{Agent, CallError, Json, Launcher};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::Persona;
 use crate::failpoint::Failpoint;
 use crate::id::{CustomerKey, Epoch, SessionId};
@@ -25,6 +25,8 @@ use crate::session::phase::{Outcome, Phase, Reason, Start};
 use crate::session::record::SessionRecord;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
+
+mod upkeep;
 
 /// The sessions of this node. Cloning shares them.
 #[derive(Clone)]
@@ -348,83 +350,6 @@ impl Registry {
                 () = tasks.draining() => return Err(InitialiseError::Draining),
                 // The sender lives as long as the registry.
                 _ = changes.changed() => {}
-            }
-        }
-    }
-
-    async fn expire_pending(&self) {
-        const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-        let Context { clock, tasks, .. } = &self.inner.context;
-        loop {
-            tokio::select! {
-                () = tasks.draining() => return,
-                () = clock.sleep_until(clock.now() + BETWEEN_LOOKS) => {}
-            }
-            // After a long time without a server very many may be overdue.
-            while !tasks.is_draining() && self.expire_overdue().await {}
-        }
-    }
-
-    /// Ends pending sessions that are overdue, as many as are stored well at once; whether there may be more.
-    async fn expire_overdue(&self) -> bool {
-        const AT_ONCE: usize = 1_024;
-        let Context { store, clock, .. } = &self.inner.context;
-        let mut answers = Vec::new();
-        for id in store.overdue(clock.now(), AT_ONCE).await.unwrap_or_default() {
-            let Ok(Some(stored)) = store.session(id).await else { continue };
-            let (reply, answer) = oneshot::channel();
-            let event = Event::Tick { last_activity: Timestamp::from_micros(i64::MIN) };
-            if self.claim(&stored.record, Command { event, room: None, reply }).is_some() {
-                answers.push(answer);
-            }
-        }
-        let mut expired = 0;
-        for answer in answers {
-            expired += usize::from(matches!(answer.await, Ok(Ok(_))));
-        }
-        expired == AT_ONCE
-    }
-
-    /// Gives a session whose driver failed another one, which finds no agent and goes on as a restarted server does.
-    async fn take_over(&self, id: SessionId) {
-        let Context { store, clock, .. } = &self.inner.context;
-        let Ok(Some(stored)) = store.session(id).await else { return };
-        if stored.record.phase.is_live() {
-            let room = Arc::clone(&self.inner.room).try_acquire_owned().ok();
-            let (reply, _) = oneshot::channel();
-            let event = Event::Tick { last_activity: clock.now() };
-            self.claim(&stored.record, Command { event, room, reply });
-        }
-    }
-
-    async fn start_waiting(&self) {
-        let tasks = self.inner.context.tasks.clone();
-        loop {
-            tokio::select! {
-                () = tasks.draining() => return,
-                () = self.start_next() => {}
-            }
-        }
-    }
-
-    /// Starts the session that has waited longest, as soon as there is one and room for it.
-    async fn start_next(&self) {
-        const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
-        while lock(&self.inner.queue).is_empty() {
-            self.inner.queue_changed.notified().await;
-        }
-        let Ok(room) = Arc::clone(&self.inner.room).acquire_owned().await else { return };
-        let Some(id) = lock(&self.inner.queue).pop_first() else { return };
-        match self.inner.context.store.session(id).await {
-            Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {
-                let (reply, _) = oneshot::channel();
-                self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), reply });
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(session.id = %id, error = %error, "waiting session not read; trying again");
-                lock(&self.inner.queue).insert(id);
-                tokio::time::sleep(AFTER_AN_ERROR).await;
             }
         }
     }

@@ -144,7 +144,8 @@ impl SqliteStore {
         let placed = tokio::task::spawn_blocking(move || files.write(id, &data))
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?
-            .map_err(|error| storage_failed(&error))?;
+            .map_err(|error| storage_failed(&error))
+            .inspect_err(|error| tracing::error!(session.id = %id, error = %error, "session data not stored"))?;
         new.data = SessionData::File(self.files.path(id));
         Ok(Some(placed))
     }

@@ -110,6 +110,7 @@ fn every_point_is_swept() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a test that fails says at which visit")]
 fn sweep(point: Failpoint, action: &str) {
     let mut template = Server::start(Setup::with_config(&CONFIG.replace("BINARY", env!("CARGO_BIN_EXE_frontdesk"))));
     template.add_customer(ADA);

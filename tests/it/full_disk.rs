@@ -12,6 +12,7 @@ use crate::harness::{ADA, Server, Setup, until};
 const SPACE: &str = "2m";
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
     if !can_mount() {
         println!("skipped: no private mount namespace here");
@@ -34,9 +35,10 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
         refused.borrow_mut().push(answer.status);
         answer.status == 503 && answer.message() == "NOT_READY"
     });
-    let log = server.log_lines();
-    let sentence = "the disk is full; free some space, nothing that was acknowledged is lost";
-    assert!(log.iter().any(|line| line["error"].as_str().is_some_and(|error| error.contains(sentence))), "{log:?}");
+    until("the log says in words what is wrong and what to do", || {
+        let sentence = "the disk is full; free some space, nothing that was acknowledged is lost";
+        server.log_lines().iter().any(|line| line["error"].as_str().is_some_and(|error| error.contains(sentence)))
+    });
     assert!(refused.borrow().iter().all(|status| matches!(status, 202 | 200 | 400 | 503)), "{refused:?}");
 
     std::fs::remove_file(&ballast).unwrap();
@@ -46,6 +48,7 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
         let _ = server.initialise(ADA.0);
         server.relay(ADA.0, &answer.token(), &json!(1)).status == 200
     });
+    assert!(verify(&server).contains("nothing wrong"), "{}", verify(&server));
     assert!(server.terminate().success());
 }
 
@@ -74,6 +77,16 @@ fn disk_of(server: &Server) -> PathBuf {
 fn add_customer(server: &Server) -> (std::process::ExitStatus, String, String) {
     let data_dir = disk_of(server).join("data");
     server.run(&["customer", "add", ADA.0, "--password-stdin", "--data-dir", data_dir.to_str().unwrap()], ADA.1)
+}
+
+/// What `frontdesk verify` says where the server's disk is seen.
+fn verify(server: &Server) -> String {
+    let output = std::process::Command::new("nsenter")
+        .args(["--mount", "--target", &server.pid().to_string(), env!("CARGO_BIN_EXE_frontdesk"), "verify"])
+        .arg(server.path("disk/data"))
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Takes all the space that is left.

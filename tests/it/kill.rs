@@ -195,7 +195,7 @@ fn findings(server: &Server) -> Vec<String> {
 }
 
 /// The session's `DATA` as it is stored, in its row or in its file.
-pub fn stored_data(server: &Server, id: &str) -> Value {
+pub(crate) fn stored_data(server: &Server, id: &str) -> Value {
     let path = server.data_dir().join("frontdesk.db");
     let connection = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let key = *id.parse::<frontdesk::id::SessionId>().unwrap().as_bytes();

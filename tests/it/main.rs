@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 #![expect(unreachable_pub, reason = "modules of one test binary are each other's public")]
-#![expect(unreachable_pub, reason = "its modules are each other's library")]
 
 mod agent_faults;
 mod agent_life;

@@ -1,6 +1,7 @@
 //! What a start makes of sessions that it can't simply go on with, and what a server does when storage is in doubt.
 
 use frontdesk::store::sqlite::inspect;
+#[cfg(feature = "failpoints")]
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 

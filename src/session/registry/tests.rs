@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::agent::{CallLimits, leftovers};
-use crate::clock::{Heartbeat, SystemClock, WallTime};
+use crate::clock::{Heartbeat, SystemClock, Timestamp, WallTime};
 use crate::config::Protocol;
 use crate::data_dir::DataDir;
 use crate::id::Revision;
