@@ -63,6 +63,7 @@ impl Server {
         server
     }
 
+    #[cfg(feature = "failpoints")]
     /// A server that is not running, in a copy of the directory of this one, which is not running either.
     pub fn copy(&self) -> Self {
         assert!(self.child.is_none(), "the server is still running");
@@ -71,6 +72,7 @@ impl Server {
         Self { setup: self.setup.clone(), address: self.address, child: None, directory, log: None }
     }
 
+    #[cfg(feature = "failpoints")]
     /// Waits until the server has ended by itself; fails the test if it does not within a minute.
     pub fn await_end(&mut self) {
         for _ in 0..6_000 {
@@ -374,6 +376,7 @@ pub fn percent(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+#[cfg(feature = "failpoints")]
 fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
