@@ -126,6 +126,10 @@ impl Reason {
     pub fn new(text: impl Into<String>) -> Self {
         const MOST_BYTES: usize = 2_000;
         let mut text = text.into();
+        // Agents' words stand in it: one line of a log or a table must stay one.
+        if text.contains(|character: char| character.is_control()) {
+            text = text.chars().flat_map(visible).collect();
+        }
         if text.len() > MOST_BYTES {
             text.truncate(text.floor_char_boundary(MOST_BYTES));
             text.push('…');
@@ -143,6 +147,13 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The character itself, or its escape if it is a control.
+fn visible(character: char) -> impl Iterator<Item = char> {
+    let escaped = character.is_control().then(|| character.escape_default());
+    let plain = (!character.is_control()).then_some(character);
+    escaped.into_iter().flatten().chain(plain)
 }
 
 /// The end of a session: its outcome and why.
@@ -209,5 +220,16 @@ impl Phase {
             Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(&ending.reason),
             Self::Starting { .. } | Self::Running { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_of_bounded_length() {
+        assert_eq!(Reason::new("bad\n2026 INFO\u{1b}[31m é").as_str(), "bad\\n2026 INFO\\u{1b}[31m é");
+        assert!(Reason::new("é".repeat(5_000)).as_str().len() <= 2_003);
     }
 }

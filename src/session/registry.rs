@@ -22,9 +22,9 @@ use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
 use crate::session::machine::{Event, Limits};
 use crate::session::phase::{Outcome, Phase, Reason, Start};
-use crate::session::record::SessionRecord;
+use crate::session::record::{NewSession, SessionRecord};
 use crate::shutdown::Tasks;
-use crate::store::{Store, StoreError};
+use crate::store::{Admission, Store, StoreError};
 
 mod upkeep;
 
@@ -170,9 +170,36 @@ impl Registry {
         self.inner.context.tasks.spawn(async move { registry.start_waiting().await });
     }
 
-    /// Takes note of a session that was just admitted.
-    pub fn admitted(&self, record: &SessionRecord) {
-        if self.persona(&record.persona).is_some_and(|persona| persona.auto_initialize) {
+    /// Admits a session to the store, and to the queue if its persona starts its sessions by itself. It goes through
+    /// to the end even if the caller goes away: a session that was stored and never queued would wait in vain.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn admit(&self, new: NewSession) -> Result<Admission, StoreError> {
+        if !self.starts_by_itself(&new.record) {
+            return self.inner.context.store.admit(new).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        let registry = self.clone();
+        self.inner.context.tasks.spawn(async move {
+            let admission = registry.inner.context.store.admit(new).await;
+            match &admission {
+                // A live one may have been stored by a call that never learned it, and is queued again.
+                Ok(Admission::Admitted(record) | Admission::AlreadyLive(record)) => registry.admitted(record),
+                Err(_) => {}
+            }
+            let _ = reply.send(admission);
+        });
+        answer.await.unwrap_or(Err(StoreError::Busy))
+    }
+
+    fn starts_by_itself(&self, record: &SessionRecord) -> bool {
+        self.persona(&record.persona).is_some_and(|persona| persona.auto_initialize)
+    }
+
+    /// Queues a pending session whose persona starts its sessions by itself.
+    pub(super) fn admitted(&self, record: &SessionRecord) {
+        if self.starts_by_itself(record) && matches!(record.phase, Phase::Pending { .. }) {
             lock(&self.inner.queue).insert(record.id);
             self.inner.queue_changed.notify_one();
         }
@@ -187,26 +214,19 @@ impl Registry {
     pub async fn initialise(&self, customer: &CustomerKey) -> Result<(), InitialiseError> {
         let stored = self.inner.context.store.live(customer).await?.ok_or(InitialiseError::NotPending)?;
         let record = &stored.record;
-        if self.persona(&record.persona).is_some_and(|persona| persona.auto_initialize) {
+        if self.starts_by_itself(record) {
+            self.admitted(record);
             return self.wait_until_running(record.id).await;
         }
-        if !matches!(record.phase, Phase::Pending { .. }) || self.handle(record.id).is_some() {
+        if !matches!(record.phase, Phase::Pending { .. }) {
             return Err(InitialiseError::NotPending);
         }
         if self.persona(&record.persona).is_none() {
             let reason = format!("its persona {} is no longer configured", record.persona);
             return Err(InitialiseError::StartFailed(Reason::new(reason)));
         }
-        let Ok(room) = Arc::clone(&self.inner.room).try_acquire_owned() else {
-            // The last room may have gone to another caller for this very session, who is about to claim it.
-            tokio::task::yield_now().await;
-            let is_claimed = self.handle(record.id).is_some();
-            return Err(if is_claimed { InitialiseError::NotPending } else { InitialiseError::NoCapacity });
-        };
         let (reply, accepted) = oneshot::channel();
-        let Some(view) = self.claim(record, Command { event: Event::Initialise, room: Some(room), reply }) else {
-            return Err(InitialiseError::NotPending);
-        };
+        let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, reply })?;
         let epoch = match accepted.await {
             Ok(Ok(record)) => record.phase.epoch(),
             Ok(Err(CommandError::Rejected(_))) => return Err(InitialiseError::NotPending),
@@ -291,16 +311,43 @@ impl Registry {
     /// Claims the session for a new driver whose first command this is; `None` if another has it. `seen` is what the
     /// caller knows of the session; the driver reads it again, because until here nobody owned it.
     fn claim(&self, seen: &SessionRecord, command: Command) -> Option<watch::Receiver<View>> {
+        let drivers = lock(&self.inner.drivers);
+        self.insert_driver(drivers, seen, command)
+    }
+
+    /// The same for a command that needs room for one more agent. Both are taken in one step: who is too late for the
+    /// session hears so, whether or not there is room.
+    fn claim_with_room(
+        &self,
+        seen: &SessionRecord,
+        command: Command,
+    ) -> Result<watch::Receiver<View>, InitialiseError> {
+        let drivers = lock(&self.inner.drivers);
+        if drivers.contains_key(&seen.id) {
+            return Err(InitialiseError::NotPending);
+        }
+        let room = Arc::clone(&self.inner.room).try_acquire_owned().map_err(|_| InitialiseError::NoCapacity)?;
+        let command = Command { room: Some(room), ..command };
+        self.insert_driver(drivers, seen, command).ok_or(InitialiseError::NotPending)
+    }
+
+    fn insert_driver(
+        &self,
+        mut drivers: MutexGuard<'_, HashMap<SessionId, Handle>>,
+        seen: &SessionRecord,
+        command: Command,
+    ) -> Option<watch::Receiver<View>> {
         const COMMANDS: usize = 16;
         let view = watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None, ran: Epoch::default() });
         let (commands, queue) = mpsc::channel(COMMANDS);
         let number = self.inner.claims.fetch_add(1, Ordering::Relaxed);
         let handle = Handle { number, commands: commands.clone(), view: view.subscribe() };
         let shown = handle.view.clone();
-        match lock(&self.inner.drivers).entry(seen.id) {
+        match drivers.entry(seen.id) {
             Entry::Occupied(_) => return None,
             Entry::Vacant(place) => place.insert(handle),
         };
+        drop(drivers);
         let claim = Claim { inner: Arc::clone(&self.inner), id: seen.id, number };
         // The queue is new and has room.
         let _ = commands.try_send(command);

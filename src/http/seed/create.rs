@@ -76,9 +76,8 @@ async fn create(app: &App, peer: Peer, creation: Creation) -> Result<Response, R
     let deadline = app.clock.now() + persona.pending_timeout;
     loop {
         let (new, opened) = session(app, peer, &key, &creation, Phase::admitted(deadline));
-        match app.store.admit(new).await? {
+        match app.registry.admit(new).await? {
             Admission::Admitted(record) => {
-                app.registry.admitted(&record);
                 tracing::info!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
                     to = "PENDING", "session admitted");
                 return Ok(ok(opened.text("SESSION_CREATION_REQUEST_ACCEPTED")));
