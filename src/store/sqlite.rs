@@ -68,10 +68,7 @@ impl SqliteStore {
         let index = Arc::new(Index::new());
         recovery::fill(&connection, &index)?;
         let files = Arc::new(DataFiles::new(paths.session_data()));
-        let strays = files.remove_strays(|id| index.by_id(id).is_some()).map_err(|error| storage_failed(&error))?;
-        if strays > 0 {
-            tracing::info!(files = strays, "removed session data that no session means");
-        }
+        files.remove_strays(|id| index.by_id(id).is_some()).map_err(|error| storage_failed(&error))?;
         let available = Arc::new(AtomicBool::new(true));
         let (queue, receiver) = mpsc::channel(QUEUE);
         let writer = Writer::new(

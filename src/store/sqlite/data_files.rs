@@ -12,6 +12,7 @@ use crate::id::SessionId;
 /// Data above this many bytes gets a file.
 pub(super) const LARGEST_INLINE_BYTES: usize = 64 << 10;
 
+const FINISHED: &str = "json";
 const UNFINISHED: &str = "part";
 
 /// The directory of those files.
@@ -27,7 +28,7 @@ impl DataFiles {
 
     /// Where the session's file is.
     pub(super) fn path(&self, id: SessionId) -> PathBuf {
-        self.directory.join(format!("{id}.json"))
+        self.directory.join(format!("{id}.{FINISHED}"))
     }
 
     /// Writes the session's file; when this returns, it survives a loss of power. It goes again unless it is kept.
@@ -51,21 +52,39 @@ impl DataFiles {
         remove(&self.path(id), id);
     }
 
-    /// Removes what a crash left: files of sessions that are not live, and unfinished ones.
-    pub(super) fn remove_strays(&self, is_live: impl Fn(SessionId) -> bool) -> io::Result<usize> {
-        let mut removed = 0;
+    /// Removes what a crash left: files of sessions that are not live, and unfinished ones. What this store did not
+    /// name is somebody else's and stays.
+    pub(super) fn remove_strays(&self, is_live: impl Fn(SessionId) -> bool) -> io::Result<()> {
+        let (mut removed, mut foreign) = (0, 0);
         for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            let finished = path.extension().is_some_and(|extension| extension != UNFINISHED);
-            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-            if finished && id.is_some_and(&is_live) {
-                continue;
+            let entry = entry?;
+            let path = entry.path();
+            match session_of(&path).filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
+                None => foreign += 1,
+                Some((id, extension)) if extension == FINISHED && is_live(id) => {}
+                Some(_) => {
+                    fs::remove_file(&path)?;
+                    removed += 1;
+                }
             }
-            fs::remove_file(&path)?;
-            removed += 1;
         }
-        Ok(removed)
+        if removed > 0 {
+            tracing::info!(files = removed, "removed session data that no session means");
+        }
+        if foreign > 0 {
+            let directory = self.directory.display();
+            tracing::warn!(files = foreign, directory = %directory, "left alone what is no session data");
+        }
+        Ok(())
     }
+}
+
+/// Whose file this is and with which extension, if the store gives a file such a name.
+pub(super) fn session_of(path: &Path) -> Option<(SessionId, &str)> {
+    let (stem, extension) = path.file_name()?.to_str()?.split_once('.')?;
+    let id: SessionId = stem.parse().ok()?;
+    let is_ours = id.to_string() == stem && [FINISHED, UNFINISHED].contains(&extension);
+    is_ours.then_some((id, extension))
 }
 
 /// A file that no row means yet. Dropping it removes the file: its session was refused, or whoever asked is gone.

@@ -118,6 +118,28 @@ fn an_admission_that_was_dropped_leaves_no_data_file_unless_its_session_lives() 
     assert_eq!(data_files(&place), live_on_disk(&place));
 }
 
+#[test]
+fn of_the_files_that_no_session_means_only_those_that_a_store_made_are_removed() {
+    let place = Place::new();
+    let data = place.directory.paths().session_data();
+    let id = session_of("ann", 0).record.id.to_string();
+    let foreign = ["notes.txt".to_owned(), "sales.json".into(), format!("{id}.json.bak"), id.to_uppercase() + ".json"];
+    for name in foreign.iter().chain(&[format!("{id}.json"), format!("{id}.part")]) {
+        std::fs::write(data.join(name), "").unwrap();
+    }
+    let directory = session_of("bob", 0).record.id.to_string() + ".json";
+    std::fs::create_dir(data.join(&directory)).unwrap();
+
+    drop(place.open());
+
+    let mut left: Vec<_> = foreign.into_iter().chain([directory]).collect();
+    left.sort_unstable();
+    let entries = std::fs::read_dir(data).unwrap();
+    let mut found: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!(found, left);
+}
+
 #[cfg(feature = "failpoints")]
 mod failed_commit {
     use tokio::task::JoinSet;
