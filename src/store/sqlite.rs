@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
-use crate::data_dir::DataPaths;
+use crate::data_dir::{self, DataPaths};
 use crate::id::{CustomerKey, SessionId};
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{Admission, Answer, Customer, Desk, Filter, Store, StoreError, Stored};
@@ -63,7 +63,12 @@ impl SqliteStore {
     /// [`StoreError::Corrupt`] if it is damaged or newer than this binary, [`StoreError::Unavailable`] if the file
     /// system refuses.
     pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
-        let connection = schema::open(&paths.database())?;
+        // SQLite gives the files that it makes beside it the database's mode.
+        let [database, beside @ ..] = paths.database_files();
+        data_dir::make_private(&database)
+            .and_then(|()| beside.iter().try_for_each(|path| data_dir::close_to_others(path)))
+            .map_err(|error| storage_failed(&error))?;
+        let connection = schema::open(&database)?;
         let desk = open_desk(&connection)?;
         let index = Arc::new(Index::new());
         recovery::fill(&connection, &index)?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl DataFiles {
         let placed = PlacedFile { files: Arc::clone(self), id, keep: false };
         let path = self.path(id);
         let unfinished = path.with_extension(UNFINISHED);
-        let mut file = File::create(&unfinished)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(data)?;
         file.sync_all()?;
         fail_at(Failpoint::BeforeDataFile)?;

@@ -140,6 +140,26 @@ fn of_the_files_that_no_session_means_only_those_that_a_store_made_are_removed()
     assert_eq!(found, left);
 }
 
+#[test]
+fn only_this_user_may_read_the_store_whatever_the_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let (root, all) = (place.directory.paths().root(), |mode| std::fs::Permissions::from_mode(mode));
+    std::fs::set_permissions(root, all(0o755)).unwrap();
+    let assert_private = |store: &SqliteStore, customer: &str| {
+        let record = runtime().block_on(admitted(store, session_of(customer, 100_000)));
+        for path in place.directory.paths().database_files().into_iter().chain([store.files.path(record.id)]) {
+            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", path.display());
+        }
+    };
+    let store = place.open();
+    assert_private(&store, "ann");
+    drop(store);
+    std::fs::set_permissions(place.directory.paths().database(), all(0o644)).unwrap();
+    assert_private(&place.open(), "bob");
+}
+
 #[cfg(feature = "failpoints")]
 mod failed_commit {
     use tokio::task::JoinSet;
