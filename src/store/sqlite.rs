@@ -355,7 +355,7 @@ pub fn desk_id(directory: &Path) -> Result<String, StoreError> {
     id.ok_or_else(|| StoreError::Corrupt("its identity is missing".into()))
 }
 
-/// Waits for the last commit, so that the file is closed in order.
+/// Waits for the last commit and for the removals after it, so that the files are closed in order.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         drop(self.queue.take());
@@ -363,6 +363,7 @@ impl Drop for SqliteStore {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        self.files.close();
     }
 }
 

@@ -6,7 +6,6 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::clock::WallTime;
-use crate::failpoint::Failpoint;
 use crate::id::SessionId;
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{StoreError, Stored, TOKENS_PER_SESSION};
@@ -96,11 +95,11 @@ impl Change for Put {
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        if outcome.is_ok() && !self.record.phase.is_live() {
-            Failpoint::BeforeDataRemoval.hit();
+        let has_ended = outcome.is_ok() && !self.record.phase.is_live();
+        let _ = self.reply.send(outcome);
+        if has_ended {
             self.files.remove(self.record.id);
         }
-        let _ = self.reply.send(outcome);
     }
 }
 

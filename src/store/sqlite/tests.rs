@@ -160,6 +160,19 @@ fn only_this_user_may_read_the_store_whatever_the_directory() {
     assert_private(&place.open(), "bob");
 }
 
+#[test]
+fn who_ends_a_session_does_not_wait_for_the_removal_of_its_data() {
+    let (place, runtime) = (Place::new(), runtime());
+    let store = place.open();
+    let record = runtime.block_on(admitted(&store, session_of("ann", 100_000)));
+    let held_up = store.files.removals();
+    let put = async { tokio::time::timeout(Duration::from_secs(20), store.put(ended(&record), WALL)).await };
+    runtime.block_on(put).unwrap().unwrap();
+    drop(held_up);
+    drop(store);
+    assert_eq!(data_files(&place), [""; 0]);
+}
+
 #[cfg(feature = "failpoints")]
 mod failed_commit {
     use tokio::task::JoinSet;
@@ -271,6 +284,7 @@ mod failed_commit {
                 assert!(matches!(answer, Err(StoreError::Unavailable(_))));
                 assert!(store.live(&record.customer).await.unwrap().is_none());
                 assert_eq!(store.session(record.id).await.unwrap().unwrap().record, ended(&record));
+                drop(store);
                 assert_eq!(data_files(&place), [""; 0]);
             },
         );
@@ -461,7 +475,6 @@ fn record_of(answer: &Admission) -> &SessionRecord {
     }
 }
 
-#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "failed commits need failpoints"))]
 fn ended(record: &SessionRecord) -> SessionRecord {
     let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
     record.after(Phase::Ended { epoch: record.phase.epoch(), ending })
