@@ -14,7 +14,7 @@ use crate::token::TokenHash;
 use super::data_files::{DataFiles, PlacedFile};
 use super::index::{Claim, Index};
 use super::row;
-use super::writer::Change;
+use super::writer::{Change, Refusal};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -36,12 +36,12 @@ impl Change for Admit {
         data + self.new.record.customer.as_str().len() + self.new.record.email.as_ref().map_or(0, |email| email.len())
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         if !self.claim.holds() {
             // The store was reopened, and found another session in the place.
-            return Err(StoreError::Busy);
+            return Err(Refusal::Own(StoreError::Busy));
         }
-        row::insert(connection, &self.new)
+        Ok(row::insert(connection, &self.new)?)
     }
 
     fn publish(&mut self, index: &Index) {
@@ -77,12 +77,13 @@ impl Change for Put {
         256
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         if self.record.phase.is_live() {
-            row::update(connection, &self.record)
+            row::update(connection, &self.record)?;
         } else {
-            row::archive(connection, &self.record, self.ended)
+            row::archive(connection, &self.record, self.ended)?;
         }
+        Ok(())
     }
 
     fn publish(&mut self, index: &Index) {
@@ -115,9 +116,10 @@ impl Change for AddToken {
         128
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let tokens = row::tokens(connection, self.session)?.ok_or(StoreError::Missing)?;
-        row::set_tokens(connection, self.session, &with_token(tokens, self.token))
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
+        let bytes = row::token_bytes(connection, self.session)?.ok_or(StoreError::Missing)?;
+        let tokens = row::read_tokens(self.session, &bytes).map_err(Refusal::Own)?;
+        Ok(row::set_tokens(connection, self.session, &with_token(tokens, self.token))?)
     }
 
     fn publish(&mut self, index: &Index) {
@@ -152,7 +154,7 @@ impl<T: Send, W: FnOnce(&Connection) -> Result<T, StoreError> + Send> Change for
         256
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         let work = self.work.take().ok_or(StoreError::Busy)?;
         self.result = Some(work(connection)?);
         Ok(())

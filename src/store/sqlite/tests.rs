@@ -34,6 +34,32 @@ mod damage {
     }
 
     #[test]
+    fn a_row_that_makes_no_sense_fails_nobody_else_of_its_batch() {
+        let place = Place::new();
+        let store = place.open();
+        runtime().block_on(async {
+            let ann = admitted(&store, session_of("ann", 10)).await.id;
+            let bob = admitted(&store, session_of("bob", 10)).await.id;
+            change(&place, "UPDATE sessions SET tokens = x'0102' WHERE customer = 'ann'");
+            let add = |id| store.add_token(id, TokenHash([8; 32]));
+            // What comes while the first commit is held up becomes one batch, with the first or with the last.
+            let other = Connection::open(place.directory.paths().database()).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let release = async { other.execute_batch("COMMIT").unwrap() };
+            let (before, refused, after, ()) = tokio::join!(add(bob), add(ann), add(bob), release);
+            assert!(matches!((&before, &after), (Ok(()), Ok(()))), "{before:?} {after:?}");
+            assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+        });
+    }
+
+    #[test]
+    fn a_file_that_sqlite_finds_damaged_fails_the_whole_batch() {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        let error = schema::unavailable(rusqlite::Error::SqliteFailure(code, None));
+        assert!(matches!(error.into(), writer::Refusal::Storage(_)));
+    }
+
+    #[test]
     fn two_live_sessions_of_one_customer_are_refused() {
         let (place, id) = place_with_a_session();
         change(
