@@ -118,7 +118,15 @@ impl DataDir {
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        // One that this user may not read can't be synced, and is no reason to do without the directory.
+        let _ = sync_directory(parent);
+    }
+    Ok(())
 }
 
 fn is_open_to_others(path: &Path) -> bool {
