@@ -330,6 +330,13 @@ impl Store for SqliteStore {
         self.run(move |connection| set_meta(connection, "heartbeat", &heartbeat_bytes(&heartbeat)))
     }
 
+    fn greeted(&self) -> Answer<'_, ()> {
+        self.run(|connection| {
+            connection.execute("DELETE FROM meta WHERE name = 'greeting_due'", []).map_err(unavailable)?;
+            Ok(())
+        })
+    }
+
     fn desk(&self) -> &Desk {
         &self.desk
     }
@@ -405,12 +412,12 @@ impl Readers {
 
 fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
     let stored = |name| meta(connection, name);
-    let is_new = stored("desk_id")?.is_none();
-    if is_new {
+    if stored("desk_id")?.is_none() {
         let id = uuid::Uuid::from_bytes(crate::random::bytes()).simple().to_string();
         connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         set_meta(connection, "desk_id", id.as_bytes())?;
         set_meta(connection, "token_key", &crate::random::bytes::<32>())?;
+        set_meta(connection, "greeting_due", b"")?;
         connection.execute_batch("COMMIT").map_err(unavailable)?;
     }
     let damaged = || StoreError::Corrupt("its identity is missing".into());
@@ -423,7 +430,8 @@ fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
         }
         None => None,
     };
-    Ok(Desk { id, token_key: TokenKey::new(key), is_new, last_heartbeat })
+    let greeting_due = stored("greeting_due")?.is_some();
+    Ok(Desk { id, token_key: TokenKey::new(key), greeting_due, last_heartbeat })
 }
 
 fn meta(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
