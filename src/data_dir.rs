@@ -7,9 +7,9 @@
 //! control.sock     where operators' commands reach a running server
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -34,6 +34,11 @@ impl DataPaths {
     /// The store's file.
     pub fn database(&self) -> PathBuf {
         self.root.join("frontdesk.db")
+    }
+
+    /// The store's file and those that SQLite keeps beside it.
+    pub fn database_files(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|suffix| self.root.join(format!("frontdesk.db{suffix}")))
     }
 
     /// The directory of session data files.
@@ -93,7 +98,15 @@ impl DataDir {
         make_directory(root).map_err(failed)?;
         // Where agents run and data files lie must not depend on the directory in which somebody started the server.
         let paths = DataPaths::new(&root.canonicalize().map_err(failed)?);
-        make_directory(&paths.session_data()).map_err(failed)?;
+        let data = paths.session_data();
+        make_directory(&data).map_err(failed)?;
+        if is_open_to_others(&data) {
+            fs::set_permissions(&data, Permissions::from_mode(0o700)).map_err(failed)?;
+        }
+        if is_open_to_others(paths.root()) {
+            let directory = paths.root().display();
+            tracing::warn!(directory = %directory, "other users may look into the data directory; make its mode 0700");
+        }
         let lock = take_lock(&paths)?;
         Ok(Self { paths, _lock: lock })
     }
@@ -105,7 +118,19 @@ impl DataDir {
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for parent in missing.iter().filter_map(|made| made.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        // One that this user may not read can't be synced, and is no reason to do without the directory.
+        let _ = sync_directory(parent);
+    }
+    Ok(())
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
 fn take_lock(paths: &DataPaths) -> Result<File, DataDirError> {
@@ -144,6 +169,27 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Makes the file if it is missing, and lets only this user read it. It is not opened if it is there: to close it would
+/// give free the locks that this process has on it.
+///
+/// # Errors
+/// What the file system said.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => close_to_others(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets only this user read the file.
+///
+/// # Errors
+/// What the file system said.
+pub fn close_to_others(path: &Path) -> io::Result<()> {
+    if is_open_to_others(path) { fs::set_permissions(path, Permissions::from_mode(0o600)) } else { Ok(()) }
+}
+
 /// Makes the directory's entries durable, as a new or renamed file in it needs.
 ///
 /// # Errors
@@ -169,6 +215,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         drop(DataDir::open(root.path()).unwrap());
         DataDir::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_there_keeps_its_mode_and_what_lies_in_it_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let data = root.path().join("data");
+        fs::create_dir(&data).unwrap();
+        for path in [root.path(), &data] {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        let directory = DataDir::open(root.path()).unwrap();
+        assert_eq!((mode(root.path()), mode(&data), mode(&directory.paths().lock())), (0o755, 0o700, 0o600));
     }
 
     #[test]

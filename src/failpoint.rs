@@ -25,7 +25,7 @@ pub enum Failpoint {
     AfterSpawn,
     /// An agent is gone; the store does not know yet.
     AfterAgentEnd,
-    /// The end of a session is stored; its data file is still there.
+    /// The end of a session is stored and may have been answered; its data file is still there.
     BeforeDataRemoval,
     /// A restarted server has ended leftovers but not settled its sessions.
     DuringRecovery,

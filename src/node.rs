@@ -187,8 +187,15 @@ fn keep_house(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, t
             let keep_millis = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
             let before =
                 crate::clock::WallTime::from_unix_millis(clock.wall().unix_millis().saturating_sub(keep_millis));
-            if let Err(error) = store.prune_history(before, PRUNED_AT_ONCE).await {
-                tracing::warn!(error = %error, "history not pruned");
+            while !draining.is_draining() {
+                match store.prune_history(before, PRUNED_AT_ONCE).await {
+                    Ok(PRUNED_AT_ONCE) => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(error = %error, "history not pruned");
+                        break;
+                    }
+                }
             }
             tokio::select! {
                 () = draining.draining() => return,

@@ -79,6 +79,9 @@ pub trait Store: Send + Sync {
     /// Stores where the desk's timeline stands.
     fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()>;
 
+    /// Notes that somebody has been told how to go on with this store.
+    fn greeted(&self) -> Answer<'_, ()>;
+
     /// What this store is: fixed while it is open.
     fn desk(&self) -> &Desk;
 
@@ -93,8 +96,8 @@ pub struct Desk {
     pub id: String,
     /// Signs session tokens.
     pub token_key: TokenKey,
-    /// Whether this start made the store.
-    pub is_new: bool,
+    /// Whether nobody has been told yet how to go on with this store; until [`Store::greeted`] each start says so.
+    pub greeting_due: bool,
     /// Where the desk's timeline stood last.
     pub last_heartbeat: Option<Heartbeat>,
 }

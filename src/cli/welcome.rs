@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 
 use crate::config::PersonaName;
+use crate::credential::embedded::CustomerError;
 use crate::data_dir;
 use crate::node::Node;
 use crate::service_mapping::CREDENTIAL_SERVER;
@@ -23,40 +24,55 @@ const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
-/// Greets, and makes the demo customer in a new data directory.
+/// Greets, and makes the demo customer in a new data directory. A greeting that a crash cut short is given again, with
+/// another password.
 pub(super) async fn greet(node: &Node) -> Result<()> {
     let address = node.address()?;
-    let data = node.data_dir().paths();
+    let (store, data) = (&node.app.store, node.data_dir().paths());
     let to_a_person = std::io::stdout().is_terminal();
-    let password = if wants_demo(node) { Some(demo_customer(node).await?) } else { None };
-    if let Some(password) = &password
-        && !to_a_person
+    let password = if wants_demo(node) { Some(demo_customer(node, to_a_person).await?) } else { None };
+    // A terminal that has gone away is no reason to end the server.
+    let is_told = !to_a_person || output::write(&message(node, address, password.as_deref())).is_ok();
+    if store.desk().greeting_due
+        && is_told
+        && let Err(error) = store.greeted().await
     {
-        let path = data.demo_password();
-        data_dir::write_private(&path, format!("{password}\n").as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        tracing::info!(customer = DEMO_EMAIL, password_file = %path.display(), "demo customer added");
+        tracing::warn!(error = %error, "the next start greets as the first one does");
     }
-    // Whoever reads the message below needs no second one above it.
+    // Whoever reads the message above needs no second one.
     if !(to_a_person && std::io::stderr().is_terminal()) {
-        let sessions = node.app.store.live_count();
+        let sessions = store.live_count();
         tracing::info!(listen = %address, data = %data.root().display(), sessions, "ready");
-    }
-    if to_a_person {
-        // A terminal that has gone away is no reason to end the server.
-        let _ = output::write(&message(node, address, password.as_deref()));
     }
     Ok(())
 }
 
 /// A remote credential server would not know the demo customer.
 fn wants_demo(node: &Node) -> bool {
-    node.app.store.desk().is_new && node.mapping.get(CREDENTIAL_SERVER).is_none()
+    node.app.store.desk().greeting_due && node.mapping.get(CREDENTIAL_SERVER).is_none()
 }
 
-async fn demo_customer(node: &Node) -> Result<String> {
+/// Makes the demo customer and returns the password, which is in its file already if nobody can be shown it.
+async fn demo_customer(node: &Node, to_a_person: bool) -> Result<String> {
     let password = crate::token::readable_secret(&crate::random::bytes());
-    node.embedded.add(DEMO_EMAIL, password.as_str().into()).await.context("cannot add the demo customer")?;
+    let data = node.data_dir().paths();
+    let path = data.demo_password();
+    if to_a_person {
+        // One that an earlier start wrote, and did not come to an end, no longer holds.
+        let _ = std::fs::remove_file(&path);
+    } else {
+        data_dir::write_private(&path, format!("{password}\n").as_bytes())
+            .and_then(|()| data_dir::sync_directory(data.root()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let added = match node.embedded.add(DEMO_EMAIL, password.as_str().into()).await {
+        Err(CustomerError::Exists { .. }) => node.embedded.set_password(DEMO_EMAIL, password.as_str().into()).await,
+        added => added.map(drop),
+    };
+    added.context("cannot add the demo customer")?;
+    if !to_a_person {
+        tracing::info!(customer = DEMO_EMAIL, password_file = %path.display(), "demo customer added");
+    }
     Ok(password)
 }
 

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
-use crate::data_dir::DataPaths;
+use crate::data_dir::{self, DataPaths};
 use crate::id::{CustomerKey, SessionId};
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{Admission, Answer, Customer, Desk, Filter, Store, StoreError, Stored};
@@ -63,15 +63,17 @@ impl SqliteStore {
     /// [`StoreError::Corrupt`] if it is damaged or newer than this binary, [`StoreError::Unavailable`] if the file
     /// system refuses.
     pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
-        let connection = schema::open(&paths.database())?;
+        // SQLite gives the files that it makes beside it the database's mode.
+        let [database, beside @ ..] = paths.database_files();
+        data_dir::make_private(&database)
+            .and_then(|()| beside.iter().try_for_each(|path| data_dir::close_to_others(path)))
+            .map_err(|error| storage_failed(&error))?;
+        let connection = schema::open(&database)?;
         let desk = open_desk(&connection)?;
         let index = Arc::new(Index::new());
         recovery::fill(&connection, &index)?;
         let files = Arc::new(DataFiles::new(paths.session_data()));
-        let strays = files.remove_strays(|id| index.by_id(id).is_some()).map_err(|error| storage_failed(&error))?;
-        if strays > 0 {
-            tracing::info!(files = strays, "removed session data that no session means");
-        }
+        files.remove_strays(|id| index.by_id(id).is_some()).map_err(|error| storage_failed(&error))?;
         let available = Arc::new(AtomicBool::new(true));
         let (queue, receiver) = mpsc::channel(QUEUE);
         let writer = Writer::new(
@@ -328,6 +330,13 @@ impl Store for SqliteStore {
         self.run(move |connection| set_meta(connection, "heartbeat", &heartbeat_bytes(&heartbeat)))
     }
 
+    fn greeted(&self) -> Answer<'_, ()> {
+        self.run(|connection| {
+            connection.execute("DELETE FROM meta WHERE name = 'greeting_due'", []).map_err(unavailable)?;
+            Ok(())
+        })
+    }
+
     fn desk(&self) -> &Desk {
         &self.desk
     }
@@ -353,7 +362,7 @@ pub fn desk_id(directory: &Path) -> Result<String, StoreError> {
     id.ok_or_else(|| StoreError::Corrupt("its identity is missing".into()))
 }
 
-/// Waits for the last commit, so that the file is closed in order.
+/// Waits for the last commit and for the removals after it, so that the files are closed in order.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         drop(self.queue.take());
@@ -361,6 +370,7 @@ impl Drop for SqliteStore {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        self.files.close();
     }
 }
 
@@ -402,12 +412,12 @@ impl Readers {
 
 fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
     let stored = |name| meta(connection, name);
-    let is_new = stored("desk_id")?.is_none();
-    if is_new {
+    if stored("desk_id")?.is_none() {
         let id = uuid::Uuid::from_bytes(crate::random::bytes()).simple().to_string();
         connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         set_meta(connection, "desk_id", id.as_bytes())?;
         set_meta(connection, "token_key", &crate::random::bytes::<32>())?;
+        set_meta(connection, "greeting_due", b"")?;
         connection.execute_batch("COMMIT").map_err(unavailable)?;
     }
     let damaged = || StoreError::Corrupt("its identity is missing".into());
@@ -420,7 +430,8 @@ fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
         }
         None => None,
     };
-    Ok(Desk { id, token_key: TokenKey::new(key), is_new, last_heartbeat })
+    let greeting_due = stored("greeting_due")?.is_some();
+    Ok(Desk { id, token_key: TokenKey::new(key), greeting_due, last_heartbeat })
 }
 
 fn meta(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -79,7 +79,12 @@ fn files(directory: &Path) -> std::io::Result<Vec<DataFile>> {
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
+        // The store leaves alone what it did not make, and so does who looks for its faults.
+        if !inspect::is_data_file(&path) || !entry.file_type()?.is_file() {
+            continue;
+        }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let session: Option<SessionId> = name.strip_suffix(".json").and_then(|stem| stem.parse().ok());
         let fault = match session.map(|_| fs::read(&path)) {

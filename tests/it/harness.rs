@@ -64,6 +64,15 @@ impl Server {
     }
 
     #[cfg(feature = "failpoints")]
+    /// Starts the binary in a new directory; false if it ended before it was ready.
+    pub fn start_first(setup: Setup) -> (Self, bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = Self { setup, address: "127.0.0.1:0".parse().unwrap(), child: None, directory, log: None };
+        let is_ready = server.try_start();
+        (server, is_ready)
+    }
+
+    #[cfg(feature = "failpoints")]
     /// A server that is not running, in a copy of the directory of this one, which is not running either.
     pub fn copy(&self) -> Self {
         assert!(self.child.is_none(), "the server is still running");

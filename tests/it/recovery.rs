@@ -1,8 +1,9 @@
 //! What a start makes of sessions that it can't simply go on with, and what a server does when storage is in doubt.
 
 use frontdesk::store::sqlite::inspect;
+use rusqlite::Connection;
 #[cfg(feature = "failpoints")]
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::OpenFlags;
 use serde_json::json;
 
 use crate::harness::{ADA, Server, Setup, until};
@@ -21,6 +22,24 @@ fn a_running_session_whose_persona_is_gone_from_the_configuration_ends_at_the_ne
     let store = server.data_dir().join("frontdesk.db");
     until("the session has ended", || inspect::read(&store).unwrap().history.len() == 1);
     assert!(server.agents().is_empty());
+}
+
+#[test]
+fn much_history_that_is_too_old_is_pruned_in_one_go() {
+    let mut server = Server::start(Setup::default());
+    assert!(server.terminate().success());
+    let database = Connection::open(server.data_dir().join("frontdesk.db")).unwrap();
+    let old = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3500)
+               INSERT INTO history SELECT randomblob(16), i, NULL, 'CUSTOMERS', 0, NULL, 1, '', x'', 0 FROM n";
+    assert_eq!(database.execute(old, []).unwrap(), 3_500);
+
+    let begun = std::time::Instant::now();
+    server.start_again();
+
+    let left = || database.query_row("SELECT count(*) FROM history", [], |row| row.get::<_, i64>(0)).unwrap();
+    until("the history is empty", || left() == 0);
+    // The next look at the history is ten seconds after the first.
+    assert!(begun.elapsed().as_secs() < 9, "{:?}", begun.elapsed());
 }
 
 #[cfg(feature = "failpoints")]

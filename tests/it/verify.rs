@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Server, Setup};
 
+/// The name of a data file that was never finished.
+const STRAY: &str = "018bcfe5-6800-7000-8000-000000000000.part";
+
 #[test]
 fn a_running_server_and_a_stopped_one_verify_with_nothing_wrong() {
     let mut server = Server::start(Setup::default());
@@ -72,7 +75,9 @@ fn what_somebody_broke_is_said_a_sentence_each() {
     break_it("UPDATE sessions SET phase = '{\"LIMBO\":{}}', data = x'5b5d' WHERE revision = 1");
     break_it("UPDATE customers SET password_hash = 'secret' WHERE key = 'ada@example.org'");
     drop(database);
-    std::fs::write(server.data_dir().join("data/stray.part"), "").unwrap();
+    std::fs::write(server.data_dir().join("data").join(STRAY), "").unwrap();
+
+    std::fs::write(server.data_dir().join("data/notes.txt"), "somebody's own").unwrap();
 
     let (code, text) = verify(&server);
 
@@ -83,7 +88,7 @@ fn what_somebody_broke_is_said_a_sentence_each() {
         &format!("session {id}: its DATA is damaged (it is JSON, but no object)"),
         "its revision is 0 and not at least 1",
         "customer ada@example.org: the stored password is no argon2id hash; set a new one",
-        "the file data/stray.part belongs to no live session's DATA; the next start removes it",
+        &format!("the file data/{STRAY} belongs to no live session's DATA; the next start removes it"),
         "checked 2 live sessions, 0 ended, 2 customers, 0 agent processes: 6 findings",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
@@ -95,7 +100,7 @@ fn what_somebody_broke_is_said_a_sentence_each() {
 fn programs_read_the_findings_as_json() {
     let mut server = Server::start(Setup::default());
     assert!(server.terminate().success());
-    std::fs::write(server.data_dir().join("data/stray.part"), "").unwrap();
+    std::fs::write(server.data_dir().join("data").join(STRAY), "").unwrap();
 
     let (status, text, _) = server.run(&["verify", "--json", "frontdesk-data"], "");
 

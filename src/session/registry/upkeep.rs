@@ -14,6 +14,9 @@ use crate::session::phase::Phase;
 
 use super::{Registry, lock};
 
+/// The pause after the store could not answer.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
+
 impl Registry {
     pub(super) async fn expire_pending(&self) {
         const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -50,8 +53,20 @@ impl Registry {
 
     /// Gives a session whose driver failed another one, which finds no agent and goes on as a restarted server does.
     pub(super) async fn take_over(&self, id: SessionId) {
-        let Context { store, clock, .. } = &self.inner.context;
-        let Ok(Some(stored)) = store.session(id).await else { return };
+        let Context { store, clock, tasks, .. } = &self.inner.context;
+        let stored = loop {
+            match store.session(id).await {
+                Ok(Some(stored)) => break stored,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(session.id = %id, error = %error, "failed session not read; trying again");
+                }
+            }
+            tokio::select! {
+                () = tasks.draining() => return,
+                () = tokio::time::sleep(AFTER_AN_ERROR) => {}
+            }
+        };
         if stored.record.phase.is_live() {
             let room = Arc::clone(&self.inner.room).try_acquire_owned().ok();
             let (reply, _) = oneshot::channel();
@@ -72,7 +87,6 @@ impl Registry {
 
     /// Starts the session that has waited longest, as soon as there is one and room for it.
     async fn start_next(&self) {
-        const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
         while lock(&self.inner.queue).is_empty() {
             self.inner.queue_changed.notified().await;
         }

@@ -6,7 +6,6 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::clock::WallTime;
-use crate::failpoint::Failpoint;
 use crate::id::SessionId;
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{StoreError, Stored, TOKENS_PER_SESSION};
@@ -15,7 +14,7 @@ use crate::token::TokenHash;
 use super::data_files::{DataFiles, PlacedFile};
 use super::index::{Claim, Index};
 use super::row;
-use super::writer::Change;
+use super::writer::{Change, Refusal};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -37,12 +36,12 @@ impl Change for Admit {
         data + self.new.record.customer.as_str().len() + self.new.record.email.as_ref().map_or(0, |email| email.len())
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         if !self.claim.holds() {
             // The store was reopened, and found another session in the place.
-            return Err(StoreError::Busy);
+            return Err(Refusal::Own(StoreError::Busy));
         }
-        row::insert(connection, &self.new)
+        Ok(row::insert(connection, &self.new)?)
     }
 
     fn publish(&mut self, index: &Index) {
@@ -78,12 +77,13 @@ impl Change for Put {
         256
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         if self.record.phase.is_live() {
-            row::update(connection, &self.record)
+            row::update(connection, &self.record)?;
         } else {
-            row::archive(connection, &self.record, self.ended)
+            row::archive(connection, &self.record, self.ended)?;
         }
+        Ok(())
     }
 
     fn publish(&mut self, index: &Index) {
@@ -96,11 +96,11 @@ impl Change for Put {
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        if outcome.is_ok() && !self.record.phase.is_live() {
-            Failpoint::BeforeDataRemoval.hit();
+        let has_ended = outcome.is_ok() && !self.record.phase.is_live();
+        let _ = self.reply.send(outcome);
+        if has_ended {
             self.files.remove(self.record.id);
         }
-        let _ = self.reply.send(outcome);
     }
 }
 
@@ -116,9 +116,10 @@ impl Change for AddToken {
         128
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let tokens = row::tokens(connection, self.session)?.ok_or(StoreError::Missing)?;
-        row::set_tokens(connection, self.session, &with_token(tokens, self.token))
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
+        let bytes = row::token_bytes(connection, self.session)?.ok_or(StoreError::Missing)?;
+        let tokens = row::read_tokens(self.session, &bytes).map_err(Refusal::Own)?;
+        Ok(row::set_tokens(connection, self.session, &with_token(tokens, self.token))?)
     }
 
     fn publish(&mut self, index: &Index) {
@@ -153,7 +154,7 @@ impl<T: Send, W: FnOnce(&Connection) -> Result<T, StoreError> + Send> Change for
         256
     }
 
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         let work = self.work.take().ok_or(StoreError::Busy)?;
         self.result = Some(work(connection)?);
         Ok(())

@@ -13,7 +13,7 @@ use crate::id::{CustomerKey, SessionId};
 use crate::session::Phase;
 use crate::store::{Customer, StoreError};
 
-use super::{meta, schema};
+use super::{data_files, meta, schema};
 
 /// Everything that the file holds, as far as it can be read.
 #[derive(Debug, Default)]
@@ -53,6 +53,11 @@ pub struct SessionRow {
 
 /// The schema's version that this binary writes.
 pub const VERSION: i64 = schema::VERSION;
+
+/// Whether the store gives a session data file, finished or not, such a name.
+pub fn is_data_file(path: &Path) -> bool {
+    data_files::session_of(path).is_some()
+}
 
 /// Reads everything in one transaction.
 ///

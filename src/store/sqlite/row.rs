@@ -123,13 +123,12 @@ pub(super) fn archive(connection: &Connection, record: &SessionRecord, ended: Wa
     expect_one(deleted)
 }
 
-/// A live session's valid tokens.
-pub(super) fn tokens(connection: &Connection, id: SessionId) -> Result<Option<Vec<TokenHash>>, StoreError> {
-    let bytes: Option<Vec<u8>> = connection
+/// A live session's valid tokens, for [`read_tokens`].
+pub(super) fn token_bytes(connection: &Connection, id: SessionId) -> Result<Option<Vec<u8>>, StoreError> {
+    connection
         .prepare_cached("SELECT tokens FROM sessions WHERE id = ?1")
         .and_then(|mut statement| statement.query_row([id.as_bytes()], |row| row.get(0)).optional())
-        .map_err(unavailable)?;
-    bytes.map(|bytes| read_tokens(id, &bytes)).transpose()
+        .map_err(unavailable)
 }
 
 /// Writes a live session's valid tokens.
@@ -182,7 +181,8 @@ fn phase_text(phase: &Phase) -> String {
     serde_json::to_string(phase).expect("a phase has string keys only and serialises")
 }
 
-fn read_tokens(id: SessionId, bytes: &[u8]) -> Result<Vec<TokenHash>, StoreError> {
+/// Tokens as a row holds them.
+pub(super) fn read_tokens(id: SessionId, bytes: &[u8]) -> Result<Vec<TokenHash>, StoreError> {
     let (hashes, rest) = bytes.as_chunks();
     if !rest.is_empty() {
         return Err(damaged(id, &"its tokens are cut off"));

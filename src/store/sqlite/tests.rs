@@ -34,6 +34,32 @@ mod damage {
     }
 
     #[test]
+    fn a_row_that_makes_no_sense_fails_nobody_else_of_its_batch() {
+        let place = Place::new();
+        let store = place.open();
+        runtime().block_on(async {
+            let ann = admitted(&store, session_of("ann", 10)).await.id;
+            let bob = admitted(&store, session_of("bob", 10)).await.id;
+            change(&place, "UPDATE sessions SET tokens = x'0102' WHERE customer = 'ann'");
+            let add = |id| store.add_token(id, TokenHash([8; 32]));
+            // What comes while the first commit is held up becomes one batch, with the first or with the last.
+            let other = Connection::open(place.directory.paths().database()).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let release = async { other.execute_batch("COMMIT").unwrap() };
+            let (before, refused, after, ()) = tokio::join!(add(bob), add(ann), add(bob), release);
+            assert!(matches!((&before, &after), (Ok(()), Ok(()))), "{before:?} {after:?}");
+            assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+        });
+    }
+
+    #[test]
+    fn a_file_that_sqlite_finds_damaged_fails_the_whole_batch() {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        let error = schema::unavailable(rusqlite::Error::SqliteFailure(code, None));
+        assert!(matches!(error.into(), writer::Refusal::Storage(_)));
+    }
+
+    #[test]
     fn two_live_sessions_of_one_customer_are_refused() {
         let (place, id) = place_with_a_session();
         change(
@@ -116,6 +142,61 @@ fn an_admission_that_was_dropped_leaves_no_data_file_unless_its_session_lives() 
     }
     drop(store);
     assert_eq!(data_files(&place), live_on_disk(&place));
+}
+
+#[test]
+fn of_the_files_that_no_session_means_only_those_that_a_store_made_are_removed() {
+    let place = Place::new();
+    let data = place.directory.paths().session_data();
+    let id = session_of("ann", 0).record.id.to_string();
+    let foreign = ["notes.txt".to_owned(), "sales.json".into(), format!("{id}.json.bak"), id.to_uppercase() + ".json"];
+    for name in foreign.iter().chain(&[format!("{id}.json"), format!("{id}.part")]) {
+        std::fs::write(data.join(name), "").unwrap();
+    }
+    let directory = session_of("bob", 0).record.id.to_string() + ".json";
+    std::fs::create_dir(data.join(&directory)).unwrap();
+
+    drop(place.open());
+
+    let mut left: Vec<_> = foreign.into_iter().chain([directory]).collect();
+    left.sort_unstable();
+    let entries = std::fs::read_dir(data).unwrap();
+    let mut found: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!(found, left);
+}
+
+#[test]
+fn only_this_user_may_read_the_store_whatever_the_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let (root, all) = (place.directory.paths().root(), |mode| std::fs::Permissions::from_mode(mode));
+    std::fs::set_permissions(root, all(0o755)).unwrap();
+    let assert_private = |store: &SqliteStore, customer: &str| {
+        let record = runtime().block_on(admitted(store, session_of(customer, 100_000)));
+        for path in place.directory.paths().database_files().into_iter().chain([store.files.path(record.id)]) {
+            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", path.display());
+        }
+    };
+    let store = place.open();
+    assert_private(&store, "ann");
+    drop(store);
+    std::fs::set_permissions(place.directory.paths().database(), all(0o644)).unwrap();
+    assert_private(&place.open(), "bob");
+}
+
+#[test]
+fn who_ends_a_session_does_not_wait_for_the_removal_of_its_data() {
+    let (place, runtime) = (Place::new(), runtime());
+    let store = place.open();
+    let record = runtime.block_on(admitted(&store, session_of("ann", 100_000)));
+    let held_up = store.files.removals();
+    let put = async { tokio::time::timeout(Duration::from_secs(20), store.put(ended(&record), WALL)).await };
+    runtime.block_on(put).unwrap().unwrap();
+    drop(held_up);
+    drop(store);
+    assert_eq!(data_files(&place), [""; 0]);
 }
 
 #[cfg(feature = "failpoints")]
@@ -229,6 +310,7 @@ mod failed_commit {
                 assert!(matches!(answer, Err(StoreError::Unavailable(_))));
                 assert!(store.live(&record.customer).await.unwrap().is_none());
                 assert_eq!(store.session(record.id).await.unwrap().unwrap().record, ended(&record));
+                drop(store);
                 assert_eq!(data_files(&place), [""; 0]);
             },
         );
@@ -419,7 +501,6 @@ fn record_of(answer: &Admission) -> &SessionRecord {
     }
 }
 
-#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "failed commits need failpoints"))]
 fn ended(record: &SessionRecord) -> SessionRecord {
     let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
     record.after(Phase::Ended { epoch: record.phase.epoch(), ending })

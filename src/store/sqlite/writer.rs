@@ -1,7 +1,8 @@
 //! The one writer: a thread that commits whatever waits as one transaction.
 //!
 //! A batch is what has arrived while the batch before it was on its way to the disk: it grows with the load, waits
-//! for nobody, and is bounded in changes and bytes. An item that fails by itself (a conflict) fails alone. If the
+//! for nobody, and is bounded in changes and bytes. An item that fails by itself (a conflict, a row that
+//! makes no sense) fails alone. If the
 //! transaction can't be written, all who wait are told; if it is not even known whether it was (a failed commit), the
 //! file is closed, opened again and the index rebuilt from it before anything else is taken.
 
@@ -30,8 +31,8 @@ pub(super) trait Change: Send {
     /// How much it adds to a batch.
     fn size_bytes(&self) -> usize;
 
-    /// Writes it. An error of its own concerns no other item, if the transaction still stands.
-    fn execute(&mut self, connection: &Connection) -> Result<(), StoreError>;
+    /// Writes it.
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal>;
 
     /// Makes it visible if it is committed.
     fn publish(&mut self, _index: &Index) {}
@@ -43,6 +44,24 @@ pub(super) trait Change: Send {
 
     /// Answers whoever waits for it.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+/// Why a change was not executed.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is the change's own, which has written nothing: no other of the batch is concerned.
+    Own(StoreError),
+    /// The file can't be written, or SQLite finds it damaged: the batch fails.
+    Storage(String),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) | StoreError::Corrupt(why) => Self::Storage(why),
+            error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy) => Self::Own(error),
+        }
+    }
 }
 
 pub(super) type Queue = mpsc::Sender<Box<dyn Change>>;
@@ -192,11 +211,11 @@ fn transact(
     let refused = |error: rusqlite::Error| Failed::NothingWritten(words(schema::unavailable(error)));
     connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
     for change in batch {
-        let outcome = execute_alone(connection, change.as_mut());
-        if let Err(StoreError::Unavailable(why) | StoreError::Corrupt(why)) = outcome {
-            return Err(roll_back(connection, why));
+        match execute_alone(connection, change.as_mut()) {
+            Ok(()) => outcomes.push(Ok(())),
+            Err(Refusal::Own(error)) => outcomes.push(Err(error)),
+            Err(Refusal::Storage(why)) => return Err(roll_back(connection, why)),
         }
-        outcomes.push(outcome);
     }
     if Failpoint::BeforeCommit.hit() {
         let _ = connection.execute_batch("ROLLBACK");
@@ -227,10 +246,10 @@ fn settle(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// Executes one change so that its own failure leaves nothing behind.
-fn execute_alone(connection: &Connection, change: &mut dyn Change) -> Result<(), StoreError> {
+fn execute_alone(connection: &Connection, change: &mut dyn Change) -> Result<(), Refusal> {
     let outcome = change.execute(connection);
     if outcome.is_err() && connection.is_autocommit() {
-        return Err(StoreError::Unavailable("the transaction was rolled back".into()));
+        return Err(Refusal::Storage("the transaction was rolled back".into()));
     }
     outcome
 }

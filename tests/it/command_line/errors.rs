@@ -122,7 +122,7 @@ fn a_server_that_cannot_start_says_why_once_and_what_helps() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     std::fs::write(path("file"), "").unwrap();
-    std::fs::create_dir(path("damaged")).unwrap();
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(path("damaged")).unwrap();
     std::fs::write(path("damaged/frontdesk.db"), "this is no database at all").unwrap();
     std::fs::write(path("mapping.json"), "[").unwrap();
     for (arguments, code, begins, ends) in [

@@ -132,3 +132,26 @@ fn a_first_start_that_fails_at_the_port_leaves_the_directory_new() {
     assert!(second.2.ends_with("; stop that one, or choose another directory with --data-dir\n"), "{}", second.2);
     server.end();
 }
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_first_start_that_was_killed_at_any_commit_leaves_a_password_that_opens_a_session() {
+    use crate::harness::{Server, Setup};
+    let mut deaths = 0;
+    for failpoint in ["before-commit", "after-commit", "before-answer"] {
+        for nth in 1..=3 {
+            let setup = Setup::default().env("FRONTDESK_FAILPOINT", &format!("{failpoint}=kill@{nth}"));
+            let (mut server, was_ready) = Server::start_first(setup);
+            deaths += usize::from(!was_ready);
+            if was_ready {
+                server.kill();
+            }
+            server.setup.environment.clear();
+            server.start_again();
+            let password = std::fs::read_to_string(server.data_dir().join("demo-password")).unwrap();
+            let created = server.create(("demo@example.com", password.trim()), serde_json::json!({}));
+            assert_eq!(created.status, 200, "{failpoint}@{nth}");
+        }
+    }
+    assert!(deaths >= 6, "{deaths}");
+}
