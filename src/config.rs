@@ -92,7 +92,7 @@ pub struct Config {
     pub limits: Limits,
     /// `[credential]`: checking of customers' credentials.
     pub credential: Credential,
-    /// `[throttle]`: how many attempts to sign in are let through.
+    /// `[throttle]`: how many failed attempts to sign in are let through.
     pub throttle: Throttle,
     /// `[seed_api]`: who may use the seed API without a token.
     pub seed_api: SeedApi,

@@ -18,11 +18,15 @@ use crate::id::SessionId;
 use crate::shutdown::Tasks;
 
 mod operator;
+#[cfg(test)]
+mod tests;
 
 pub use operator::{CustomerRow, Operator, SessionRow};
 
 const SOCKET: &str = "control.sock";
 const MOST_BYTES: u64 = 1 << 20;
+/// How long a command may take; all of them are a matter of seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What an operator may ask.
@@ -121,7 +125,8 @@ pub fn serve(directory: &Path, operator: Operator, tasks: &Tasks) -> io::Result<
             };
             let operator = operator.clone();
             handlers.spawn(async move {
-                if let Err(error) = handle(stream, &operator).await {
+                let own = rustix::process::getuid().as_raw();
+                if let Err(error) = handle(stream, &operator, own).await {
                     tracing::debug!(error = %error, "control connection broke");
                 }
             });
@@ -132,15 +137,17 @@ pub fn serve(directory: &Path, operator: Operator, tasks: &Tasks) -> io::Result<
     Ok(())
 }
 
-async fn handle(stream: UnixStream, operator: &Operator) -> io::Result<()> {
+async fn handle(stream: UnixStream, operator: &Operator, own: u32) -> io::Result<()> {
     const LONGEST: Duration = Duration::from_secs(10);
-    if stream.peer_cred()?.uid() != rustix::process::getuid().as_raw() {
-        return Ok(());
-    }
+    let is_own = stream.peer_cred()?.uid() == own;
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     tokio::time::timeout(LONGEST, (&mut stream).take(MOST_BYTES).read_line(&mut line)).await??;
     let reply = match serde_json::from_str::<Command>(&line) {
+        // Only after the line was read: closing on it would take the reply away as well.
+        _ if !is_own => Reply::Refused(format!(
+            "only the server's own user may give it commands; run this as that user, such as with `sudo -u '#{own}'`"
+        )),
         Ok(command) => operator.execute(command).await,
         Err(error) => Reply::Refused(format!("the running server does not know this command ({error})")),
     };
@@ -153,16 +160,36 @@ async fn handle(stream: UnixStream, operator: &Operator) -> io::Result<()> {
 /// Sends a command to the server that has the directory. `None` if there is none.
 ///
 /// # Errors
-/// What the system said once a connection was there.
+/// What the system said once a connection was there, or that there was no whole answer in time.
 pub async fn send(directory: &Path, command: &Command) -> io::Result<Option<Reply>> {
+    send_within(PATIENCE, directory, command).await
+}
+
+async fn send_within(patience: Duration, directory: &Path, command: &Command) -> io::Result<Option<Reply>> {
     let Ok(socket) = Socket::in_directory(directory) else { return Ok(None) };
     let Ok(mut stream) = UnixStream::connect(socket.path()).await else { return Ok(None) };
     let mut line = serde_json::to_vec(command)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(Some(serde_json::from_slice(&answer)?))
+    let answered = tokio::time::timeout(patience, async {
+        stream.write_all(&line).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    });
+    let answer = answered.await.map_err(|_elapsed| {
+        io::Error::other(format!(
+            "it took longer than {patience:?}; the command may have been carried out all the same"
+        ))
+    })??;
+    if !answer.ends_with(b"\n") {
+        return Err(io::Error::other(
+            "it closed the connection without a reply; the command may have been carried out all the same",
+        ));
+    }
+    let reply = serde_json::from_slice(&answer).map_err(|error| {
+        io::Error::other(format!("its reply is none that this version knows ({error}); use the server's version"))
+    })?;
+    Ok(Some(reply))
 }
 
 /// Whether a server answers on the directory's socket. It is asked for nothing, so that it does nothing.

@@ -1,6 +1,7 @@
 //! `ServiceURLMapping.json`: the names of services and where they are.
 //!
-//! A flat JSON object of `NAME: "host:port"` or `NAME: "https://..."`. The file is watched: a good edit is in force
+//! A flat JSON object of `NAME: "host:port"` or `NAME: "https://..."`. What Frontdesk itself calls must be an
+//! [`Address`]; the entries of others may go on with a path. The file is watched: a good edit is in force
 //! within half a second, a broken one keeps the last good mapping and says so. It is read anew five times a second
 //! rather than watched by inotify: that sees edits through symbolic links, bind mounts and network file systems, which
 //! is how orchestrators deliver such files, and costs one small read.
@@ -12,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::Uri;
+use hyper::http::uri::Authority;
 
 use crate::shutdown::Tasks;
 
@@ -31,6 +33,39 @@ pub struct ServiceMapping {
 }
 
 type Services = HashMap<String, Arc<str>>;
+
+/// Where a service is: `host:port`, `http://host[:port]` or `https://host[:port]`, and nothing more. The host may be an
+/// IPv6 literal in brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address<'a> {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host, and the port if one is named.
+    pub authority: &'a str,
+}
+
+impl<'a> Address<'a> {
+    /// Reads an entry of the mapping. Anything that could move a query elsewhere is no address.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority, needs_port) = match text.split_once("://") {
+            None => ("http", text, true),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", without_slash(rest), false),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", without_slash(rest), false),
+            Some(_) => return None,
+        };
+        let parsed: Authority = authority.parse().ok()?;
+        let port_is_good = match parsed.port_u16() {
+            Some(_) => true,
+            None => !needs_port && parsed.host() == authority,
+        };
+        let is_plain = !parsed.host().is_empty() && !authority.contains(['/', '?', '#', '@', '\\']);
+        (port_is_good && is_plain).then_some(Self { scheme, authority })
+    }
+}
+
+fn without_slash(authority: &str) -> &str {
+    authority.strip_suffix('/').unwrap_or(authority)
+}
 
 /// Why a file is no mapping.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +180,8 @@ fn parse(path: &Path, content: &[u8]) -> Result<Services, MappingError> {
         serde_json::from_slice(content).map_err(|error| malformed(path, &error.to_string()))?;
     let mut services = Services::new();
     for (name, address) in entries {
-        let address = address.as_str().filter(|address| is_address(address));
+        let is_good = if name == CREDENTIAL_SERVER { is_ours } else { is_address };
+        let address = address.as_str().filter(|address| is_good(address));
         let address = address.ok_or_else(|| {
             malformed(path, &format!("{name:?} must be \"host:port\" or \"https://host\", as a string"))
         })?;
@@ -154,6 +190,11 @@ fn parse(path: &Path, content: &[u8]) -> Result<Services, MappingError> {
     Ok(services)
 }
 
+fn is_ours(text: &str) -> bool {
+    Address::parse(text).is_some()
+}
+
+/// Whether it may be the address of a service that others call.
 fn is_address(text: &str) -> bool {
     match text.parse::<Uri>() {
         Ok(uri) if text.contains("://") => {
@@ -205,6 +246,36 @@ mod tests {
             let (_directory, path) = file(content);
             let error = ServiceMapping::load(&path, true).unwrap_err().to_string();
             assert!(error.contains(why), "{content}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_credential_servers_address_is_good_only_if_it_can_be_asked() {
+        for bad in [
+            "https://cred.example/api",
+            "https://h/?x",
+            "https://h?x",
+            "https://h//",
+            "https://h#x",
+            "https://user@h",
+            "user@h:80",
+            "h",
+            "h:80/",
+            ":80",
+            "https://",
+            "https://h:",
+            "https://h:port",
+            "https://h:65536",
+            "::1",
+            "[::1",
+        ] {
+            let (_directory, path) = file(&format!(r#"{{"CREDENTIAL_SERVER": "{bad}"}}"#));
+            let error = ServiceMapping::load(&path, true).expect_err(bad).to_string();
+            assert!(error.contains("\"CREDENTIAL_SERVER\" must be"), "{bad}: {error}");
+        }
+        for good in ["h:80", "[::1]:80", "http://h", "HTTPS://h:8443/", "https://[2001:db8::1]"] {
+            let (_directory, path) = file(&format!(r#"{{"CREDENTIAL_SERVER": "{good}"}}"#));
+            assert_eq!(ServiceMapping::load(&path, true).unwrap().get(CREDENTIAL_SERVER).as_deref(), Some(good));
         }
     }
 

@@ -31,11 +31,32 @@ const RESERVED: [&str; 8] = [
 pub(super) fn read(variables: &[(String, String)], in_file: &BTreeMap<String, Origin>) -> Layer {
     let mut layer = Layer::default();
     for (name, text) in variables {
-        if name.starts_with(PREFIX) && !RESERVED.contains(&name.as_str()) {
+        let is_ours = !RESERVED.contains(&name.as_str()) && !is_of_a_kubernetes_service(name, text);
+        if name.starts_with(PREFIX) && is_ours {
             variable(&mut layer, name, text, in_file);
         }
     }
     layer
+}
+
+// Kubernetes tells every container where each Service of its namespace is, after Docker's links; the Service may be
+// called frontdesk. A plain number in FRONTDESK_PORT is none of them but somebody's mistake.
+fn is_of_a_kubernetes_service(name: &str, text: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    if rest == "SERVICE_HOST" || rest == "SERVICE_PORT" {
+        return true;
+    }
+    if rest == "PORT" {
+        return ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme));
+    }
+    if let Some(port) = rest.strip_prefix("SERVICE_PORT_") {
+        return port.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    }
+    let Some((number, rest)) = rest.strip_prefix("PORT_").and_then(|rest| rest.split_once('_')) else { return false };
+    let (protocol, what) = rest.split_once('_').unwrap_or((rest, "PORT"));
+    number.parse::<u16>().is_ok()
+        && matches!(protocol, "TCP" | "UDP" | "SCTP")
+        && matches!(what, "PROTO" | "PORT" | "ADDR")
 }
 
 fn variable(layer: &mut Layer, name: &str, text: &str, in_file: &BTreeMap<String, Origin>) {
@@ -194,6 +215,37 @@ mod tests {
     fn reserved_names_are_left_alone() {
         let reserved = RESERVED.map(|name| (name, "anything"));
         assert!(load("", &reserved).is_ok());
+    }
+
+    #[test]
+    fn what_kubernetes_says_about_a_service_called_frontdesk_is_left_alone() {
+        for (name, text) in [
+            ("FRONTDESK_SERVICE_HOST", "10.0.0.11"),
+            ("FRONTDESK_SERVICE_PORT", "5500"),
+            ("FRONTDESK_SERVICE_PORT_HTTP", "5500"),
+            ("FRONTDESK_SERVICE_PORT_HTTP_ALT", "5501"),
+            ("FRONTDESK_PORT", "tcp://10.0.0.11:5500"),
+            ("FRONTDESK_PORT_5500_TCP", "tcp://10.0.0.11:5500"),
+            ("FRONTDESK_PORT_5500_TCP_PROTO", "tcp"),
+            ("FRONTDESK_PORT_5500_TCP_PORT", "5500"),
+            ("FRONTDESK_PORT_5500_TCP_ADDR", "10.0.0.11"),
+            ("FRONTDESK_PORT_53_UDP_PORT", "53"),
+        ] {
+            assert!(load("", &[(name, text)]).is_ok(), "{name}");
+        }
+        for (name, text) in [
+            ("FRONTDESK_PORT", "5500"),
+            ("FRONTDESK_PORTS", "tcp://10.0.0.11:5500"),
+            ("FRONTDESK_PORT_5500", "5500"),
+            ("FRONTDESK_PORT_HTTP_TCP", "5500"),
+            ("FRONTDESK_PORT_5500_TCP_NAME", "x"),
+            ("FRONTDESK_SERVICE_PORTS", "5500"),
+            ("FRONTDESK_SERVICE_PORT_", "5500"),
+            ("FRONTDESK_SERVICE_PORT__HTTP", "5500"),
+            ("FRONTDESK_SERVICE", "x"),
+        ] {
+            assert!(load("", &[(name, text)]).is_err(), "{name}");
+        }
     }
 
     #[test]

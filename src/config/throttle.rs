@@ -1,4 +1,4 @@
-//! `[throttle]`: how many attempts to sign in are let through before the next is refused.
+//! `[throttle]`: how many failed attempts to sign in are let through before the next attempt is refused.
 //!
 //! Only the numbers; the counting lives with the check of credentials.
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::value;
 
-/// `[throttle]`: how many attempts to sign in are let through before the next is refused.
+/// `[throttle]`: how many failed attempts to sign in are let through before the next attempt is refused.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
     /// Whether anything is throttled at all. Default `true`.
     #[serde(deserialize_with = "value::boolean")]
     pub enabled: bool,
-    /// A minute, for one account from one address; 1 to 1000000. Default 10.
+    /// Failures a minute, for one account from one address; 1 to 1000000. Default 10.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_account_and_address: u32,
-    /// A minute, from one address; 1 to 1000000. Default 100.
+    /// Failures a minute, from one address; 1 to 1000000. Default 100.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_address: u32,
-    /// An hour, for one account; 1 to 1000000. Default 100.
+    /// Failures an hour, for one account from addresses that never succeeded for it; 1 to 1000000. Default 100.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_account: u32,
 }

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use super::{Credentials, Verdict, VerifyError};
 use crate::http_client::{FetchError, HttpClient};
+use crate::service_mapping::Address;
 
 /// The longest URL that is sent, in bytes, scheme and address included: all that [`Uri`] holds.
 pub const MAX_URL_BYTES: usize = 65_534;
@@ -54,8 +55,7 @@ impl RemoteVerifier {
 
     /// Asks the server at `address` whether `credentials` are right.
     ///
-    /// `address` is an entry of the service mapping: `host:port`, `http://host[:port]` or `https://host[:port]`, where
-    /// the host may be an IPv6 literal in brackets.
+    /// `address` is an entry of the service mapping, which must be an [`Address`].
     ///
     /// # Errors
     ///
@@ -181,25 +181,12 @@ struct Message<'a> {
 
 fn request(address: &str, credentials: &Credentials<'_>) -> Result<Request<Full<Bytes>>, RemoteError> {
     let invalid = || RemoteError::InvalidAddress { address: address.into() };
-    let (scheme, authority) = parse_address(address).ok_or_else(invalid)?;
+    let Address { scheme, authority } = Address::parse(address).ok_or_else(invalid)?;
     let url = url(scheme, authority, credentials).ok_or_else(|| RemoteError::UrlTooLong { address: address.into() })?;
     let uri = Uri::try_from(url).map_err(|_| invalid())?;
     let mut request = Request::new(Full::default());
     *request.uri_mut() = uri;
     Ok(request)
-}
-
-/// Splits a mapping entry into scheme and authority; anything that could move the query elsewhere is no address.
-fn parse_address(address: &str) -> Option<(&'static str, &str)> {
-    let (scheme, authority) = match address.split_once("://") {
-        None => ("http", address),
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
-        Some(_) => return None,
-    };
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let plain = !authority.is_empty() && !authority.contains(['/', '?', '#', '@', '\\']);
-    plain.then_some((scheme, authority))
 }
 
 /// The whole URL, or none if it is longer than [`MAX_URL_BYTES`].

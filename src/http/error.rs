@@ -230,7 +230,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::Busy("The store has more to write than it can; try again."),
-            StoreError::Unavailable(_) => Self::NotReady("The store is unavailable; nothing has changed, try again."),
+            StoreError::Unavailable(_) => Self::NotReady("The store is unavailable; try again."),
             StoreError::Conflict | StoreError::Missing | StoreError::Corrupt(_) => {
                 tracing::error!(error = %error, "store answered what it must not");
                 Self::CreationFailed("The server failed; its log says why.")
@@ -243,7 +243,9 @@ impl From<NotAdmitted> for Refusal {
     fn from(refused: NotAdmitted) -> Self {
         match refused {
             NotAdmitted::TooManyAttempts(refused) => Self::TooManyAttempts(refused.retry_after),
-            NotAdmitted::WaitedInVain => Self::CreationFailed("The credential server did not answer in time."),
+            NotAdmitted::WaitedInVain => {
+                Self::Busy("Earlier sign-ins of this account or address are still being checked; try again.")
+            }
         }
     }
 }
@@ -300,5 +302,25 @@ impl From<CommandError> for Refusal {
             CommandError::Store(error) => error.into(),
             CommandError::Draining => Self::NotReady("The server is shutting down."),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_in_vain_is_told_that_the_server_is_busy_and_when_to_try_again() {
+        let answer = Refusal::from(NotAdmitted::WaitedInVain).seed();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        let (_, name) = Refusal::from(NotAdmitted::WaitedInVain).status_and_name();
+        assert_eq!(name, "SERVER_BUSY");
+    }
+
+    #[test]
+    fn of_an_unavailable_store_nothing_is_said_that_nobody_knows() {
+        let refusal = Refusal::from(StoreError::Unavailable("disk full".into()));
+        assert_eq!(refusal, Refusal::NotReady("The store is unavailable; try again."));
     }
 }

@@ -9,6 +9,7 @@ use super::{Breach, MAX_CHECKS_AT_ONCE, MAX_URL_BYTES, RemoteError, RemoteVerifi
 use crate::credential::Credentials;
 use crate::http_client::HttpClient;
 use crate::http_client::stub::{Stub, keep_alive};
+use crate::service_mapping::Address;
 
 const ANN: Credentials<'_> = Credentials { email: "ann@example.com", password: "hunter2", persona: "CUSTOMER" };
 
@@ -277,7 +278,7 @@ fn addresses_are_host_and_port_with_or_without_a_scheme() {
         ("HTTPS://auth.example:8443", "https", "auth.example:8443"),
         ("https://[2001:db8::1]:443", "https", "[2001:db8::1]:443"),
     ] {
-        assert_eq!(super::parse_address(address), Some((scheme, authority)), "{address}");
+        assert_eq!(Address::parse(address), Some(Address { scheme, authority }), "{address}");
         let request = super::request(address, &ANN).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
             (request.uri().scheme_str(), request.uri().authority().unwrap().as_str()),
