@@ -16,24 +16,28 @@
 //! An IPv6 address stands for its /64, an IPv4-mapped one for the IPv4 address.
 //!
 //! [`Throttle::admit`] comes before the check and does not see the password. Its [`Attempt`] holds a place in each
-//! bucket until the outcome is known, so guesses made at once cannot pass before the first of them is counted:
+//! bucket until the outcome is known, so guesses made at once cannot pass uncounted:
 //!
 //! - a bucket holding as many *failures* as its limit refuses, with the time until the next one has leaked;
-//! - a bucket whose failures *and attempts in flight* reach the limit makes the next attempt wait for one to settle,
-//!   so that nobody is refused for being many at once. Nobody is refused who has not failed.
+//! - a bucket of an account, or of an account and address, whose failures *and attempts in flight* reach the limit makes
+//!   the next attempt wait for one to settle, so that nobody is refused for being many at once;
+//! - a bucket of an address makes the next attempt wait only while 512 are in flight, whatever failed lately: what one
+//!   customer behind it mistypes, or how slowly one is checked, delays no other.
 //!
-//! To let honest crowds through without waiting, every success earns its (account, address) and its address room for one
-//! more attempt in flight, up to 4,096; the first failure, or a window without a success, takes all of it away.
+//! Nobody is refused who has not failed. To let honest crowds through without waiting, every success earns its (account,
+//! address) and its address room for one more attempt in flight, up to 4,096; the first failure, or a window without a
+//! success, takes all of it away.
 //!
 //! # The bound
 //!
 //! In any window a bucket lets through at most twice its limit in guesses (the limit at once, the rest as it leaks),
-//! however many are made in parallel: 20 a minute for one account from one address, 200 a minute from one address, 200 an
-//! hour for one account from addresses that never succeeded for it. Without a good password a guesser earns nothing
-//! more; an address whose failures have all leaked away may once have 512 in flight instead, which then take that much longer
-//! to leak, so that its average stays the limit. Where others succeed (behind one web server, say), each of their successes pays for at most one more guess, and
-//! 4,096 at once: a burst may use up what they earned, and its first failure ends it. A bucket never holds more than
-//! twice its limit (an address 512 more), so that no refusal lasts longer than some minutes: nobody is locked out.
+//! however many are made in parallel: 20 a minute for one account from one address, 200 an hour for one account from
+//! addresses that never succeeded for it. An address lets through as much, 200 a minute, and those that were in flight
+//! when its limit was reached: 512 more. Each of these counts and takes its time to leak, so that the average stays the
+//! limit: 100 a minute for as long as it goes on, and 612 once. Without a good password a guesser earns nothing more.
+//! Where others succeed (behind one web server, say), each of their successes pays for at most one more guess, and 4,096
+//! at once: a burst may use up what they earned, and its first failure ends it. A bucket never holds more than twice its
+//! limit (an address 512 more), so that no refusal lasts longer than some minutes: nobody is locked out.
 //!
 //! # Memory
 //!
@@ -58,8 +62,8 @@ use crate::clock::Timestamp;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How many checks for different accounts one address may have in flight while none of its checks has failed lately: a
-/// web server that many customers sign in through must not wait for itself.
+/// How many checks for different accounts one address may have in flight, whatever failed lately: the customers of one
+/// web server or one office must not wait for each other because one of them mistyped.
 const CROWD: u32 = 512;
 
 /// How many entries each table holds; only attempts in flight may exceed it.
@@ -98,13 +102,13 @@ pub struct Throttle {
 impl Throttle {
     /// A throttle that has seen no failure yet.
     pub fn new(config: ThrottleConfig) -> Self {
-        Self::with_capacity(config, CAPACITY)
+        Self::with_capacity(config, CROWD, CAPACITY)
     }
 
-    fn with_capacity(config: ThrottleConfig, capacity: usize) -> Self {
+    fn with_capacity(config: ThrottleConfig, crowd: u32, capacity: usize) -> Self {
         let tables = Tables {
             pairs: Table::new(Limit::new(config.per_account_and_address_per_minute, MINUTE), capacity),
-            addresses: Table::new(Limit::new(config.per_address_per_minute, MINUTE).with_crowd(CROWD), capacity),
+            addresses: Table::new(Limit::new(config.per_address_per_minute, MINUTE).with_crowd(crowd), capacity),
             accounts: Table::new(Limit::new(config.per_account_per_hour, HOUR), capacity),
         };
         let shared = || Arc::new(Shared { keys: RandomState::new(), tables: Mutex::new(tables) });

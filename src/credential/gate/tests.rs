@@ -67,10 +67,20 @@ async fn of_a_thousand_wrong_passwords_at_once_ten_are_checked() {
 }
 
 #[tokio::test]
-async fn of_wrong_passwords_for_a_thousand_accounts_one_crowd_is_checked_and_then_nobody() {
+async fn of_wrong_passwords_for_a_thousand_accounts_a_crowd_and_the_limit_are_checked_and_then_nobody() {
     let gate = gate();
-    assert_eq!(crowd(&gate, (0..1_000).map(|n| n.to_string()), false).await, (512, 512));
+    let (checked, most) = crowd(&gate, (0..1_000).map(|n| n.to_string()), false).await;
+    // Until the hundredth has failed, each that fails lets one in.
+    assert!((512..=512 + 99).contains(&checked), "{checked}");
+    assert_eq!(most, 512);
     assert_eq!(crowd(&gate, (1_000..2_000).map(|n| n.to_string()), false).await, (0, 0));
+}
+
+#[tokio::test]
+async fn one_mistyped_password_takes_no_room_from_the_others_behind_the_address() {
+    let gate = gate();
+    admit(&gate, "mistyped").await.unwrap().refused(NOW);
+    assert_eq!(crowd(&gate, (0..300).map(|n| n.to_string()), true).await, (300, 300));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

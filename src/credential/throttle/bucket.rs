@@ -17,7 +17,7 @@ pub(super) struct Limit {
     each: Duration,
     /// The weight of failures above which nothing more is let in: one less than the limit.
     ceiling: Duration,
-    /// How many attempts may be in flight at once while nothing has failed.
+    /// How many attempts may be in flight at once whatever failed, as long as the limit is not reached.
     crowd: u32,
 }
 
@@ -32,7 +32,7 @@ impl Limit {
         Self { window, each, ceiling: each * failures.saturating_sub(1), crowd: 0 }
     }
 
-    /// The same, but lets `crowd` attempts be in flight at once while nothing has failed.
+    /// The same, but lets `crowd` attempts be in flight at once until the limit is reached. All that fail count.
     pub(super) fn with_crowd(self, crowd: u32) -> Self {
         Self { crowd, ..self }
     }
@@ -81,7 +81,7 @@ impl Bucket {
         if let Some(excess) = weight.checked_sub(limit.ceiling).filter(|excess| !excess.is_zero()) {
             return Room::Spent(excess);
         }
-        if weight.is_zero() && self.in_flight < limit.crowd {
+        if self.in_flight < limit.crowd {
             return Room::Free;
         }
         let reserved = weight + limit.each * self.in_flight;

@@ -1,12 +1,11 @@
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::table::{Table, Trusted};
-use super::{Admission, Attempt, HOUR, Limit, MINUTE, Throttle, ThrottleConfig};
+use super::{Admission, Attempt, Bottleneck, CROWD, Limit, MINUTE, Throttle, ThrottleConfig};
 use crate::clock::Timestamp;
+
+mod properties;
 
 const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -218,6 +217,44 @@ fn one_failure_takes_away_all_the_room_successes_made() {
 }
 
 #[test]
+fn failures_take_nothing_from_an_addresss_crowd_until_they_reach_its_limit() {
+    let throttle = throttle();
+    for failures in 1..100 {
+        throttle.admit(&format!("mistyped {failures}"), home(1), at(0)).go().refused(at(0));
+        if [1, 50, 99].contains(&failures) {
+            let flying: Vec<Attempt> =
+                (0..512).map(|n| throttle.admit(&format!("account {n}"), home(1), at(0)).go()).collect();
+            let more = throttle.admit("one more", home(1), at(0));
+            assert!(matches!(more, Admission::Wait(Bottleneck::Address(_))), "after {failures} failures");
+            flying.into_iter().for_each(Attempt::failed_to_check);
+        }
+    }
+    throttle.admit("mistyped", home(1), at(0)).go().refused(at(0));
+    assert_eq!(throttle.admit("somebody else", home(1), at(0)).refused(), Some(0.6));
+}
+
+#[test]
+fn a_crowd_of_guesses_is_counted_in_full_so_that_the_average_stays_the_limit() {
+    let throttle = throttle();
+    let mut checked = 0;
+    for second in 0..3_600 {
+        let mut flying = Vec::new();
+        for n in 0..1_000 {
+            match throttle.admit(&format!("{second} {n}"), home(1), at(second)) {
+                Admission::Go(attempt) => flying.push(attempt),
+                Admission::Wait(_) | Admission::Refuse(_) => break,
+            }
+        }
+        checked += flying.len();
+        flying.into_iter().for_each(|attempt| attempt.refused(at(second)));
+        if let Some(wait) = throttle.admit("somebody else", home(1), at(second)).refused() {
+            assert!(wait <= 308.0, "{wait}");
+        }
+    }
+    assert!((5_900..=6_000 + 612).contains(&checked), "{checked}");
+}
+
+#[test]
 fn a_window_without_success_ends_the_room_it_made() {
     let throttle = throttle();
     (0..50).for_each(|_| login(&throttle, "ann", home(1), at(0)));
@@ -286,7 +323,7 @@ fn sizes(throttle: &Throttle) -> (usize, usize, usize) {
 
 #[test]
 fn the_tables_stop_growing() {
-    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 500);
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), CROWD, 500);
     for n in 0..5_000 {
         throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
     }
@@ -308,7 +345,7 @@ fn expired_entries_are_replaced_before_a_table_grows() {
 
 #[test]
 fn inventions_do_not_push_out_a_guessers_record() {
-    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 500);
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), CROWD, 500);
     assert_eq!(guesses(&throttle, "ann", home(0), at(0)), 10);
     for n in 1..5_000 {
         throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
@@ -318,7 +355,7 @@ fn inventions_do_not_push_out_a_guessers_record() {
 
 #[test]
 fn inventions_push_out_few_of_the_addresses_that_succeeded() {
-    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 1_000);
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), CROWD, 1_000);
     (0..1_000).for_each(|n| login(&throttle, &format!("customer {n}"), home(n), at(0)));
     for n in 1_000..20_000 {
         throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
@@ -334,7 +371,7 @@ fn inventions_push_out_few_of_the_addresses_that_succeeded() {
 
 #[test]
 fn an_entry_in_flight_is_never_given_up() {
-    let throttle = Throttle::with_capacity(ThrottleConfig::default(), 10);
+    let throttle = Throttle::with_capacity(ThrottleConfig::default(), CROWD, 10);
     let flying: Vec<Attempt> = (0..100).map(|n| throttle.admit(&format!("{n}"), home(n), at(0)).go()).collect();
     assert_eq!(sizes(&throttle), (100, 100, 100), "beyond its capacity if need be");
     flying.into_iter().for_each(|attempt| attempt.refused(at(0)));
@@ -355,174 +392,4 @@ fn a_limit_that_divides_no_window_is_rounded_against_the_guesser() {
     let limit = Limit::new(7, MINUTE);
     (0..7).for_each(|_| bucket.fail(&limit, START));
     assert!(bucket.weight(START) >= MINUTE);
-}
-
-/// One step of a random history, over a few accounts and addresses.
-#[derive(Debug, Clone)]
-enum Step {
-    Admit { account: u8, address: u8 },
-    Settle { which: usize, how: How },
-    Pass { milliseconds: u64 },
-}
-
-#[derive(Debug, Clone, Copy)]
-enum How {
-    Refused,
-    Dropped,
-    FailedToCheck,
-    Succeeded,
-}
-
-fn steps(succeeding: bool) -> impl Strategy<Value = Vec<Step>> {
-    let how = if succeeding {
-        prop_oneof![Just(How::Refused), Just(How::Dropped), Just(How::FailedToCheck), Just(How::Succeeded)].boxed()
-    } else {
-        prop_oneof![4 => Just(How::Refused), 2 => Just(How::Dropped), 1 => Just(How::FailedToCheck)].boxed()
-    };
-    let step = prop_oneof![
-        6 => (0..3_u8, 0..4_u8).prop_map(|(account, address)| Step::Admit { account, address }),
-        4 => (any::<usize>(), how).prop_map(|(which, how)| Step::Settle { which, how }),
-        1 => prop_oneof![0..2_000_u64, 0..30_000_u64, 0..1_500_000_u64].prop_map(|milliseconds| Step::Pass { milliseconds }),
-    ];
-    prop::collection::vec(step, 1..600)
-}
-
-const SMALL: ThrottleConfig = ThrottleConfig {
-    enabled: true,
-    per_account_and_address_per_minute: 3,
-    per_address_per_minute: 5,
-    per_account_per_hour: 7,
-};
-
-/// What a history let through: guesses that were not given back, and successes.
-#[derive(Default)]
-struct Seen {
-    guesses: Vec<(Timestamp, u8, u8, bool)>,
-    successes: Vec<(Timestamp, u8, u8)>,
-    refusals: Vec<Duration>,
-}
-
-fn play(throttle: &Throttle, steps: Vec<Step>) -> (Seen, Timestamp) {
-    let (mut seen, mut now, mut flying) = (Seen::default(), START, Vec::new());
-    for step in steps {
-        match step {
-            Step::Admit { account, address } => match throttle.admit(&account.to_string(), home(address.into()), now) {
-                Admission::Go(attempt) => flying.push((attempt, now, account, address)),
-                Admission::Wait(_) => assert!(!flying.is_empty()),
-                Admission::Refuse(refusal) => seen.refusals.push(refusal.retry_after),
-            },
-            Step::Settle { which, how } if !flying.is_empty() => {
-                let (attempt, since, account, address) = flying.swap_remove(which % flying.len());
-                let trusted = attempt.hold.as_ref().unwrap().places.trusted;
-                match how {
-                    How::Refused => attempt.refused(now),
-                    How::Dropped => drop(attempt),
-                    How::FailedToCheck => attempt.failed_to_check(),
-                    How::Succeeded => attempt.succeeded(now),
-                }
-                match how {
-                    How::Refused | How::Dropped => seen.guesses.push((since, account, address, trusted)),
-                    How::FailedToCheck => {}
-                    How::Succeeded => seen.successes.push((now, account, address)),
-                }
-            }
-            Step::Settle { .. } => {}
-            Step::Pass { milliseconds } => now = now + Duration::from_millis(milliseconds),
-        }
-    }
-    for (attempt, since, account, address) in flying {
-        let trusted = attempt.hold.as_ref().unwrap().places.trusted;
-        attempt.refused(now);
-        seen.guesses.push((since, account, address, trusted));
-    }
-    (seen, now)
-}
-
-/// Asserts that no window holds more of `guesses` (by bucket) than twice `limit`, and one for each success there before.
-fn assert_bound<K: std::hash::Hash + Eq + std::fmt::Debug>(
-    window: Duration,
-    limit: u32,
-    guesses: impl Iterator<Item = (K, Timestamp)>,
-    successes: impl Iterator<Item = (K, Timestamp)>,
-) {
-    let mut by_bucket: HashMap<K, (Vec<Timestamp>, Vec<Timestamp>)> = HashMap::new();
-    guesses.for_each(|(key, time)| by_bucket.entry(key).or_default().0.push(time));
-    successes.for_each(|(key, time)| by_bucket.entry(key).or_default().1.push(time));
-    for (key, (guesses, successes)) in by_bucket {
-        for &start in &guesses {
-            let end = start + window;
-            let inside = guesses.iter().filter(|&&time| start <= time && time <= end).count();
-            let earned = successes.iter().filter(|&&time| time <= end).count();
-            assert!(inside <= 2 * limit as usize + earned, "{key:?}: {inside} guesses, {earned} earned");
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_interleaving_lets_more_than_twice_a_limit_through(steps in steps(false)) {
-        let (seen, _) = play(&Throttle::new(SMALL), steps);
-        let none = || std::iter::empty();
-        assert_bound(MINUTE, 3, seen.guesses.iter().map(|g| ((g.1, g.2), g.0)), none());
-        assert_bound(MINUTE, 5, seen.guesses.iter().map(|g| (g.2, g.0)), std::iter::empty());
-        assert_bound(HOUR, 7, seen.guesses.iter().map(|g| (g.1, g.0)), std::iter::empty());
-    }
-
-    #[test]
-    fn each_success_pays_for_at_most_one_guess_more(steps in steps(true)) {
-        let (seen, _) = play(&Throttle::new(SMALL), steps);
-        let successes = || seen.successes.iter();
-        assert_bound(MINUTE, 3, seen.guesses.iter().map(|g| ((g.1, g.2), g.0)), successes().map(|s| ((s.1, s.2), s.0)));
-        assert_bound(MINUTE, 5, seen.guesses.iter().map(|g| (g.2, g.0)), successes().map(|s| (s.2, s.0)));
-        let strangers = seen.guesses.iter().filter(|g| !g.3);
-        assert_bound(HOUR, 7, strangers.map(|g| (g.1, g.0)), std::iter::empty());
-    }
-
-    #[test]
-    fn no_refusal_is_empty_or_for_good(steps in steps(true)) {
-        let throttle = Throttle::new(SMALL);
-        let (seen, now) = play(&throttle, steps);
-        prop_assert!(seen.refusals.iter().all(|wait| !wait.is_zero() && *wait <= HOUR + HOUR / 7));
-        let quiet = now + HOUR + HOUR / 7;
-        for (account, address) in (0..3).flat_map(|account| (0..4).map(move |address| (account, address))) {
-            throttle.admit(&account.to_string(), home(address), quiet).go().failed_to_check();
-        }
-    }
-
-    #[test]
-    fn whoever_waits_as_told_is_let_in(steps in steps(true)) {
-        let throttle = Throttle::new(SMALL);
-        let (_, now) = play(&throttle, steps);
-        if let Admission::Refuse(refusal) = throttle.admit("0", home(0), now) {
-            throttle.admit("0", home(0), now + refusal.retry_after).go().failed_to_check();
-        }
-    }
-
-    #[test]
-    fn who_only_succeeds_is_never_refused(sizes in prop::collection::vec((1..300_usize, 0..200_u64, any::<bool>()), 1..20)) {
-        let throttle = Throttle::new(SMALL);
-        let mut now = START;
-        for (parallel, seconds, same) in sizes {
-            now = now + Duration::from_secs(seconds);
-            let mut flying = Vec::new();
-            for n in 0..parallel {
-                let account = if same { "ann".to_owned() } else { n.to_string() };
-                match throttle.admit(&account, home(1), now) {
-                    Admission::Go(attempt) => flying.push(attempt),
-                    Admission::Wait(_) => prop_assert!(!flying.is_empty(), "waits for nobody"),
-                    Admission::Refuse(refusal) => prop_assert!(false, "{}", refusal),
-                }
-            }
-            flying.into_iter().for_each(|attempt| attempt.succeeded(now));
-        }
-    }
-
-    #[test]
-    fn ipv6_neighbours_share_one_record(prefix: u64, one: u64, other: u64) {
-        let address = |host: u64| IpAddr::from(Ipv6Addr::from_bits(u128::from(prefix) << 64 | u128::from(host)));
-        prop_assume!(prefix != 0);
-        let throttle = throttle();
-        guesses(&throttle, "ann", address(one), START);
-        prop_assert!(throttle.admit("ann", address(other), START).refused().is_some());
-    }
 }
