@@ -164,8 +164,8 @@ pub enum Bottleneck {
 
 /// One admitted check, which holds its place in the buckets until the outcome is told.
 ///
-/// Dropped without an outcome (the client hung up, the task was cancelled) it counts as a failure: the check may have
-/// run, and its answer may have leaked by other ways, so hanging up must not be a way to guess for free.
+/// Dropped without an outcome it counts as a failure: the check may have run, and its answer may have leaked by other
+/// ways. A client that hangs up does not drop it, for its check runs to the end; only a server that goes down does.
 #[must_use = "an attempt dropped without an outcome counts as a failure"]
 pub struct Attempt {
     /// None when throttling is off, or once settled.

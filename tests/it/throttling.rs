@@ -1,9 +1,11 @@
 //! Guessing is slowed; customers with good passwords are not.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::credential_stub::{Behaviour, CredentialStub, http};
-use crate::harness::{ADA, Server, Setup};
+use crate::harness::{ADA, Server, Setup, until};
 use crate::wire::Wire;
 
 #[test]
@@ -49,6 +51,29 @@ fn a_throttled_creation_is_not_checked_and_successes_and_broken_checks_do_not_co
 
     assert_eq!(refused.status, 429);
     assert_eq!(stub.asked().len(), 70);
+}
+
+#[test]
+fn hanging_up_before_a_slow_verdict_is_no_failure_with_the_right_password_and_one_with_a_wrong_password() {
+    let slow = Duration::from_millis(300);
+    let stub = CredentialStub::start(Behaviour::DecideAfter(slow));
+    let server = Server::start(stub.setup(""));
+    let hang_up = |password: &str| {
+        let asked = stub.asked().len();
+        let body = json!({"EMAIL": "ada", "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}}).to_string();
+        let mut wire = Wire::open(server.address);
+        let head = "POST /requestSessionCreation HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+        wire.write(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        until("it is being checked", || stub.asked().len() == asked + 1);
+    };
+
+    (0..10).for_each(|_| hang_up("good"));
+    std::thread::sleep(2 * slow);
+    assert_eq!(server.create(("ada", "good"), json!({})).status, 200, "nobody has failed, and nothing was created");
+    (0..10).for_each(|_| hang_up("bad"));
+    std::thread::sleep(2 * slow);
+    assert_eq!(server.create(("ada", "good"), json!({})).status, 429, "hanging up is no way to guess");
+    assert_eq!(stub.asked().len(), 21, "each was asked exactly once");
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_success_forgives_no_failure() {
 }
 
 #[test]
-fn hanging_up_is_a_failure_as_of_the_admission() {
+fn an_attempt_without_an_outcome_is_a_failure_as_of_the_admission() {
     let throttle = throttle();
     for _ in 0..10 {
         drop(throttle.admit("ann", home(1), at(0)));
