@@ -109,6 +109,20 @@ fn addresses_that_once_succeeded_for_an_account_are_not_slowed_by_the_guesses_of
 }
 
 #[test]
+fn behind_a_proxy_failures_of_some_slow_nobody_else() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let server = Server::start(stub.setup("behind_proxy = true\n[throttle]\nper_address = 20\n"));
+    for n in 0..30 {
+        assert_eq!(server.create((&format!("customer{n}"), "bad"), json!({})).status, 401);
+    }
+    assert_eq!(server.create(("somebody else", "good"), json!({})).status, 200);
+    for _ in 0..10 {
+        assert_eq!(server.create(("ada", "bad"), json!({})).status, 401);
+    }
+    assert_eq!(server.create(("ada", "good"), json!({})).status, 429);
+}
+
+#[test]
 fn a_throttle_that_is_off_lets_every_attempt_through() {
     let stub = CredentialStub::start(Behaviour::Decide);
     let server = Server::start(stub.setup("[throttle]\nenabled = false\n"));
