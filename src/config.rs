@@ -78,7 +78,7 @@ pub struct Config {
     #[serde(deserialize_with = "hosts::deserialize")]
     pub hosts: Vec<String>,
 
-    /// Whether a proxy that speaks TLS stands in front. Default `false`.
+    /// Whether a proxy that speaks TLS stands in front, so that addresses say nothing about customers. Default `false`.
     #[serde(deserialize_with = "value::boolean")]
     pub behind_proxy: bool,
 

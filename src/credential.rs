@@ -29,7 +29,7 @@ use remote::RemoteVerifier;
 
 /// What a customer presents to prove who they are, borrowed from the request that carries it.
 ///
-/// Deliberately neither `Debug` nor owned: nothing that outlives the request holds the password.
+/// Deliberately neither `Debug` nor owned: nothing that outlives the check holds the password.
 #[derive(Clone, Copy)]
 pub struct Credentials<'a> {
     /// The email as sent.
@@ -79,33 +79,33 @@ pub trait Verifier: Send + Sync {
 pub struct Verifiers {
     mapping: Arc<ServiceMapping>,
     embedded: Arc<Embedded>,
-    remote: RemoteVerifier,
+    remote: Arc<RemoteVerifier>,
 }
 
 impl Verifiers {
     /// Puts the two side by side.
     pub fn new(mapping: Arc<ServiceMapping>, embedded: Arc<Embedded>, remote: RemoteVerifier) -> Self {
-        Self { mapping, embedded, remote }
+        Self { mapping, embedded, remote: Arc::new(remote) }
     }
 
     /// The verifier that the mapping puts in force at this moment.
-    pub fn in_force(&self) -> InForce<'_> {
+    pub fn in_force(&self) -> InForce {
         match self.mapping.get(CREDENTIAL_SERVER) {
-            Some(address) => InForce::Remote(&self.remote, address),
-            None => InForce::Embedded(&self.embedded),
+            Some(address) => InForce::Remote(Arc::clone(&self.remote), address),
+            None => InForce::Embedded(Arc::clone(&self.embedded)),
         }
     }
 }
 
 /// One of the two verifiers, for one request: a mapping that changes meanwhile does not split it.
-pub enum InForce<'a> {
+pub enum InForce {
     /// The customers of the store.
-    Embedded(&'a Embedded),
+    Embedded(Arc<Embedded>),
     /// A remote server, and its address.
-    Remote(&'a RemoteVerifier, Arc<str>),
+    Remote(Arc<RemoteVerifier>, Arc<str>),
 }
 
-impl Verifier for InForce<'_> {
+impl Verifier for InForce {
     fn verify<'a>(&'a self, credentials: Credentials<'a>) -> Verification<'a> {
         match self {
             Self::Embedded(embedded) => embedded.verify(credentials),

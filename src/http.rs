@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Handlers read and check a request, ask the domain, and answer; they hold no work half done, so that a client that
-//! hangs up leaves nothing behind. Status codes are decided in [`error`] alone.
+//! hangs up leaves nothing behind but the check of its password, which ends by itself. Status codes are
+//! decided in [`error`] alone.
 
 use std::sync::Arc;
 

@@ -137,10 +137,11 @@ impl ServiceMapping {
         let mut problem = self.problem.write().unwrap_or_else(PoisonError::into_inner);
         match news {
             Ok(services) => {
+                let services = Arc::new(services);
+                *self.services.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&services);
+                *problem = None;
                 let names: Vec<_> = services.keys().map(String::as_str).collect();
                 tracing::info!(services = names.join(","), "service mapping in force");
-                *self.services.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(services);
-                *problem = None;
             }
             Err(error) => {
                 tracing::error!(error = %error, "service mapping not taken; the last good one stays in force");

@@ -13,10 +13,10 @@ pub struct Throttle {
     /// Whether anything is throttled at all. Default `true`.
     #[serde(deserialize_with = "value::boolean")]
     pub enabled: bool,
-    /// Failures a minute, for one account from one address; 1 to 1000000. Default 10.
+    /// Failures a minute, for one account from one address, or behind a proxy for one account; 1 to 1000000. Default 10.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_account_and_address: u32,
-    /// Failures a minute, from one address; 1 to 1000000. Default 100.
+    /// Failures a minute, from one address; not in force behind a proxy; 1 to 1000000. Default 100.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_address: u32,
     /// Failures an hour, for one account from addresses that never succeeded for it; 1 to 1000000. Default 100.

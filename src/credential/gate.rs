@@ -11,7 +11,6 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::throttle::{Admission, Attempt, Bottleneck, Throttle, ThrottleConfig, TooManyAttempts};
+use super::throttle::{Admission, Attempt, Bottleneck, Sender, Throttle, ThrottleConfig, TooManyAttempts};
 use crate::clock::Timestamp;
 
 /// Why a password is not checked.
@@ -45,7 +44,7 @@ impl Gate {
         Self { throttle: Throttle::new(config), queues: Arc::default() }
     }
 
-    /// Admits a check of a password for `account` sent from `address`, if need be once attempts in flight have settled.
+    /// Admits a check of a password for `account` sent by `sender`, if need be once attempts in flight have settled.
     ///
     /// `now` is called once for each decision. Waits for at most `patience`, which should be the time a check may take.
     ///
@@ -55,11 +54,12 @@ impl Gate {
     pub async fn admit(
         &self,
         account: &str,
-        address: IpAddr,
+        sender: impl Into<Sender>,
         patience: Duration,
         now: impl Fn() -> Timestamp,
     ) -> Result<Admitted, NotAdmitted> {
-        let ask = || self.throttle.admit(account, address, now());
+        let sender = sender.into();
+        let ask = || self.throttle.admit(account, sender, now());
         match ask() {
             Admission::Go(attempt) => Ok(self.admitted(attempt)),
             Admission::Refuse(refusal) => Err(refusal.into()),

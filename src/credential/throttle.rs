@@ -13,7 +13,8 @@
 //! | address               | 100 a minute | everyone                                                       |
 //! | account               | 100 an hour  | addresses not among the 8 that last succeeded for this account |
 //!
-//! An IPv6 address stands for its /64, an IPv4-mapped one for the IPv4 address.
+//! An IPv6 address stands for its /64, an IPv4-mapped one for the IPv4 address. Behind a proxy ([`Sender::Proxy`]) all
+//! customers have its address: that has no limit, and the limit of account and address is one of the account's.
 //!
 //! [`Throttle::admit`] comes before the check and does not see the password. Its [`Attempt`] holds a place in each
 //! bucket until the outcome is known, so guesses made at once cannot pass uncounted:
@@ -93,6 +94,21 @@ impl Default for ThrottleConfig {
     }
 }
 
+/// Where a password comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The customer's own address, or one that few share.
+    Address(IpAddr),
+    /// A proxy, through which everybody comes. It alone knows their addresses, and can limit them.
+    Proxy(IpAddr),
+}
+
+impl From<IpAddr> for Sender {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
 /// The counts of failed checks, shared by all requests.
 pub struct Throttle {
     /// None when throttling is off.
@@ -115,13 +131,13 @@ impl Throttle {
         Self { shared: config.enabled.then(shared) }
     }
 
-    /// Decides whether a password for `account`, sent from `address`, may be checked at `now`.
+    /// Decides whether a password for `account`, sent by `sender`, may be checked at `now`.
     ///
     /// Depends on earlier outcomes only: neither on the password nor on whether the account exists. Waiting and refused
     /// attempts leave no trace, so asking again costs nobody anything.
-    pub fn admit(&self, account: &str, address: IpAddr, now: Timestamp) -> Admission {
+    pub fn admit(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Admission {
         let Some(shared) = &self.shared else { return Admission::Go(Attempt { hold: None }) };
-        let keys = Keys::new(&shared.keys, account, address);
+        let keys = Keys::new(&shared.keys, account, sender.into());
         match shared.lock().admit(&keys, now) {
             Ok(places) => {
                 Admission::Go(Attempt { hold: Some(Hold { shared: Arc::clone(shared), places, since: now }) })
@@ -164,8 +180,8 @@ pub enum Bottleneck {
 
 /// One admitted check, which holds its place in the buckets until the outcome is told.
 ///
-/// Dropped without an outcome (the client hung up, the task was cancelled) it counts as a failure: the check may have
-/// run, and its answer may have leaked by other ways, so hanging up must not be a way to guess for free.
+/// Dropped without an outcome it counts as a failure: the check may have run, and its answer may have leaked by other
+/// ways. A client that hangs up does not drop it, for its check runs to the end; only a server that goes down does.
 #[must_use = "an attempt dropped without an outcome counts as a failure"]
 pub struct Attempt {
     /// None when throttling is off, or once settled.
@@ -239,16 +255,22 @@ struct Keys {
     pair: u64,
     address: u64,
     account: u64,
+    /// Whether the address is a proxy's, so that its own limit does not hold it.
+    proxied: bool,
 }
 
 impl Keys {
-    fn new(keys: &RandomState, account: &str, address: IpAddr) -> Self {
+    fn new(keys: &RandomState, account: &str, sender: Sender) -> Self {
+        let (address, proxied) = match sender {
+            Sender::Address(address) => (address, false),
+            Sender::Proxy(address) => (address, true),
+        };
         let address = match address.to_canonical() {
             IpAddr::V4(v4) => keys.hash_one((4_u8, u64::from(v4.to_bits()))),
             IpAddr::V6(v6) => keys.hash_one((6_u8, (v6.to_bits() >> 64) as u64)),
         };
         let account = keys.hash_one(account);
-        Self { pair: keys.hash_one((account, address)), address, account }
+        Self { pair: keys.hash_one((account, address)), address, account, proxied }
     }
 }
 
@@ -266,6 +288,7 @@ struct Places {
     address_key: u64,
     /// Whether the address has succeeded for the account, so that the account's own limit does not hold it.
     trusted: bool,
+    proxied: bool,
 }
 
 enum Obstacle {
@@ -279,13 +302,15 @@ impl Tables {
         let address = self.addresses.find(keys.address);
         let account = self.accounts.find(keys.account);
         let trusted = account.is_some_and(|place| self.accounts.extra(place).contains(keys.address));
-        self.look(pair, address, if trusted { None } else { account }, now)?;
+        let (address_in_force, account_in_force) = (address.filter(|_| !keys.proxied), account.filter(|_| !trusted));
+        self.look(pair, address_in_force, account_in_force, now)?;
         Ok(Places {
             pair: self.pairs.enter(pair, keys.pair, true, now),
-            address: self.addresses.enter(address, keys.address, true, now),
+            address: self.addresses.enter(address, keys.address, !keys.proxied, now),
             account: self.accounts.enter(account, keys.account, !trusted, now),
             address_key: keys.address,
             trusted,
+            proxied: keys.proxied,
         })
     }
 
@@ -320,18 +345,22 @@ impl Tables {
     fn settle(&mut self, places: &Places, outcome: Outcome, now: Timestamp) {
         let on_account = !places.trusted;
         self.pairs.leave(places.pair, true);
-        self.addresses.leave(places.address, true);
+        self.addresses.leave(places.address, !places.proxied);
         self.accounts.leave(places.account, on_account);
         match outcome {
             Outcome::Succeeded => {
                 self.pairs.succeed(places.pair, now);
-                self.addresses.succeed(places.address, now);
+                if !places.proxied {
+                    self.addresses.succeed(places.address, now);
+                }
                 self.accounts.touch(places.account, now);
                 self.accounts.extra_mut(places.account).insert(places.address_key);
             }
             Outcome::Refused => {
                 self.pairs.fail(places.pair, now);
-                self.addresses.fail(places.address, now);
+                if !places.proxied {
+                    self.addresses.fail(places.address, now);
+                }
                 // Failures of trusted addresses slow the others, but only up to the limit: the account's owner must
                 // not be able to keep his own next device waiting for hours.
                 if places.trusted {

@@ -1,9 +1,11 @@
 //! Guessing is slowed; customers with good passwords are not.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::credential_stub::{Behaviour, CredentialStub, http};
-use crate::harness::{ADA, Server, Setup};
+use crate::harness::{ADA, Server, Setup, until};
 use crate::wire::Wire;
 
 #[test]
@@ -52,6 +54,29 @@ fn a_throttled_creation_is_not_checked_and_successes_and_broken_checks_do_not_co
 }
 
 #[test]
+fn hanging_up_before_a_slow_verdict_is_no_failure_with_the_right_password_and_one_with_a_wrong_password() {
+    let slow = Duration::from_millis(300);
+    let stub = CredentialStub::start(Behaviour::DecideAfter(slow));
+    let server = Server::start(stub.setup(""));
+    let hang_up = |password: &str| {
+        let asked = stub.asked().len();
+        let body = json!({"EMAIL": "ada", "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}}).to_string();
+        let mut wire = Wire::open(server.address);
+        let head = "POST /requestSessionCreation HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+        wire.write(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        until("it is being checked", || stub.asked().len() == asked + 1);
+    };
+
+    (0..10).for_each(|_| hang_up("good"));
+    std::thread::sleep(2 * slow);
+    assert_eq!(server.create(("ada", "good"), json!({})).status, 200, "nobody has failed, and nothing was created");
+    (0..10).for_each(|_| hang_up("bad"));
+    std::thread::sleep(2 * slow);
+    assert_eq!(server.create(("ada", "good"), json!({})).status, 429, "hanging up is no way to guess");
+    assert_eq!(stub.asked().len(), 21, "each was asked exactly once");
+}
+
+#[test]
 fn an_address_that_fails_for_many_accounts_is_slowed_for_all() {
     let stub = CredentialStub::start(Behaviour::Decide);
     let server = Server::start(stub.setup("[throttle]\nper_address = 20\n"));
@@ -81,6 +106,20 @@ fn addresses_that_once_succeeded_for_an_account_are_not_slowed_by_the_guesses_of
     assert_eq!(create([127, 0, 1, 1], "good"), 429);
     assert_eq!(create([127, 0, 0, 2], "good"), 429);
     assert_eq!(create([127, 0, 0, 1], "good"), 400);
+}
+
+#[test]
+fn behind_a_proxy_failures_of_some_slow_nobody_else() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let server = Server::start(stub.setup("behind_proxy = true\n[throttle]\nper_address = 20\n"));
+    for n in 0..30 {
+        assert_eq!(server.create((&format!("customer{n}"), "bad"), json!({})).status, 401);
+    }
+    assert_eq!(server.create(("somebody else", "good"), json!({})).status, 200);
+    for _ in 0..10 {
+        assert_eq!(server.create(("ada", "bad"), json!({})).status, 401);
+    }
+    assert_eq!(server.create(("ada", "good"), json!({})).status, 429);
 }
 
 #[test]

@@ -69,7 +69,10 @@ async fn of_a_thousand_wrong_passwords_at_once_ten_are_checked() {
 #[tokio::test]
 async fn of_wrong_passwords_for_a_thousand_accounts_a_crowd_and_the_limit_are_checked_and_then_nobody() {
     let gate = gate();
-    assert_eq!(crowd(&gate, (0..1_000).map(|n| n.to_string()), false).await, (512 + 99, 512));
+    let (checked, most) = crowd(&gate, (0..1_000).map(|n| n.to_string()), false).await;
+    // Until the hundredth has failed, each that fails lets one in.
+    assert!((512..=512 + 99).contains(&checked), "{checked}");
+    assert_eq!(most, 512);
     assert_eq!(crowd(&gate, (1_000..2_000).map(|n| n.to_string()), false).await, (0, 0));
 }
 

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::table::{Table, Trusted};
-use super::{Admission, Attempt, Bottleneck, CROWD, Limit, MINUTE, Throttle, ThrottleConfig};
+use super::{Admission, Attempt, Bottleneck, CROWD, Limit, MINUTE, Sender, Throttle, ThrottleConfig};
 use crate::clock::Timestamp;
 
 mod properties;
@@ -172,7 +172,7 @@ fn a_success_forgives_no_failure() {
 }
 
 #[test]
-fn hanging_up_is_a_failure_as_of_the_admission() {
+fn an_attempt_without_an_outcome_is_a_failure_as_of_the_admission() {
     let throttle = throttle();
     for _ in 0..10 {
         drop(throttle.admit("ann", home(1), at(0)));
@@ -299,6 +299,23 @@ fn switched_off_it_admits_everything() {
 }
 
 #[test]
+fn behind_a_proxy_only_accounts_have_limits() {
+    let throttle = throttle();
+    let proxy = Sender::Proxy(home(1));
+    for n in 0..1_000 {
+        throttle.admit(&format!("account {n}"), proxy, at(0)).go().refused(at(0));
+    }
+    let flying: Vec<Attempt> =
+        (0..2_000).map(|n| throttle.admit(&format!("somebody {n}"), proxy, at(0)).go()).collect();
+    flying.into_iter().for_each(|attempt| attempt.succeeded(at(0)));
+    for _ in 0..10 {
+        throttle.admit("ann", proxy, at(0)).go().refused(at(0));
+    }
+    assert_eq!(throttle.admit("ann", proxy, at(0)).refused(), Some(6.0));
+    assert_eq!(guesses(&throttle, "bob", home(1), at(0)), 10, "its own address was never counted");
+}
+
+#[test]
 fn a_limit_of_zero_is_switched_off_alone() {
     let config = ThrottleConfig { per_account_and_address_per_minute: 0, ..ThrottleConfig::default() };
     assert_eq!(guesses(&Throttle::new(config), "ann", home(1), at(0)), 100);
@@ -363,7 +380,7 @@ fn inventions_push_out_few_of_the_addresses_that_succeeded() {
     let mut tables = throttle.shared.as_ref().unwrap().lock();
     let keys = &throttle.shared.as_ref().unwrap().keys;
     let known = (0..1_000).filter(|n| {
-        let keys = super::Keys::new(keys, &format!("customer {n}"), home(*n));
+        let keys = super::Keys::new(keys, &format!("customer {n}"), home(*n).into());
         tables.admit(&keys, at(0)).is_ok_and(|places| places.trusted)
     });
     assert!(known.count() > 950);

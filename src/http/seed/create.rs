@@ -1,7 +1,12 @@
 //! `POST /requestSessionCreation`: checks the credentials and admits a session.
+//!
+//! A check that has begun runs to its end, also for a client that has hung up: only its outcome tells the throttle
+//! whether anybody guessed.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -11,11 +16,14 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
-use crate::credential::{Credentials, Verdict, Verifier};
+use crate::credential::gate::Admitted;
+use crate::credential::throttle::Sender;
+use crate::credential::{Credentials, InForce, Verdict, Verifier};
 use crate::http::App;
 use crate::http::auth::Peer;
-use crate::http::body;
+use crate::http::body::{self, Body};
 use crate::http::error::Refusal;
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::pickle;
@@ -26,10 +34,26 @@ use super::{invalid, not_empty, ok, parse, peer, read, refuse_encoding};
 
 /// A well-formed request for a session.
 struct Creation {
+    login: Login,
+    data: Bytes,
+}
+
+/// Who asks for it.
+struct Login {
     email: String,
     password: SecretString,
     persona: String,
-    data: Bytes,
+}
+
+/// One check of a login, which may outlive the request.
+struct Check {
+    app: Arc<App>,
+    peer: Peer,
+    verifier: InForce,
+    login: Arc<Login>,
+    attempt: Admitted,
+    /// The memory of the login counts until the check has ended.
+    _body: Arc<Body>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,19 +87,21 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Ok(creation) => creation,
         Err(refusal) => return refusal.seed(),
     };
-    create(&app, peer, creation).await.unwrap_or_else(|refusal| refusal.seed())
+    create(&app, peer, body, creation).await.unwrap_or_else(|refusal| refusal.seed())
 }
 
-async fn create(app: &App, peer: Peer, creation: Creation) -> Result<Response, Refusal> {
+async fn create(app: &Arc<App>, peer: Peer, body: Body, creation: Creation) -> Result<Response, Refusal> {
+    let Creation { login, data } = creation;
+    let (login, body) = (Arc::new(login), Arc::new(body));
     let verifier = app.verifiers.in_force();
-    let key = verifier.key(&creation.email);
-    check(app, peer, &verifier, &key, &creation).await?;
-    let Some(persona) = app.registry.persona(&creation.persona) else {
+    let key = verifier.key(&login.email);
+    check(app, peer, verifier, &key, &login, &body).await?;
+    let Some(persona) = app.registry.persona(&login.persona) else {
         return Err(Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()));
     };
     let deadline = app.clock.now() + persona.pending_timeout;
     loop {
-        let (new, opened) = session(app, peer, &key, &creation, Phase::admitted(deadline));
+        let (new, opened) = session(app, peer, &key, &login, &data, Phase::admitted(deadline));
         match app.registry.admit(new).await? {
             Admission::Admitted(record) => {
                 tracing::info!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
@@ -102,49 +128,77 @@ async fn create(app: &App, peer: Peer, creation: Creation) -> Result<Response, R
 
 /// Asks the credential server, once, unless too many attempts have failed lately.
 async fn check(
-    app: &App,
+    app: &Arc<App>,
     peer: Peer,
-    verifier: &impl Verifier,
+    verifier: InForce,
     key: &CustomerKey,
-    creation: &Creation,
+    login: &Arc<Login>,
+    body: &Arc<Body>,
 ) -> Result<(), Refusal> {
-    let now = || app.clock.now();
     let patience = app.config.credential.timeout;
-    let attempt = app.gate.admit(key.as_str(), peer.remote.ip(), patience, now).await?;
-    let credentials =
-        Credentials { email: &creation.email, password: creation.password.expose_secret(), persona: &creation.persona };
-    match verifier.verify(credentials).await {
-        Ok(Verdict::Accepted) => {
-            attempt.succeeded(now());
-            Ok(())
-        }
-        Ok(Verdict::Refused) => {
-            attempt.refused(now());
-            tracing::info!(customer = %key, peer = %peer.remote.ip(), "credentials refused");
-            Err(Refusal::BadCredentials)
-        }
-        Err(error) => {
-            attempt.failed_to_check();
-            Err(error.into())
+    let address = peer.remote.ip();
+    let sender = if app.config.behind_proxy { Sender::Proxy(address) } else { Sender::Address(address) };
+    let attempt = app.gate.admit(key.as_str(), sender, patience, || app.clock.now()).await?;
+    let (login, _body) = (Arc::clone(login), Arc::clone(body));
+    let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
+    // What was good a moment ago is known at once and needs no task.
+    if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(check.as_mut().poll(context))).await {
+        return outcome;
+    }
+    let (tell, outcome) = oneshot::channel();
+    app.tasks.spawn(async move {
+        // Nobody listens once the client has hung up.
+        let _ = tell.send(check.await);
+    });
+    outcome.await.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
+}
+
+impl Check {
+    async fn run(self) -> Result<(), Refusal> {
+        let Self { app, peer, verifier, login, attempt, _body } = self;
+        let credentials =
+            Credentials { email: &login.email, password: login.password.expose_secret(), persona: &login.persona };
+        match verifier.verify(credentials).await {
+            Ok(Verdict::Accepted) => {
+                attempt.succeeded(app.clock.now());
+                Ok(())
+            }
+            Ok(Verdict::Refused) => {
+                attempt.refused(app.clock.now());
+                let key = verifier.key(&login.email);
+                tracing::info!(customer = %key, peer = %peer.remote.ip(), "credentials refused");
+                Err(Refusal::BadCredentials)
+            }
+            Err(error) => {
+                attempt.failed_to_check();
+                Err(error.into())
+            }
         }
     }
 }
 
-fn session(app: &App, peer: Peer, key: &CustomerKey, creation: &Creation, phase: Phase) -> (NewSession, Opened) {
+fn session(
+    app: &App,
+    peer: Peer,
+    key: &CustomerKey,
+    login: &Login,
+    data: &Bytes,
+    phase: Phase,
+) -> (NewSession, Opened) {
     let wall = app.clock.wall();
     let id = SessionId::new(wall, crate::random::bytes());
     let (token, hash) = app.store.desk().token_key.issue(id, &crate::random::bytes());
-    let email = (creation.email != key.as_str()).then(|| creation.email.as_str().into());
+    let email = (login.email != key.as_str()).then(|| login.email.as_str().into());
     let record = SessionRecord {
         id,
         customer: key.clone(),
         email,
-        persona: creation.persona.as_str().into(),
+        persona: login.persona.as_str().into(),
         created: wall,
         revision: Revision::FIRST,
         phase,
     };
-    let data = SessionData::Inline(creation.data.clone());
+    let data = SessionData::Inline(data.clone());
     (NewSession { record, data, token: hash, origin: Some(peer.remote.ip()) }, Opened { session: id, token })
 }
 
@@ -185,12 +239,12 @@ impl Creation {
         if !wire.data.get().starts_with('{') {
             return Err(Refusal::Invalid("DATA must be an object.".into()));
         }
-        Ok(Self {
+        let login = Login {
             email: wire.email.into_owned(),
             password: SecretString::from(&*wire.password),
             persona: wire.persona_type.into_owned(),
-            data: bytes.slice_ref(wire.data.get().as_bytes()),
-        })
+        };
+        Ok(Self { login, data: bytes.slice_ref(wire.data.get().as_bytes()) })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{Admission, Attempt, Bottleneck, HOUR, MINUTE, Throttle, ThrottleConfig};
+use super::super::{Admission, Bottleneck, HOUR, MINUTE, Throttle, ThrottleConfig};
 use super::{START, guesses, home, throttle};
 use crate::clock::Timestamp;
 
