@@ -221,6 +221,7 @@ impl From<BodyError> for Refusal {
             BodyError::TooLarge => Self::TooLarge("The body is larger than this server takes."),
             BodyError::NoMemory => Self::Busy("The memory for request bodies is used up; try again."),
             BodyError::TooSlow => Self::TooSlow,
+            BodyError::Draining => Self::NotReady("The server is shutting down."),
             BodyError::Broken => Self::Invalid("The body ended before it was complete.".into()),
         }
     }

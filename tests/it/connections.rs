@@ -124,3 +124,22 @@ fn a_server_that_is_told_to_stop_answers_what_is_under_way_and_takes_nothing_new
     });
     assert!(server.wait().success());
 }
+
+#[test]
+fn an_upload_that_drips_does_not_hold_a_server_that_is_told_to_stop() {
+    let mut server = Server::start(Setup::with_config("[shutdown]\ngrace = \"8s\"\n"));
+    let mut slow = Wire::open(server.address);
+    slow.write(b"POST /initializeSession HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{");
+    // Whoever comes later is answered, so this one is being read.
+    assert_eq!(server.send("GET", "/serverRunning", &[], b"").status, 200);
+
+    signal(server.pid(), rustix::process::Signal::TERM);
+    let answer = slow.answer();
+    while slow.write(b" ") {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+
+    assert_eq!(answer.pair(), (503, "NOT_READY".into()));
+    assert_eq!(answer.header("connection"), "close");
+    assert!(server.wait().success());
+}
