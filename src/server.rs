@@ -32,6 +32,9 @@ use lingering::{Lingering, Patience, Progress, Watched};
 /// How long a client may take to send a request's head, or keep an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The longest head of a request: room for the longest URL that the HTTP library takes, 64 KiB, and as much beside it.
+const MOST_HEAD_BYTES: usize = 128 << 10;
+
 /// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
 pub async fn run(listener: TcpListener, router: Router, connections: usize, tasks: Tasks) {
     let room = Arc::new(Semaphore::new(connections));
@@ -76,7 +79,7 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permi
         // Whether a client that sends no more is gone is decided below, in `Lingering`.
         .half_close(false)
         .max_headers(100)
-        .pipeline_flush(true)
+        .max_buf_size(MOST_HEAD_BYTES)
         .serve_connection(TokioIo::new(Lingering::new(stream, progress)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
