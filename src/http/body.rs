@@ -18,6 +18,7 @@ use crate::shutdown::Tasks;
 
 const WINDOW: Duration = Duration::from_secs(10);
 const LEAST_BYTES_A_WINDOW: usize = 10 * 1_024;
+const LARGE_PICKLES_AT_ONCE: usize = 2;
 
 /// The budget for all bodies in flight. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ pub struct Bodies {
     budget: Arc<Semaphore>,
     most_bytes: usize,
     tasks: Tasks,
+    large_pickles: Arc<Semaphore>,
 }
 
 /// Why a body was not read.
@@ -47,12 +49,12 @@ pub enum BodyError {
     Broken,
 }
 
-/// A body that was read whole. Its memory counts until it is dropped.
+/// A body that was read whole. Its memory counts until it is dropped, so it goes where its bytes go.
 #[derive(Debug)]
 pub struct Body {
     /// The bytes.
     pub bytes: Bytes,
-    _share: Share,
+    share: Share,
 }
 
 /// What one body holds of the budget.
@@ -62,6 +64,16 @@ struct Share {
     held: Option<OwnedSemaphorePermit>,
 }
 
+impl Body {
+    /// Takes a further part of the budget for what is made of the body.
+    ///
+    /// # Errors
+    /// [`BodyError::NoMemory`].
+    pub fn charge(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.share.take(bytes)
+    }
+}
+
 const KIB: usize = 1_024;
 
 impl Bodies {
@@ -69,12 +81,19 @@ impl Bodies {
     pub fn new(all_bytes: u64, most_bytes: u64, tasks: Tasks) -> Self {
         let kib = usize::try_from(all_bytes / 1_024).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
-        Self { budget: Arc::new(Semaphore::new(kib)), most_bytes, tasks }
+        let large_pickles = Arc::new(Semaphore::new(LARGE_PICKLES_AT_ONCE));
+        Self { budget: Arc::new(Semaphore::new(kib)), most_bytes, tasks, large_pickles }
     }
 
     /// How large one body may be.
     pub fn most_bytes(&self) -> usize {
         self.most_bytes
+    }
+
+    /// Waits for a turn to decode a large pickle, which for a while needs a multiple of its length.
+    pub async fn large_pickle(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.large_pickles).acquire_owned().await.ok()
     }
 
     /// Reads a body to its end.
@@ -89,12 +108,12 @@ impl Bodies {
         let mut share = Share { budget: Arc::clone(&self.budget), held: None };
         let mut pace = Pace::new();
         let Some(first) = self.next(&mut body, &mut pace).await? else {
-            return Ok(Body { bytes: Bytes::new(), _share: share });
+            return Ok(Body { bytes: Bytes::new(), share });
         };
         share.take(first.len())?;
         let Some(second) = self.next(&mut body, &mut pace).await? else {
             // The common case: one read, no copy.
-            return Ok(Body { bytes: first, _share: share });
+            return Ok(Body { bytes: first, share });
         };
         let mut whole = BytesMut::new();
         self.append(&mut whole, &first, &mut share)?;
@@ -104,7 +123,7 @@ impl Bodies {
         while let Some(part) = self.next(&mut body, &mut pace).await? {
             self.append(&mut whole, &part, &mut share)?;
         }
-        Ok(Body { bytes: whole.freeze(), _share: share })
+        Ok(Body { bytes: whole.freeze(), share })
     }
 
     async fn next(&self, body: &mut axum::body::Body, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
