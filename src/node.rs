@@ -76,7 +76,7 @@ impl Node {
         let app = Arc::new(App {
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
             gate: Gate::new(throttle(&config)),
-            bodies: Bodies::new(config.limits.bodies, config.limits.body),
+            bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),
             registry,
             store,
             clock,

@@ -40,15 +40,41 @@ use thiserror::Error;
 /// A [`PickleError`] when the input is no complete pickle, holds anything but plain data, contains
 /// itself, or exceeds one of the `limits`. Nothing is ever imported or called.
 pub fn to_json(pickle: &[u8], limits: &Limits) -> Result<Vec<u8>, PickleError> {
+    Ok(decode(pickle, limits)?.write())
+}
+
+/// Decodes one pickle and measures its JSON without writing it, for who must first find room for it.
+///
+/// # Errors
+/// As [`to_json`].
+pub fn decode<'p>(pickle: &'p [u8], limits: &Limits) -> Result<Measured<'p>, PickleError> {
     let mut decoded = decode::decode(pickle, limits)?;
-    let bytes = measure::measure(&mut decoded, limits.most_output(pickle.len()), limits)?;
-    Ok(emit::emit(&decoded, bytes))
+    let json_bytes = measure::measure(&mut decoded, limits.most_output(pickle.len()), limits)?;
+    Ok(Measured { decoded, json_bytes })
+}
+
+/// A pickle whose JSON is known to be valid, and how long it is.
+pub struct Measured<'p> {
+    decoded: decode::Decoded<'p>,
+    json_bytes: usize,
+}
+
+impl Measured<'_> {
+    /// The exact length of the JSON text.
+    pub fn json_bytes(&self) -> usize {
+        self.json_bytes
+    }
+
+    /// Writes the JSON text, as [`to_json`] describes it.
+    pub fn write(&self) -> Vec<u8> {
+        emit::emit(&self.decoded, self.json_bytes)
+    }
 }
 
 /// How much one pickle may ask for. All bounds are inclusive.
 ///
 /// Two further bounds are fixed. An integer has at most 4,300 digits, as in Python's own conversion
-/// of text to int. The output is at most 4 MiB or 32 times the input, whichever is more, even where
+/// of text to int. The output is at most 1 MiB or 32 times the input, whichever is more, even where
 /// `output_bytes` would allow it: plain data without shared references grows at most 12 times (an
 /// empty set is one byte in a pickle and eleven in JSON), so that what lies beyond is a small
 /// pickle blown up by references.
@@ -56,6 +82,8 @@ pub fn to_json(pickle: &[u8], limits: &Limits) -> Result<Vec<u8>, PickleError> {
 pub struct Limits {
     /// The length of the pickle in bytes; never more than 512 MiB. Decoding needs up to about 40
     /// bytes of memory for each, and up to 60 where most of the values are keys.
+    /// The tables of values stop growing at `values`; the worst case beside them is a memo entry for every byte or two
+    /// of the input. Who decodes several at once pays that for each.
     pub input_bytes: usize,
     /// The length of the JSON text in bytes; never more than 4 GiB.
     pub output_bytes: usize,
@@ -78,7 +106,7 @@ impl Limits {
     /// the input, so that this leaves room for both.
     const MOST_INPUT: usize = 512 << 20;
     const MOST_DEPTH: u16 = 60_000;
-    const SHARING_FLOOR: usize = 4 << 20;
+    const SHARING_FLOOR: usize = 1 << 20;
     const SHARING_FACTOR: usize = 32;
 
     fn most_input(&self) -> usize {

@@ -7,12 +7,13 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::Method;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,10 +27,13 @@ use crate::shutdown::Tasks;
 
 mod lingering;
 
-use lingering::{Lingering, Unread, Watched};
+use lingering::{Lingering, Patience, Progress, Watched};
 
 /// How long a client may take to send a request's head, or keep an idle connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest head of a request: room for the longest URL that the HTTP library takes, 64 KiB, and as much beside it.
+const MOST_HEAD_BYTES: usize = 128 << 10;
 
 /// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
 pub async fn run(listener: TcpListener, router: Router, connections: usize, tasks: Tasks) {
@@ -67,22 +71,25 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permi
     let Ok(local) = stream.local_addr() else { return };
     // Answers are written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let unread = Unread::default();
-    let service = WithPeer { router, peer: Peer { remote, local }, unread: unread.clone() };
+    let progress = Progress::default();
+    let service = WithPeer { router, peer: Peer { remote, local }, progress: progress.clone() };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // Whether a client that sends no more is gone is decided below, in `Lingering`.
         .half_close(false)
-        .pipeline_flush(true)
         .max_headers(100)
-        .serve_connection(TokioIo::new(Lingering::new(stream, unread)), service);
+        .max_buf_size(MOST_HEAD_BYTES)
+        .serve_connection(TokioIo::new(Lingering::new(stream, progress)), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
-        served = connection.as_mut() => served,
+        // First of all, so that what is refused because of it also says that the connection closes.
+        biased;
         () = tasks.draining() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        served = connection.as_mut() => served,
     };
     if let Err(error) = served {
         tracing::debug!(peer = %remote, error = %error, "connection broke");
@@ -94,18 +101,26 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permi
 struct WithPeer {
     router: Router,
     peer: Peer,
-    unread: Unread,
+    progress: Progress,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for WithPeer {
     type Response = Response;
     type Error = Infallible;
-    type Future = <Router as Service<Request>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let mut request = request.map(|body| Body::new(Watched::new(body, self.unread.clone())));
+        let progress = self.progress.clone();
+        // Only a relay is answered by somebody who may take any time, and is told when nobody waits.
+        progress.begin(if request.method() == Method::PUT { Patience::Seconds } else { Patience::ToTheEnd });
+        let mut request = request.map(|body| Body::new(Watched::new(body, progress.clone())));
         request.extensions_mut().insert(self.peer);
-        self.router.clone().call(request)
+        let answering = self.router.clone().call(request);
+        Box::pin(async move {
+            let answer = answering.await;
+            progress.decide();
+            answer
+        })
     }
 }
 

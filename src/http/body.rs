@@ -1,7 +1,8 @@
 //! Request bodies: bounded one by one, in all, and in time.
 //!
 //! The memory of all bodies in flight is one budget. It is taken as bytes arrive, never by what a Content-Length
-//! promises, so that promises block nobody. A body that comes slower than 1 KiB a second over ten seconds is ended.
+//! promises, so that promises block nobody. A body that comes slower than 1 KiB a second over ten seconds is ended, and
+//! when the server drains, every one that is not there yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,19 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::shutdown::Tasks;
+
 const WINDOW: Duration = Duration::from_secs(10);
 const LEAST_BYTES_A_WINDOW: usize = 10 * 1_024;
+const LARGE_PICKLES_AT_ONCE: usize = 2;
 
 /// The budget for all bodies in flight. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Bodies {
     budget: Arc<Semaphore>,
     most_bytes: usize,
+    tasks: Tasks,
+    large_pickles: Arc<Semaphore>,
 }
 
 /// Why a body was not read.
@@ -35,17 +41,20 @@ pub enum BodyError {
     /// It comes too slowly.
     #[error("the body comes too slowly")]
     TooSlow,
+    /// The server drains: nobody waits for the rest.
+    #[error("the server is shutting down")]
+    Draining,
     /// The client went away, or its chunks are malformed.
     #[error("the body is broken")]
     Broken,
 }
 
-/// A body that was read whole. Its memory counts until it is dropped.
+/// A body that was read whole. Its memory counts until it is dropped, so it goes where its bytes go.
 #[derive(Debug)]
 pub struct Body {
     /// The bytes.
     pub bytes: Bytes,
-    _share: Share,
+    share: Share,
 }
 
 /// What one body holds of the budget.
@@ -55,18 +64,36 @@ struct Share {
     held: Option<OwnedSemaphorePermit>,
 }
 
+impl Body {
+    /// Takes a further part of the budget for what is made of the body.
+    ///
+    /// # Errors
+    /// [`BodyError::NoMemory`].
+    pub fn charge(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.share.take(bytes)
+    }
+}
+
 const KIB: usize = 1_024;
 
 impl Bodies {
-    /// A budget of `all_bytes`, of which one body may have `most_bytes`.
-    pub fn new(all_bytes: u64, most_bytes: u64) -> Self {
+    /// A budget of `all_bytes`, of which one body may have `most_bytes`; until `tasks` are told to drain.
+    pub fn new(all_bytes: u64, most_bytes: u64, tasks: Tasks) -> Self {
         let kib = usize::try_from(all_bytes / 1_024).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { budget: Arc::new(Semaphore::new(kib)), most_bytes: usize::try_from(most_bytes).unwrap_or(usize::MAX) }
+        let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+        let large_pickles = Arc::new(Semaphore::new(LARGE_PICKLES_AT_ONCE));
+        Self { budget: Arc::new(Semaphore::new(kib)), most_bytes, tasks, large_pickles }
     }
 
     /// How large one body may be.
     pub fn most_bytes(&self) -> usize {
         self.most_bytes
+    }
+
+    /// Waits for a turn to decode a large pickle, which for a while needs a multiple of its length.
+    pub async fn large_pickle(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.large_pickles).acquire_owned().await.ok()
     }
 
     /// Reads a body to its end.
@@ -80,23 +107,32 @@ impl Bodies {
         }
         let mut share = Share { budget: Arc::clone(&self.budget), held: None };
         let mut pace = Pace::new();
-        let Some(first) = next(&mut body, &mut pace).await? else {
-            return Ok(Body { bytes: Bytes::new(), _share: share });
+        let Some(first) = self.next(&mut body, &mut pace).await? else {
+            return Ok(Body { bytes: Bytes::new(), share });
         };
         share.take(first.len())?;
-        let Some(second) = next(&mut body, &mut pace).await? else {
+        let Some(second) = self.next(&mut body, &mut pace).await? else {
             // The common case: one read, no copy.
-            return Ok(Body { bytes: first, _share: share });
+            return Ok(Body { bytes: first, share });
         };
         let mut whole = BytesMut::new();
         self.append(&mut whole, &first, &mut share)?;
         drop(first);
         self.append(&mut whole, &second, &mut share)?;
         drop(second);
-        while let Some(part) = next(&mut body, &mut pace).await? {
+        while let Some(part) = self.next(&mut body, &mut pace).await? {
             self.append(&mut whole, &part, &mut share)?;
         }
-        Ok(Body { bytes: whole.freeze(), _share: share })
+        Ok(Body { bytes: whole.freeze(), share })
+    }
+
+    async fn next(&self, body: &mut axum::body::Body, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
+        tokio::select! {
+            // What has come already is a body like any other.
+            biased;
+            part = next(body, pace) => part,
+            () = self.tasks.draining() => Err(BodyError::Draining),
+        }
     }
 
     fn append(&self, whole: &mut BytesMut, part: &[u8], share: &mut Share) -> Result<(), BodyError> {

@@ -221,6 +221,7 @@ impl From<BodyError> for Refusal {
             BodyError::TooLarge => Self::TooLarge("The body is larger than this server takes."),
             BodyError::NoMemory => Self::Busy("The memory for request bodies is used up; try again."),
             BodyError::TooSlow => Self::TooSlow,
+            BodyError::Draining => Self::NotReady("The server is shutting down."),
             BodyError::Broken => Self::Invalid("The body ended before it was complete.".into()),
         }
     }
@@ -282,7 +283,7 @@ impl From<RelayError> for Refusal {
         match error {
             RelayError::NotRunning => Self::NoSessionRunning,
             RelayError::Restarting { retry_after } => Self::AgentRestarting(retry_after),
-            RelayError::Call(CallError::Refused { message }) => Self::AgentError(message),
+            RelayError::Call(CallError::Refused { message }) => Self::AgentError(beginning(message)),
             RelayError::Call(CallError::Lost(_)) => Self::AgentError(
                 "The agent ended before it answered; whether it acted on the request is unknown.".into(),
             ),
@@ -293,6 +294,17 @@ impl From<RelayError> for Refusal {
             }
         }
     }
+}
+
+/// What of an agent's words is a sentence for a person.
+fn beginning(mut words: String) -> String {
+    const MOST_BYTES: usize = 2_000;
+    if words.len() > MOST_BYTES {
+        words.truncate(words.floor_char_boundary(MOST_BYTES));
+        words.push_str("...");
+        words.shrink_to_fit();
+    }
+    words
 }
 
 impl From<CommandError> for Refusal {

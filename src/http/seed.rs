@@ -1,6 +1,5 @@
 //! The seed's five endpoints: upper-case keys, `MESSAGE` always there, clients unchanged. docs/SEED.md is their page.
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -8,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::body;
+use super::body::{self, Body};
 use super::error::Refusal;
 
 pub(super) mod create;
@@ -26,7 +25,7 @@ pub(super) async fn running(request: Request) -> Response {
 }
 
 fn ok(text: Bytes) -> Response {
-    let mut response = Response::new(Body::from(text));
+    let mut response = Response::new(text.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -41,14 +40,16 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Parses a body where its size says: here if it is small, off the async threads if not.
+///
+/// The work gets the body with its share of the memory, which is thus held even after the client has gone.
 async fn parse<T: Send + 'static>(
-    bytes: Bytes,
-    work: impl FnOnce(&Bytes) -> Result<T, Refusal> + Send + 'static,
+    body: Body,
+    work: impl FnOnce(Body) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    if bytes.len() <= LARGEST_PARSED_INLINE_BYTES {
-        return work(&bytes);
+    if body.bytes.len() <= LARGEST_PARSED_INLINE_BYTES {
+        return work(body);
     }
-    let parsed = tokio::task::spawn_blocking(move || work(&bytes)).await;
+    let parsed = tokio::task::spawn_blocking(move || work(body)).await;
     parsed.unwrap_or_else(|error| {
         tracing::error!(error = %error, "parsing a body panicked");
         Err(Refusal::CreationFailed("The server failed; its log says why."))

@@ -1,4 +1,8 @@
-//! The end of a connection whose client is still sending.
+//! The two halves of a connection, which need not end together.
+//!
+//! A client may close its sending half behind its last request and wait for the answer (RFC 9112, section 9.6). To its
+//! server that looks like a client that is gone. The end is therefore hidden while a request is being answered, but not
+//! for longer than that request's [`Patience`].
 //!
 //! A socket that is closed with unread bytes in it resets the connection, and the reset may destroy the answer before the
 //! client has read it (RFC 9112, section 9.6). After a body that nobody read to its end, the connection therefore ends
@@ -9,7 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,29 +22,88 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// How long a client may go on sending after its answer.
+/// How long a client may go on sending after its answer, and how long one that has ceased to send waits for a long one.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Whether a part of the last request's body is still to come. Cloning shares it.
+/// How far the last request of a connection is. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unread(Arc<AtomicBool>);
+pub(super) struct Progress(Arc<Marks>);
 
-impl Unread {
-    fn set(&self, unread: bool) {
-        self.0.store(unread, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Marks {
+    /// A part of the request is still to come.
+    unread: AtomicBool,
+    /// The answer is not written yet.
+    unanswered: AtomicBool,
+    /// The answer is there to be written.
+    decided: AtomicBool,
+    /// The client's patience is that of a short request.
+    waits_on: AtomicBool,
+}
+
+/// How long a request is worked on for a client that has closed its sending half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// To its end, which is near.
+    ToTheEnd,
+    /// Some seconds: it may take long, and for a client that is gone all of it would be in vain.
+    Seconds,
+}
+
+impl Progress {
+    /// A request begins.
+    pub(super) fn begin(&self, patience: Patience) {
+        self.0.decided.store(false, Ordering::Relaxed);
+        self.0.waits_on.store(patience == Patience::ToTheEnd, Ordering::Relaxed);
+        self.0.unanswered.store(true, Ordering::Relaxed);
+    }
+
+    /// Its answer is there.
+    pub(super) fn decide(&self) {
+        self.0.decided.store(true, Ordering::Relaxed);
+    }
+
+    /// What was to be written is written. True if that was the answer.
+    fn flushed(&self) -> bool {
+        self.0.decided.swap(false, Ordering::Relaxed) && self.0.unanswered.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes have come. Between two requests they begin a head, which may turn out to be none.
+    fn receive(&self) {
+        if !self.0.unanswered.load(Ordering::Relaxed) {
+            self.set_unread(true);
+        }
+    }
+
+    fn set_unread(&self, unread: bool) {
+        self.0.unread.store(unread, Ordering::Relaxed);
+    }
+
+    fn is_unread(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed)
+    }
+
+    /// Whether a client that has closed its sending half may wait for an answer, and nothing else.
+    fn is_awaited(&self) -> bool {
+        self.0.unanswered.load(Ordering::Relaxed) && !self.is_unread()
+    }
+
+    /// Whether the answer is worth any wait.
+    fn is_near(&self) -> bool {
+        self.0.waits_on.load(Ordering::Relaxed) || self.0.decided.load(Ordering::Relaxed)
     }
 }
 
 /// A request's body that notes when it has been read.
 pub(super) struct Watched {
     body: Incoming,
-    unread: Unread,
+    progress: Progress,
 }
 
 impl Watched {
-    pub(super) fn new(body: Incoming, unread: Unread) -> Self {
-        unread.set(!body.is_end_stream());
-        Self { body, unread }
+    pub(super) fn new(body: Incoming, progress: Progress) -> Self {
+        progress.set_unread(!body.is_end_stream());
+        Self { body, progress }
     }
 }
 
@@ -52,7 +115,7 @@ impl Body for Watched {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if this.body.is_end_stream() || matches!(polled, Poll::Ready(None)) {
-            this.unread.set(false);
+            this.progress.set_unread(false);
         }
         polled
     }
@@ -69,13 +132,33 @@ impl Body for Watched {
 /// A connection's stream.
 pub(super) struct Lingering {
     stream: TcpStream,
-    unread: Unread,
+    progress: Progress,
     deadline: Option<Pin<Box<Sleep>>>,
+    hidden_end: Option<HiddenEnd>,
+}
+
+/// The end of a client's sending half, not told yet.
+struct HiddenEnd {
+    reader: Waker,
+    patience: Pin<Box<Sleep>>,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, unread: Unread) -> Self {
-        Self { stream, unread, deadline: None }
+    pub(super) fn new(stream: TcpStream, progress: Progress) -> Self {
+        Self { stream, progress, deadline: None, hidden_end: None }
+    }
+
+    /// Ready when the end of the client's sending half is to be told.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.progress.is_awaited() {
+            return Poll::Ready(());
+        }
+        let end = self.hidden_end.get_or_insert_with(|| HiddenEnd {
+            reader: cx.waker().clone(),
+            patience: Box::pin(tokio::time::sleep(LONGEST)),
+        });
+        end.reader.clone_from(cx.waker());
+        if self.progress.is_near() { Poll::Pending } else { end.patience.as_mut().poll(cx) }
     }
 
     /// Throws away what comes until the client closes, or the time is over.
@@ -95,7 +178,15 @@ impl Lingering {
 
 impl AsyncRead for Lingering {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, bytes)
+        if self.hidden_end.is_none() {
+            let before = bytes.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, bytes))?;
+            if bytes.filled().len() > before || bytes.remaining() == 0 {
+                self.progress.receive();
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_end(cx).map(Ok)
     }
 }
 
@@ -117,12 +208,18 @@ impl AsyncWrite for Lingering {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.progress.flushed()
+            && let Some(end) = &self.hidden_end
+        {
+            end.reader.wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if self.unread.0.load(Ordering::Relaxed) {
+        if self.progress.is_unread() {
             ready!(self.poll_discard(cx));
         }
         Poll::Ready(Ok(()))

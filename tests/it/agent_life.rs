@@ -1,13 +1,14 @@
 //! The life of a session's agent as the personas' keys say it: starts, restarts, time limits, stops, room, environment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::desk::{BOB, Desk, faulty, persona};
+use crate::desk::{BOB, Desk, Opened, faulty, persona};
 use crate::harness::{ADA, Server, Setup, repository, until};
 
 const EVE: (&str, &str) = ("eve@example.org", "purple monkey");
@@ -253,17 +254,50 @@ fn an_agent_runs_in_its_working_directory() {
 fn a_client_that_hangs_up_cancels_its_request_at_the_agent() {
     let desk = Desk::new(&faulty(&["on-request"], ""));
     let ada = desk.open(ADA);
-    let body = json!({"EMAIL": ADA.0, "TOKEN": ada.token, "REQUEST": {"do": "wait-for-cancel"}}).to_string();
-    let mut client = TcpStream::connect(desk.server.address).unwrap();
-    let head =
-        format!("PUT /handleSessionRequests HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
-    client.write_all(format!("{head}{body}").as_bytes()).unwrap();
-
-    until("the agent has the request", || desk.row(&ada).reason.as_deref() == Some("waiting"));
-
+    let client = wait_for_cancel(&desk, &ada);
     drop(client);
-
     until("the agent was told", || desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2]));
+}
+
+#[test]
+fn a_connection_that_is_reset_cancels_its_request_at_the_agent() {
+    let desk = Desk::new(&faulty(&["on-request"], ""));
+    let ada = desk.open(ADA);
+    let client = wait_for_cancel(&desk, &ada);
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    until("the agent was told", || desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2]));
+}
+
+#[test]
+fn a_client_that_closes_its_sending_half_gets_its_answer() {
+    let desk = Desk::new(&faulty(&["on-request"], ""));
+    let ada = desk.open(ADA);
+    // More than the system's buffers hold, so that most of it is written long after it was decided.
+    let letters = "x".repeat(10 << 20);
+    let body = json!({"EMAIL": ADA.0, "TOKEN": ada.token, "REQUEST": letters}).to_string();
+    let mut client = relay(&desk, &body);
+    client.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK") && answer.len() > letters.len(), "{} bytes", answer.len());
+}
+
+/// Sends a relay that the agent does not answer, and returns once the agent has it.
+fn wait_for_cancel(desk: &Desk, ada: &Opened) -> TcpStream {
+    let body = json!({"EMAIL": ADA.0, "TOKEN": ada.token, "REQUEST": {"do": "wait-for-cancel"}}).to_string();
+    let client = relay(desk, &body);
+    until("the agent has the request", || desk.row(ada).reason.as_deref() == Some("waiting"));
+    client
+}
+
+fn relay(desk: &Desk, body: &str) -> TcpStream {
+    let mut client = TcpStream::connect(desk.server.address).unwrap();
+    let length = body.len();
+    let head = format!("PUT /handleSessionRequests HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    client.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    client
 }
 
 /// The open descriptors of a process, each with what it leads to.

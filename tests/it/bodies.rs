@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::credential_stub::{Behaviour, CredentialStub};
 use crate::harness::{ADA, Server, Setup, until};
 use crate::wire::Wire;
 
@@ -97,6 +98,37 @@ fn promises_take_no_memory_and_bytes_do_until_none_is_left() {
     assert_eq!(server.send("GET", "/serverRunning", &[], b"").status, 200);
     drop(holder);
     until("the memory is free again", || server.initialise("nobody").status == 404);
+}
+
+#[test]
+fn what_a_pickle_becomes_takes_memory_until_the_credentials_are_checked() {
+    let stub = CredentialStub::start(Behaviour::DecideAfter(Duration::from_secs(2)));
+    let server = Server::start(stub.setup("[limits]\nbody = \"1 MiB\"\nbodies = \"1500 KiB\"\n"));
+    let create = |email: &str| {
+        let headers = [("Content-Type", "application/bytes")];
+        server.send("POST", "/requestSessionCreation", &headers, &pickle_that_grows(email, 9_000, 100))
+    };
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| create("ada"));
+        until("it is being checked", || stub.asked().len() == 1);
+        assert_eq!(create("bob").pair(), (503, "SERVER_BUSY".into()));
+        assert_eq!(first.join().unwrap().status, 200);
+    });
+    assert_eq!(create("bob").status, 200);
+}
+
+/// A creation whose data is one text, many times over.
+fn pickle_that_grows(email: &str, bytes: u32, times: usize) -> Vec<u8> {
+    let text = |text: &str| [b"X", &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat();
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for (key, value) in [("EMAIL", email), ("PASSWORD", "good"), ("PERSONA_TYPE", "CUSTOMERS")] {
+        pickle.extend([text(key), text(value)].concat());
+    }
+    let letters = text(&"x".repeat(bytes as usize));
+    pickle.extend([text("DATA"), b"}(".to_vec(), text("a"), b"](".to_vec(), letters, b"q\x00".to_vec()].concat());
+    pickle.extend(b"h\x00".repeat(times - 1));
+    pickle.extend(b"euu.");
+    pickle
 }
 
 #[test]

@@ -99,6 +99,31 @@ fn what_is_no_http_is_refused_and_hurts_nobody() {
 }
 
 #[test]
+fn long_heads_are_served_and_endless_ones_refused() {
+    let server = Server::start(Setup::default());
+    let answer = |path: usize, header: usize| {
+        let mut wire = Wire::open(server.address);
+        let [path, header] = [path, header].map(|length| "x".repeat(length));
+        wire.write(
+            format!("GET /serverRunning?{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: {header}\r\n\r\n")
+                .as_bytes(),
+        );
+        String::from_utf8(wire.rest()).unwrap()
+    };
+    for (path, header, status) in [
+        (8 << 10, 0, 200),
+        (65_000, 0, 200),
+        (65_000, 60_000, 200),
+        (65_536, 0, 414),
+        (0, 120_000, 200),
+        (0, 1_000_000, 431),
+    ] {
+        let answer = answer(path, header);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} and {header} bytes: {answer}");
+    }
+}
+
+#[test]
 fn head_is_answered_without_a_body() {
     let server = Server::start(Setup::default());
     let mut wire = Wire::open(server.address);
@@ -122,5 +147,23 @@ fn a_server_that_is_told_to_stop_answers_what_is_under_way_and_takes_nothing_new
         until("nothing new is taken", || try_send(server.address, "GET", "/serverRunning", &[], b"").is_err());
         assert_eq!(under_way.join().unwrap().pair(), (200, "SESSION_CREATION_REQUEST_ACCEPTED".into()));
     });
+    assert!(server.wait().success());
+}
+
+#[test]
+fn an_upload_that_drips_does_not_hold_a_server_that_is_told_to_stop() {
+    let mut server = Server::start(Setup::with_config("[shutdown]\ngrace = \"8s\"\n"));
+    let mut slow = Wire::open(server.address);
+    slow.write(b"POST /initializeSession HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{");
+    // Whoever comes later is answered, so this one is being read.
+    assert_eq!(server.send("GET", "/serverRunning", &[], b"").status, 200);
+
+    signal(server.pid(), rustix::process::Signal::TERM);
+    let answer = slow.answer();
+    while slow.write(b" ") {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+
+    assert_eq!(answer.pair(), (503, "NOT_READY".into()));
     assert!(server.wait().success());
 }

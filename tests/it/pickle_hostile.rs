@@ -71,7 +71,7 @@ fn sharing_is_refused_once_it_would_grow_beyond_the_bound() {
 }
 
 #[test]
-fn the_output_is_at_most_32_times_the_input_or_4_mib() {
+fn the_output_is_at_most_32_times_the_input_or_1_mib() {
     let text = vec![b'x'; MEGABYTE];
     let twenty = shared(&binunicode(&text), b"", 20);
     let forty = shared(&binunicode(&text), b"", 40);

@@ -44,6 +44,16 @@ fn an_agent_that_fails_or_takes_too_long_is_told_apart() {
 }
 
 #[test]
+fn of_an_agents_long_error_the_client_gets_the_beginning() {
+    let (server, token) = running("");
+
+    let failed = server.relay(ADA.0, &token, &json!({"fail": format!("x{}", "é".repeat(1 << 20))}));
+
+    assert_eq!(failed.pair(), (502, "AGENT_ERROR".into()));
+    assert_eq!(failed.json()["DETAIL"], format!("x{}...", "é".repeat(999)));
+}
+
+#[test]
 fn a_relay_without_a_body_is_the_seeds_placeholder() {
     let server = Server::start(Setup::default());
     let with_length = server.send("PUT", "/handleSessionRequests", &[], b"");

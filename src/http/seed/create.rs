@@ -30,12 +30,14 @@ use crate::pickle;
 use crate::session::{NewSession, Phase, SessionData, SessionRecord};
 use crate::store::{Admission, StoreError};
 
-use super::{invalid, not_empty, ok, parse, peer, read, refuse_encoding};
+use super::{LARGEST_PARSED_INLINE_BYTES, invalid, not_empty, ok, parse, peer, read, refuse_encoding};
 
 /// A well-formed request for a session.
 struct Creation {
     login: Login,
     data: Bytes,
+    /// What the data is a part of.
+    body: Body,
 }
 
 /// Who asks for it.
@@ -56,7 +58,7 @@ struct Check {
     _body: Arc<Body>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ContentType {
     Json,
     Pickle,
@@ -83,15 +85,21 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Err(error) => return Refusal::from(error).seed(),
     };
     let most_bytes = app.bodies.most_bytes();
-    let creation = match parse(body.bytes.clone(), move |bytes| Creation::read(bytes, content_type, most_bytes)).await {
+    let is_large_pickle = content_type == ContentType::Pickle && body.bytes.len() > LARGEST_PARSED_INLINE_BYTES;
+    let turn = if is_large_pickle { app.bodies.large_pickle().await } else { None };
+    let parsed = parse(body, move |body| {
+        let _turn = turn;
+        Creation::read(body, content_type, most_bytes)
+    });
+    let creation = match parsed.await {
         Ok(creation) => creation,
         Err(refusal) => return refusal.seed(),
     };
-    create(&app, peer, body, creation).await.unwrap_or_else(|refusal| refusal.seed())
+    create(&app, peer, creation).await.unwrap_or_else(|refusal| refusal.seed())
 }
 
-async fn create(app: &Arc<App>, peer: Peer, body: Body, creation: Creation) -> Result<Response, Refusal> {
-    let Creation { login, data } = creation;
+async fn create(app: &Arc<App>, peer: Peer, creation: Creation) -> Result<Response, Refusal> {
+    let Creation { login, data, body } = creation;
     let (login, body) = (Arc::new(login), Arc::new(body));
     let verifier = app.verifiers.in_force();
     let key = verifier.key(&login.email);
@@ -210,18 +218,23 @@ impl Opened {
 }
 
 impl Creation {
-    fn read(bytes: &Bytes, content_type: ContentType, most_bytes: usize) -> Result<Self, Refusal> {
+    fn read(mut body: Body, content_type: ContentType, most_bytes: usize) -> Result<Self, Refusal> {
         match content_type {
-            ContentType::Json => Self::from_json(bytes),
+            ContentType::Json => Self::from_json(body),
             ContentType::Pickle => {
                 let limits = pickle::Limits { input_bytes: most_bytes, output_bytes: most_bytes, ..Default::default() };
-                let json = pickle::to_json(bytes, &limits).map_err(|error| invalid("The body", &error.to_string()))?;
-                Self::from_json(&json.into())
+                let pickle = body.bytes.clone();
+                let measured =
+                    pickle::decode(&pickle, &limits).map_err(|error| invalid("The body", &error.to_string()))?;
+                body.charge(measured.json_bytes())?;
+                body.bytes = measured.write().into();
+                drop(measured);
+                Self::from_json(body)
             }
         }
     }
 
-    fn from_json(bytes: &Bytes) -> Result<Self, Refusal> {
+    fn from_json(body: Body) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL, PASSWORD, PERSONA_TYPE and DATA")]
         struct Wire<'a> {
@@ -234,7 +247,7 @@ impl Creation {
             #[serde(borrow)]
             data: &'a RawValue,
         }
-        let wire: Wire<'_> = read(bytes)?;
+        let wire: Wire<'_> = read(&body.bytes)?;
         not_empty(&wire.email)?;
         if !wire.data.get().starts_with('{') {
             return Err(Refusal::Invalid("DATA must be an object.".into()));
@@ -244,7 +257,8 @@ impl Creation {
             password: SecretString::from(&*wire.password),
             persona: wire.persona_type.into_owned(),
         };
-        Ok(Self { login, data: bytes.slice_ref(wire.data.get().as_bytes()) })
+        let data = body.bytes.slice_ref(wire.data.get().as_bytes());
+        Ok(Self { login, data, body })
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::bearer;
-use crate::http::body;
+use crate::http::body::{self, Body};
 use crate::http::error::Refusal;
 use crate::session::InitialiseError;
 
@@ -28,15 +28,15 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Ok(body) => body,
         Err(error) => return Refusal::from(error).seed(),
     };
-    match initialise(&app, &parts, body.bytes).await {
+    match initialise(&app, &parts, body).await {
         Ok(()) => ok(Bytes::from_static(br#"{"MESSAGE":"SESSION_INITIALIZED"}"#)),
         Err(refusal) => refusal.seed(),
     }
 }
 
-async fn initialise(app: &App, parts: &Parts, bytes: Bytes) -> Result<(), Refusal> {
-    let (email, token) = parse(bytes, |bytes| {
-        let call: Call<'_> = read(bytes)?;
+async fn initialise(app: &App, parts: &Parts, body: Body) -> Result<(), Refusal> {
+    let (email, token) = parse(body, |body| {
+        let call: Call<'_> = read(&body.bytes)?;
         not_empty(&call.email)?;
         Ok((call.email.into_owned(), call.token.map(Cow::into_owned)))
     })

@@ -14,7 +14,7 @@ use crate::agent::Json;
 use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::bearer;
-use crate::http::body;
+use crate::http::body::{self, Body};
 use crate::http::error::Refusal;
 
 use super::{not_empty, ok, parse, read, refuse_encoding};
@@ -33,14 +33,14 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         // The seed's placeholder.
         return ok(Bytes::from_static(b"null"));
     }
-    match relay(&app, &parts, body.bytes).await {
+    match relay(&app, &parts, body).await {
         Ok(answer) => ok(handled(&answer)),
         Err(refusal) => refusal.seed(),
     }
 }
 
-async fn relay(app: &App, parts: &Parts, bytes: Bytes) -> Result<Json, Refusal> {
-    let call = parse(bytes, Call::read).await?;
+async fn relay(app: &App, parts: &Parts, body: Body) -> Result<Json, Refusal> {
+    let call = parse(body, Call::read).await?;
     let key = app.verifiers.in_force().key(&call.email);
     let token = bearer(&parts.headers).or(call.token.as_deref());
     let stored = app.session_of_customer(token, &call.email, &key).await?;
@@ -59,10 +59,12 @@ struct Call {
     email: String,
     token: Option<String>,
     request: Bytes,
+    /// What the request is a part of; held until the agent has answered.
+    _body: Body,
 }
 
 impl Call {
-    fn read(bytes: &Bytes) -> Result<Self, Refusal> {
+    fn read(body: Body) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL and REQUEST")]
         struct Wire<'a> {
@@ -73,12 +75,10 @@ impl Call {
             #[serde(borrow)]
             request: &'a RawValue,
         }
-        let wire: Wire<'_> = read(bytes)?;
+        let wire: Wire<'_> = read(&body.bytes)?;
         not_empty(&wire.email)?;
-        Ok(Self {
-            email: wire.email.into_owned(),
-            token: wire.token.map(Cow::into_owned),
-            request: bytes.slice_ref(wire.request.get().as_bytes()),
-        })
+        let (email, token) = (wire.email.into_owned(), wire.token.map(Cow::into_owned));
+        let request = body.bytes.slice_ref(wire.request.get().as_bytes());
+        Ok(Self { email, token, request, _body: body })
     }
 }
