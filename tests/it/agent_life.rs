@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -264,11 +264,14 @@ fn a_connection_that_is_reset_cancels_its_request_at_once() {
     let desk = Desk::new(&faulty(&["on-request"], ""));
     let ada = desk.open(ADA);
     let client = wait_for_cancel(&desk, &ada);
-    let since = Instant::now();
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    until("the agent was told", || desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2]));
-    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+    // Well below the five seconds of a client that may only have closed its sending half.
+    let told = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2])
+    });
+    assert!(told, "two seconds have passed");
 }
 
 #[test]
