@@ -22,7 +22,7 @@ use crate::shutdown::Tasks;
 use super::Json;
 use super::calls::{CallError, Calls};
 use super::lines::{LineError, Lines};
-use super::rpc::{self, Message, Notification};
+use super::rpc::{self, BadLine, Message, Notification};
 
 /// Lines of its log that are kept to explain an agent's end.
 const KEPT_LOG_LINES: usize = 5;
@@ -80,22 +80,21 @@ impl Conversation {
 
     /// Hands over a request and waits for its answer.
     pub(super) async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
-        let mut params = Vec::with_capacity(request.len() + 16);
-        params.extend_from_slice(b"{\"REQUEST\":");
-        params.extend_from_slice(request);
-        params.push(b'}');
         self.touch();
+        let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
         let answer = tokio::time::timeout(timeout, self.call("request", &params)).await;
         self.touch();
         answer.unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// Makes a call and waits for its answer, however long that takes. A caller that goes away cancels it.
-    pub(super) async fn call(&self, method: &'static str, params: &[u8]) -> Result<Json, CallError> {
+    /// Makes a call and waits for its answer, however long that takes. `params` is JSON text in parts. A caller that
+    /// goes away cancels the call.
+    pub(super) async fn call(&self, method: &'static str, params: &[&[u8]]) -> Result<Json, CallError> {
         let (reply, answer) = oneshot::channel();
         let id = lock(&self.calls).begin(reply)?;
-        let line = Line::new(rpc::request(id, method, params));
-        let _pending = PendingCall { conversation: self, id, line: line.clone(), method };
+        let mut pending = PendingCall { conversation: self, id, line: None, method };
+        let line = Line::new(rpc::request(id, method, params).await);
+        pending.line = Some(line.clone());
         let stdin = lock(&self.stdin).clone();
         if let Some(stdin) = stdin {
             // If the line can't be sent, the agent is ending and its table is about to be closed.
@@ -192,14 +191,15 @@ impl Conversation {
 struct PendingCall<'a> {
     conversation: &'a Conversation,
     id: u64,
-    line: Line,
+    /// Nothing while it is being built.
+    line: Option<Line>,
     method: &'static str,
 }
 
 impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         let has_waited = lock(&self.conversation.calls).finish(self.id).is_some();
-        let was_written = self.line.take().is_none();
+        let was_written = self.line.as_ref().is_some_and(|line| line.take().is_none());
         if has_waited && was_written && self.method == "request" {
             let stdin = lock(&self.conversation.stdin).clone();
             let line = rpc::notify("cancel", format!("{{\"ID\":{}}}", self.id).as_bytes());
@@ -226,7 +226,7 @@ pub(super) async fn read_messages(
                 break Told::BrokeProtocol(Reason::new(format!("it broke the protocol: {error}")));
             }
         };
-        match rpc::read(&line) {
+        match read_message(line).await {
             Ok(Message::Answer { id, result }) => {
                 if let Err(reason) = conversation.answer(id, result) {
                     break Told::BrokeProtocol(reason);
@@ -245,6 +245,19 @@ pub(super) async fn read_messages(
         }
     };
     let _ = told.send(last).await;
+}
+
+/// Reads a line where its size says: here if it is small, off the async threads if not.
+async fn read_message(line: Bytes) -> Result<Message, BadLine> {
+    const LARGEST_READ_INLINE_BYTES: usize = 128 << 10;
+    if line.len() <= LARGEST_READ_INLINE_BYTES {
+        return rpc::read(&line);
+    }
+    let read = tokio::task::spawn_blocking(move || rpc::read(&line)).await;
+    read.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "reading an agent's line panicked");
+        Err(BadLine::NotJsonRpc { why: "it could not be read", start: String::new() })
+    })
 }
 
 async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Line>) {

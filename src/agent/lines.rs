@@ -6,6 +6,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Memory that a reader may keep between two lines.
 const KEPT_BUFFER_BYTES: usize = 64 << 10;
 
+/// How much of what has come is handed out before other tasks have their turn. A line counts as 1 KiB at least.
+const TURN_BYTES: usize = 128 << 10;
+const LEAST_COUNTED_BYTES: usize = 1 << 10;
+
 /// Reads lines of at most so many bytes.
 #[derive(Debug)]
 pub struct Lines<R> {
@@ -13,6 +17,7 @@ pub struct Lines<R> {
     buffer: BytesMut,
     searched: usize,
     most_bytes: usize,
+    turn: usize,
 }
 
 /// Why there is no next line.
@@ -32,7 +37,7 @@ pub enum LineError {
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// Reads from `stream` lines of at most `most_bytes`.
     pub fn new(stream: R, most_bytes: usize) -> Self {
-        Self { stream, buffer: BytesMut::new(), searched: 0, most_bytes }
+        Self { stream, buffer: BytesMut::new(), searched: 0, most_bytes, turn: 0 }
     }
 
     /// The next line without its end, or `None` after the last. An unfinished line at the end is none.
@@ -42,8 +47,13 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// # Errors
     /// [`LineError::TooLong`], after which the stream is of no use, or what the stream said.
     pub async fn next(&mut self) -> Result<Option<Bytes>, LineError> {
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(line) = self.take_line() {
+                self.turn += line.len().max(LEAST_COUNTED_BYTES);
                 if line.len() > self.most_bytes {
                     return Err(LineError::TooLong { most_bytes: self.most_bytes });
                 }
@@ -87,6 +97,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::Tasks;
 
     async fn all(stream: &[u8], most_bytes: usize) -> Result<Vec<Bytes>, LineError> {
         let mut lines = Lines::new(stream, most_bytes);
@@ -118,5 +129,14 @@ mod tests {
         assert_eq!(all(b"12345\n", 5).await.unwrap(), ["12345"]);
         assert!(matches!(all(b"123456\n", 5).await, Err(LineError::TooLong { most_bytes: 5 })));
         assert!(matches!(all(&[b'x'; 100_000], 5).await, Err(LineError::TooLong { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_lines_gives_others_their_turn() {
+        let flood = b"\n".repeat(1_000);
+        let others = Tasks::default();
+        others.spawn(async {});
+        assert_eq!(all(&flood, 10).await.unwrap().len(), 1_000);
+        assert_eq!(others.count(), 0);
     }
 }

@@ -201,6 +201,7 @@ impl Supervisor {
         let conversation = Arc::clone(&self.conversation);
         if self.speaks {
             let params = initialize_params(&self.spec, &data);
+            let params = [params.as_slice()];
             let answered = tokio::select! {
                 biased;
                 kill_at = self.stops.recv() => return stop_cause(kill_at, clock.now()),

@@ -148,40 +148,57 @@ fn start_of(text: &str) -> String {
     Printable(&text[..end]).to_string()
 }
 
-/// Writes a request as one line. `params` is JSON text.
-pub fn request(id: u64, method: &str, params: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(params.len() + method.len() + 72);
+/// Writes a request as one line. `params` is JSON text in parts. A long one gives other tasks their turn in between.
+pub async fn request(id: u64, method: &str, params: &[&[u8]]) -> Bytes {
+    const WRITTEN_AT_ONCE_BYTES: usize = 128 << 10;
+    let length: usize = params.iter().map(|part| part.len()).sum();
+    let mut line = BytesMut::with_capacity(length + method.len() + 72);
     line.put_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     line.put_slice(id.to_string().as_bytes());
-    finish(line, method, params)
-}
-
-/// Writes a notification as one line. `params` is JSON text.
-pub fn notify(method: &str, params: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(params.len() + method.len() + 48);
-    line.put_slice(b"{\"jsonrpc\":\"2.0\"");
-    finish(line, method, params)
-}
-
-fn finish(mut line: BytesMut, method: &str, params: &[u8]) -> Bytes {
-    line.put_slice(b",\"method\":\"");
-    line.put_slice(method.as_bytes());
-    line.put_slice(b"\",\"params\":");
-    let embedded = line.len();
-    line.put_slice(params);
-    // In valid JSON a raw line break stands between tokens only, where a space means the same.
-    for byte in &mut line[embedded..] {
-        if matches!(byte, b'\r' | b'\n') {
-            *byte = b' ';
+    begin_params(&mut line, method);
+    for part in params {
+        for (at, piece) in part.chunks(WRITTEN_AT_ONCE_BYTES).enumerate() {
+            if at > 0 {
+                tokio::task::yield_now().await;
+            }
+            put_on_one_line(&mut line, piece);
         }
     }
     line.put_slice(b"}\n");
     line.freeze()
 }
 
+/// Writes a notification as one line. `params` is JSON text.
+pub fn notify(method: &str, params: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(params.len() + method.len() + 48);
+    line.put_slice(b"{\"jsonrpc\":\"2.0\"");
+    begin_params(&mut line, method);
+    put_on_one_line(&mut line, params);
+    line.put_slice(b"}\n");
+    line.freeze()
+}
+
+fn begin_params(line: &mut BytesMut, method: &str) {
+    line.put_slice(b",\"method\":\"");
+    line.put_slice(method.as_bytes());
+    line.put_slice(b"\",\"params\":");
+}
+
+fn put_on_one_line(line: &mut BytesMut, json: &[u8]) {
+    let embedded = line.len();
+    line.put_slice(json);
+    // In valid JSON a raw line break stands between tokens only, where a space means the same.
+    for byte in &mut line[embedded..] {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::Tasks;
 
     fn answer(line: &str) -> (u64, Result<Bytes, String>) {
         match read(line.as_bytes()).unwrap() {
@@ -242,10 +259,20 @@ mod tests {
         assert_eq!(read(b"\xff").unwrap_err(), BadLine::NotText);
     }
 
-    #[test]
-    fn line_breaks_inside_a_request_become_spaces() {
-        let line = request(3, "request", b"{\"REQUEST\":\r\n1}");
+    #[tokio::test]
+    async fn line_breaks_inside_a_request_become_spaces() {
+        let line = request(3, "request", &[b"{\"REQUEST\":", b"\r\n1", b"}"]).await;
         assert_eq!(line, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"request\",\"params\":{\"REQUEST\":  1}}\n");
         assert_eq!(notify("shutdown", b"{}"), "{\"jsonrpc\":\"2.0\",\"method\":\"shutdown\",\"params\":{}}\n");
+    }
+
+    #[tokio::test]
+    async fn while_a_long_request_is_written_others_have_their_turn() {
+        let text = [b"[".as_slice(), &vec![b'\n'; 1 << 20], b"]"].concat();
+        let others = Tasks::default();
+        others.spawn(async {});
+        let line = request(1, "request", &[&text]).await;
+        assert_eq!(others.count(), 0);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
     }
 }

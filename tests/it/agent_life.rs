@@ -260,13 +260,18 @@ fn a_client_that_hangs_up_cancels_its_request_at_the_agent() {
 }
 
 #[test]
-fn a_connection_that_is_reset_cancels_its_request_at_the_agent() {
+fn a_connection_that_is_reset_cancels_its_request_at_once() {
     let desk = Desk::new(&faulty(&["on-request"], ""));
     let ada = desk.open(ADA);
     let client = wait_for_cancel(&desk, &ada);
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    until("the agent was told", || desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2]));
+    // Well below the five seconds of a client that may only have closed its sending half.
+    let told = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        desk.ask(&ada, &json!({"do": "cancels"})).json()["RESPONSE"] == json!([2])
+    });
+    assert!(told, "two seconds have passed");
 }
 
 #[test]
