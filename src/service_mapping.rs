@@ -138,8 +138,17 @@ impl ServiceMapping {
         match news {
             Ok(services) => {
                 let services = Arc::new(services);
-                *self.services.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&services);
+                let before = {
+                    let mut in_force = self.services.write().unwrap_or_else(PoisonError::into_inner);
+                    std::mem::replace(&mut *in_force, Arc::clone(&services))
+                };
                 *problem = None;
+                if before.contains_key(CREDENTIAL_SERVER) && !services.contains_key(CREDENTIAL_SERVER) {
+                    tracing::warn!(
+                        "the service mapping has no CREDENTIAL_SERVER any more: the customers of `frontdesk customer` \
+                         decide from now on"
+                    );
+                }
                 let names: Vec<_> = services.keys().map(String::as_str).collect();
                 tracing::info!(services = names.join(","), "service mapping in force");
             }

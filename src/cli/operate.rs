@@ -58,6 +58,9 @@ async fn without_server(config: &Config, command: Command) -> Result<Reply> {
         );
     }
     let data_dir = DataDir::open(&config.data_dir)?;
+    if matches!(command, Command::ListSessions { before: None, .. }) {
+        anstream::eprintln!("note: no server runs on {}; this is what is stored", config.data_dir.display());
+    }
     let store = SqliteStore::open(data_dir.paths())
         .with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
     let store: Arc<dyn Store> = Arc::new(store);

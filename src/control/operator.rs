@@ -150,7 +150,10 @@ impl Operator {
     fn row(&self, record: &SessionRecord) -> SessionRow {
         let driven = self.registry.as_ref().and_then(|registry| registry.driven(record.id));
         let ending = record.phase.ending();
-        let progress = driven.as_ref().and_then(|driven| driven.progress.clone());
+        let (progress, lost) = driven.as_ref().map_or((None, None), |driven| {
+            let lost = driven.lost.as_ref().map(|reason| format!("an agent was lost: {reason}"));
+            (driven.progress.clone(), lost)
+        });
         SessionRow {
             id: record.id,
             customer: record.customer.as_str().to_owned(),
@@ -161,7 +164,7 @@ impl Operator {
             created: record.created.to_string(),
             age_seconds: (self.clock.wall().unix_millis() - record.created.unix_millis()).max(0) / 1_000,
             outcome: ending.map(|ending| ending.outcome.to_string()),
-            reason: record.phase.why().map(ToString::to_string).or(progress),
+            reason: record.phase.why().map(ToString::to_string).or(progress).or(lost),
         }
     }
 

@@ -102,7 +102,8 @@ impl Refusal {
             Self::TooSlow => "The body came slower than 1 KiB a second.",
             Self::BadCredentials => "The email or the password is wrong, or they are not good for this persona.",
             Self::TokenRequired => {
-                "This call needs the session's token, as `Authorization: Bearer TOKEN` or as TOKEN in the body."
+                "This call needs the session's token, as `Authorization: Bearer TOKEN` or as TOKEN in the body; what was \
+                 sent, if anything, is not it, or no longer."
             }
             Self::TooManyAttempts(_) => "Too many attempts have failed; try again after the time in Retry-After.",
             Self::NoSessionPending => "No session of this customer waits to be initialised.",

@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) agent: Option<Agent>,
     /// The last epoch that has been RUNNING under this driver; a reader may come too late to see the phase itself.
     pub(super) ran: Epoch,
+    /// Why this driver last lost an agent.
+    pub(super) lost: Option<Reason>,
 }
 
 /// An event that somebody waits for.
@@ -195,7 +197,9 @@ impl Driver {
                     AgentEnd::Stopped => Event::AgentGone { epoch },
                     AgentEnd::Finished(ending) => Event::AgentFinished { epoch, ending },
                     AgentEnd::Lost(reason) => {
-                        tracing::info!(session.id = %record.id, epoch = %epoch, reason = %reason, "agent lost");
+                        tracing::warn!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
+                            epoch = %epoch, reason = %reason, "agent lost");
+                        self.view.send_modify(|view| view.lost = Some(reason.clone()));
                         Event::AgentLost { epoch, reason, jitter: u16::from_ne_bytes(crate::random::bytes()) }
                     }
                 }
@@ -285,7 +289,8 @@ impl Driver {
                 (None, self.view.borrow().ran)
             }
         };
-        self.view.send_replace(View { record: Arc::new(after), agent, ran });
+        let lost = self.view.borrow().lost.clone();
+        self.view.send_replace(View { record: Arc::new(after), agent, ran, lost });
         self.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 

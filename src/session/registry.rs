@@ -96,6 +96,8 @@ pub struct Driven {
     pub pid: Option<u32>,
     /// What the agent last said of its progress.
     pub progress: Option<String>,
+    /// Why an agent of the session was last lost.
+    pub lost: Option<Reason>,
 }
 
 impl Registry {
@@ -301,7 +303,7 @@ impl Registry {
     pub fn driven(&self, id: SessionId) -> Option<Driven> {
         let view = self.handle(id)?.view.borrow().clone();
         let agent = view.agent.as_ref();
-        Some(Driven { pid: agent.and_then(Agent::pid), progress: agent.and_then(Agent::progress) })
+        Some(Driven { pid: agent.and_then(Agent::pid), progress: agent.and_then(Agent::progress), lost: view.lost })
     }
 
     fn handle(&self, id: SessionId) -> Option<Handle> {
@@ -338,7 +340,8 @@ impl Registry {
         command: Command,
     ) -> Option<watch::Receiver<View>> {
         const COMMANDS: usize = 16;
-        let view = watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None, ran: Epoch::default() });
+        let view =
+            watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None, ran: Epoch::default(), lost: None });
         let (commands, queue) = mpsc::channel(COMMANDS);
         let number = self.inner.claims.fetch_add(1, Ordering::Relaxed);
         let handle = Handle { number, commands: commands.clone(), view: view.subscribe() };

@@ -95,7 +95,7 @@ fn a_session_lives_its_whole_life_by_commands() {
     assert_eq!(row["pid"], json!(desk.server.agents()[0]));
     let (_, table, _) = desk.run(&["session", "list", "--customer", "ADA@example.org"], "");
     let columns: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(columns, ["ID", "PHASE", "CUSTOMER", "PERSONA", "AGE", "PID", "REASON"]);
+    assert_eq!(columns, ["ID", "PHASE", "CUSTOMER", "PERSONA", "AGE", "PID", "EPOCH", "REASON"]);
     assert_eq!(table.lines().count(), 2);
 
     let stopped = desk.run_with(&as_customer, &["session", "stop"], "");

@@ -19,6 +19,7 @@ mod first_session;
 mod full_disk;
 mod harness;
 mod kill;
+mod logging;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;

@@ -33,7 +33,11 @@ impl List {
             return table::print_json(&rows);
         }
         let empty = if self.all { "no sessions yet" } else { "no live sessions; --all shows ended ones, too" };
-        table::print(&["ID", "PHASE", "CUSTOMER", "PERSONA", "AGE", "PID", "REASON"], rows.iter().map(cells), empty)?;
+        table::print(
+            &["ID", "PHASE", "CUSTOMER", "PERSONA", "AGE", "PID", "EPOCH", "REASON"],
+            rows.iter().map(cells),
+            empty,
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -63,6 +67,7 @@ fn cells(row: &SessionRow) -> Vec<String> {
         Printable(&row.persona).to_string(),
         age(row.age_seconds),
         row.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+        row.epoch.to_string(),
         escaped(&why),
     ]
 }
