@@ -12,7 +12,7 @@
 //!                                 outcome: completed | failed | stopped | expired, with a reason
 //! ```
 //!
-//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store keeps. A [`driver`]
+//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store keeps. A `driver`
 //! owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts drivers.
 //!
 //! What holds here:

@@ -1,6 +1,6 @@
 //! `frontdesk verify`: looks at a data directory and says, a sentence each, what breaks the promises of this server.
 //!
-//! [`look`] takes a [`Snapshot`] of the store, the data files and the agents' processes; [`check`] is pure and finds
+//! [`look()`] takes a [`Snapshot`] of the store, the data files and the agents' processes; [`check`] is pure and finds
 //! what is wrong in it. Nothing is changed or locked, and a running server goes on; but as long as the store is being
 //! read, its write-ahead log can't start over and grows with what is written.
 //!

@@ -133,6 +133,7 @@ fn end_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> usize {
 /// listed and gone before its environment is read may have forked meanwhile, so that its like makes for another look.
 fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
     const MOST_LOOKS: usize = 50;
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
     let (mut settled, mut unreadable, mut found) = (HashSet::new(), HashSet::new(), Vec::new());
     for _ in 0..MOST_LOOKS {
         let mut is_certain = true;
@@ -154,6 +155,8 @@ fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
         if is_certain {
             break;
         }
+        // Who is between two programs shows its environment once it has the processor again.
+        std::thread::sleep(BETWEEN_LOOKS);
     }
     found
 }

@@ -4,7 +4,7 @@
 //! and leaves a session that is pending again to the store's deadlines. Events come from one queue of commands and
 //! one of the agent's; commands go first, so that a stop is never behind a flood of news.
 //!
-//! For each event: [`step`], store the record, publish it, start the effects. Nothing is shown or done that is not
+//! For each event: [`machine::step`], store the record, publish it, start the effects. Nothing is shown or done that is not
 //! stored. When the store fails, whoever commanded is told at once, and the driver waits for the store to come back
 //! and reads what became of the write: events of the agent are facts and are stored then, commands are not retried.
 
