@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 
+use super::App;
 use super::body::{self, Body};
 use super::error::Refusal;
 
@@ -30,6 +31,15 @@ fn ok(text: Bytes) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Reads a call's body whole. One that is refused unread is thrown away, so that the connection stays usable.
+async fn whole_body(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Body, Refusal> {
+    if let Err(refusal) = refuse_encoding(&parts.headers) {
+        body::discard(parts, body).await;
+        return Err(refusal);
+    }
+    Ok(app.bodies.read(parts, body).await?)
 }
 
 fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {

@@ -14,20 +14,16 @@ use crate::agent::Json;
 use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::bearer;
-use crate::http::body::{self, Body};
+use crate::http::body::Body;
 use crate::http::error::Refusal;
 
-use super::{not_empty, ok, parse, read, refuse_encoding};
+use super::{not_empty, ok, parse, read, whole_body};
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    if let Err(refusal) = refuse_encoding(&parts.headers) {
-        body::discard(&parts, body).await;
-        return refusal.seed();
-    }
-    let body = match app.bodies.read(&parts, body).await {
+    let body = match whole_body(&app, &parts, body).await {
         Ok(body) => body,
-        Err(error) => return Refusal::from(error).seed(),
+        Err(refusal) => return refusal.seed(),
     };
     if body.bytes.is_empty() {
         // The seed's placeholder.
