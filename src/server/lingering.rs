@@ -11,8 +11,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -39,6 +39,13 @@ struct Marks {
     decided: AtomicBool,
     /// The client's patience is that of a short request.
     waits_on: AtomicBool,
+    /// How many parts of the body its reader has got.
+    parts: AtomicUsize,
+    /// The body's reader has looked since it was asked to, and found nothing.
+    starved: AtomicBool,
+    /// Who reads the body, and who reads the connection.
+    body_reader: Mutex<Option<Waker>>,
+    reader: Mutex<Option<Waker>>,
 }
 
 /// How long a request is worked on for a client that has closed its sending half.
@@ -77,6 +84,38 @@ impl Progress {
 
     fn set_unread(&self, unread: bool) {
         self.0.unread.store(unread, Ordering::Relaxed);
+        if !unread {
+            wake(&self.0.reader);
+        }
+    }
+
+    /// Asks the body's reader to look once more; tells how many parts it has got so far.
+    fn ask(&self, reader: &Waker) -> usize {
+        let parts = self.0.parts.load(Ordering::Relaxed);
+        self.0.starved.store(false, Ordering::Relaxed);
+        keep(&self.0.reader, reader);
+        wake(&self.0.body_reader);
+        parts
+    }
+
+    /// What the body's reader found when it looked.
+    fn looked(&self, found: bool, reader: &Waker) {
+        if found {
+            self.0.parts.fetch_add(1, Ordering::Relaxed);
+        } else {
+            keep(&self.0.body_reader, reader);
+            self.0.starved.store(true, Ordering::Relaxed);
+            wake(&self.0.reader);
+        }
+    }
+
+    /// Whether the reader has looked after it was asked, when it had got so many parts, and there were no more.
+    fn is_starved_at(&self, parts: usize) -> bool {
+        self.0.starved.load(Ordering::Relaxed) && self.0.parts.load(Ordering::Relaxed) == parts
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.0.unanswered.load(Ordering::Relaxed)
     }
 
     fn is_unread(&self) -> bool {
@@ -91,6 +130,17 @@ impl Progress {
     /// Whether the answer is worth any wait.
     fn is_near(&self) -> bool {
         self.0.waits_on.load(Ordering::Relaxed) || self.0.decided.load(Ordering::Relaxed)
+    }
+}
+
+fn keep(place: &Mutex<Option<Waker>>, waker: &Waker) {
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+}
+
+fn wake(place: &Mutex<Option<Waker>>) {
+    let waker = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -116,6 +166,8 @@ impl Body for Watched {
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         if this.body.is_end_stream() || matches!(polled, Poll::Ready(None)) {
             this.progress.set_unread(false);
+        } else {
+            this.progress.looked(polled.is_ready(), cx.waker());
         }
         polled
     }
@@ -135,6 +187,8 @@ pub(super) struct Lingering {
     progress: Progress,
     deadline: Option<Pin<Box<Sleep>>>,
     hidden_end: Option<HiddenEnd>,
+    /// How many parts of the body had been got when its reader was last asked to look.
+    asked_at: Option<usize>,
 }
 
 /// The end of a client's sending half, not told yet.
@@ -145,11 +199,14 @@ struct HiddenEnd {
 
 impl Lingering {
     pub(super) fn new(stream: TcpStream, progress: Progress) -> Self {
-        Self { stream, progress, deadline: None, hidden_end: None }
+        Self { stream, progress, deadline: None, hidden_end: None, asked_at: None }
     }
 
     /// Ready when the end of the client's sending half is to be told.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.progress.is_unanswered() && self.progress.is_unread() && self.is_body_under_way(cx) {
+            return Poll::Pending;
+        }
         if !self.progress.is_awaited() {
             return Poll::Ready(());
         }
@@ -159,6 +216,17 @@ impl Lingering {
         });
         end.reader.clone_from(cx.waker());
         if self.progress.is_near() { Poll::Pending } else { end.patience.as_mut().poll(cx) }
+    }
+
+    /// Whether the rest of the body may be on its way from here to its reader. What has arrived is handed over part by
+    /// part, and the end of the connection is seen before the reader has got the last: it is asked to look until it
+    /// finds nothing more, which means that the client has left in the middle.
+    fn is_body_under_way(&mut self, cx: &Context<'_>) -> bool {
+        if self.asked_at.is_some_and(|parts| self.progress.is_starved_at(parts)) {
+            return false;
+        }
+        self.asked_at = Some(self.progress.ask(cx.waker()));
+        true
     }
 
     /// Throws away what comes until the client closes, or the time is over.

@@ -91,11 +91,12 @@ FAULTS = {
         send({"method": "finished", "params": {"OUTCOME": "failed", "REASON": "out of fuel"}}),
     ),
     "wait-for-cancel": lambda _: send({"method": "progress", "params": {"TEXT": "waiting"}}),
+    "long-answer": lambda id: write(b'{"jsonrpc":"2.0","id":%d,"result":"%s"}\n' % (id, b"x" * 10_000_000)),
     "directory": lambda id: send({"id": id, "result": os.getcwd()}),
     "data": lambda id: send({"id": id, "result": data()}),
     "cancels": lambda id: send({"id": id, "result": cancels}),
 }
-SILENT = {"wait-for-cancel", "directory", "data", "cancels", "finish-and-linger"}
+SILENT = {"wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
 
 initialize = {}
 cancels = []
