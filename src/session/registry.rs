@@ -272,13 +272,6 @@ impl Registry {
         }
     }
 
-    /// Completes when the session has ended, or when it is not driven.
-    pub async fn ended(&self, id: SessionId) {
-        if let Some(mut handle) = self.handle(id) {
-            let _ = handle.view.wait_for(|view| !view.record.phase.is_live()).await;
-        }
-    }
-
     /// Relays a request to the session's agent. `request` is JSON text, and so is the answer.
     ///
     /// # Errors

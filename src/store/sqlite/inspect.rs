@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
 
-use crate::clock::{Heartbeat, WallTime};
+use crate::clock::Heartbeat;
 use crate::id::{CustomerKey, SessionId};
 use crate::session::Phase;
 use crate::store::{Customer, StoreError};
@@ -105,7 +105,7 @@ fn fill(connection: &Connection, tables: &mut Tables) -> Result<(), StoreError> 
     tables.history = sessions(connection, "history", "NULL", &mut tables.faults)?;
     let mut customers =
         connection.prepare("SELECT key, email, password_hash, created FROM customers").map_err(schema::unavailable)?;
-    let rows = customers.query_map([], read_customer).map_err(schema::unavailable)?;
+    let rows = customers.query_map([], super::read_customer).map_err(schema::unavailable)?;
     tables.customers = rows.collect::<rusqlite::Result<_>>().map_err(schema::unavailable)?;
     Ok(())
 }
@@ -141,16 +141,6 @@ fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         phase: serde_json::from_str(&phase).map_err(|error| error.to_string()),
         token_bytes: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
         inline_data: data.map(check_data),
-    })
-}
-
-fn read_customer(row: &Row<'_>) -> rusqlite::Result<Customer> {
-    let key: String = row.get(0)?;
-    Ok(Customer {
-        key: CustomerKey::new(&key),
-        email: row.get(1)?,
-        password_hash: row.get(2)?,
-        created: WallTime::from_unix_millis(row.get(3)?),
     })
 }
 
