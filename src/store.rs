@@ -12,11 +12,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
-use crate::id::{CustomerKey, SessionId};
+use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::token::{TokenHash, TokenKey};
 
+mod requests;
 pub mod sqlite;
+
+pub use requests::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
 
 /// A pending answer of the store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -58,8 +61,32 @@ pub trait Store: Send + Sync {
     /// How many live sessions there are.
     fn live_count(&self) -> usize;
 
-    /// Deletes up to `most` ended sessions that ended before `before`, and returns how many those were.
-    fn prune_history(&self, before: WallTime, most: usize) -> Answer<'_, usize>;
+    /// Notes a keyed request of a live session, or tells what is noted under the key already. Beyond
+    /// [`KEYS_PER_SESSION`] the oldest answered one is dropped; if none is answered, that is [`StoreError::Busy`]. A
+    /// session's notes go when it ends.
+    fn note_request(&self, session: SessionId, key: RequestKey, note: RequestNote) -> Answer<'_, Noted>;
+
+    /// Gives a noted request, which was never handed over, another call; only if it still stands as `expect` and has
+    /// no answer.
+    fn move_request(
+        &self,
+        session: SessionId,
+        key: RequestKey,
+        expect: (Epoch, u64),
+        to: (Epoch, u64),
+    ) -> Answer<'_, ()>;
+
+    /// Stores a noted request's answer, and returns the one that stands: the first one stays.
+    fn answer_request(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Answer<'_, KeyedAnswer>;
+
+    /// The noted requests of a session without an answer, in the order in which they were noted.
+    fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>>;
+
+    /// Up to `most` sessions that ended before `before`.
+    fn old_history(&self, before: WallTime, most: usize) -> Answer<'_, Vec<SessionId>>;
+
+    /// Deletes these ended sessions. What is kept of them elsewhere is to be deleted first.
+    fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()>;
 
     /// Adds a customer.
     fn add_customer(&self, customer: Customer) -> Answer<'_, ()>;
@@ -152,7 +179,7 @@ pub struct Filter {
 }
 
 /// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The record is not, or no longer, as the call expected.
     #[error("the stored record is another one than expected")]

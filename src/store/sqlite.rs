@@ -10,33 +10,39 @@
 //! It owns the database file and the session data files. It does not lock the directory (`data_dir` does) and knows
 //! nothing of agents. While the file is being reopened after a failed commit, it takes no changes and says so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
-use crate::data_dir::{self, DataPaths};
-use crate::id::{CustomerKey, SessionId};
+use crate::data_dir::DataPaths;
+use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::{NewSession, SessionData, SessionRecord};
-use crate::store::{Admission, Answer, Customer, Desk, Filter, Store, StoreError, Stored};
+use crate::store::{
+    Admission, Answer, Customer, Desk, Filter, KeyedAnswer, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
+};
 use crate::token::{TokenHash, TokenKey};
 
 use changes::{AddToken, Admit, Put, Run};
 use data_files::{DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
+use file::{storage_failed, unavailable};
 use index::{ClaimOutcome, Index};
-use schema::unavailable;
+use readers::Readers;
 use writer::{Change, Queue, Writer};
 
 mod changes;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod data_files;
+pub(crate) mod file;
 mod index;
 pub mod inspect;
+pub(crate) mod readers;
 mod recovery;
+mod requests;
 mod row;
 mod schema;
 mod writer;
@@ -63,12 +69,8 @@ impl SqliteStore {
     /// [`StoreError::Corrupt`] if it is damaged or newer than this binary, [`StoreError::Unavailable`] if the file
     /// system refuses.
     pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
-        // SQLite gives the files that it makes beside it the database's mode.
-        let [database, beside @ ..] = paths.database_files();
-        data_dir::make_private(&database)
-            .and_then(|()| beside.iter().try_for_each(|path| data_dir::close_to_others(path)))
-            .map_err(|error| storage_failed(&error))?;
-        let connection = schema::open(&database)?;
+        file::make_private(&paths.database_files())?;
+        let connection = schema::open(&paths.database())?;
         let desk = open_desk(&connection)?;
         let index = Arc::new(Index::new());
         recovery::fill(&connection, &index)?;
@@ -117,23 +119,23 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        Box::pin(self.submit(move |reply| Box::new(Run { work: Some(work), result: None, reply })))
+        self.run_sized(0, work)
+    }
+
+    /// Runs work that writes so many bytes beside its row.
+    fn run_sized<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(self.submit(move |reply| Box::new(Run { work: Some(work), bytes, result: None, reply })))
     }
 
     fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        let readers = Arc::clone(&self.readers);
-        Box::pin(async move {
-            let turn = Arc::clone(&readers.turns).acquire_owned().await;
-            tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                readers.with(work)
-            })
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?
-        })
+        Box::pin(Arc::clone(&self.readers).read(work))
     }
 
     /// Moves large data into its file before the row is written.
@@ -243,14 +245,49 @@ impl Store for SqliteStore {
         self.index.live_count()
     }
 
-    fn prune_history(&self, before: WallTime, most: usize) -> Answer<'_, usize> {
+    fn note_request(&self, session: SessionId, key: RequestKey, note: RequestNote) -> Answer<'_, Noted> {
+        self.run(move |connection| requests::note(connection, session, key, &note))
+    }
+
+    fn move_request(
+        &self,
+        session: SessionId,
+        key: RequestKey,
+        expect: (Epoch, u64),
+        to: (Epoch, u64),
+    ) -> Answer<'_, ()> {
+        self.run(move |connection| requests::move_to(connection, session, key, expect, to))
+    }
+
+    fn answer_request(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Answer<'_, KeyedAnswer> {
+        let bytes = match &answer {
+            KeyedAnswer::Result(result) => result.len(),
+            KeyedAnswer::Refused(text) | KeyedAnswer::Lost(text) => text.len(),
+        };
+        self.run_sized(bytes, move |connection| requests::answer(connection, session, key, answer))
+    }
+
+    fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>> {
+        self.read(move |connection| requests::open(connection, session))
+    }
+
+    fn old_history(&self, before: WallTime, most: usize) -> Answer<'_, Vec<SessionId>> {
+        self.read(move |connection| {
+            let bounds = params![before.unix_millis(), i64::try_from(most).unwrap_or(i64::MAX)];
+            let mut query =
+                connection.prepare_cached("SELECT id FROM history WHERE ended < ?1 LIMIT ?2").map_err(unavailable)?;
+            let ids = query.query_map(bounds, |row| row.get(0).map(SessionId::from_bytes)).map_err(unavailable)?;
+            ids.collect::<Result<_, _>>().map_err(unavailable)
+        })
+    }
+
+    fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()> {
         self.run(move |connection| {
-            connection
-                .execute(
-                    "DELETE FROM history WHERE rowid IN (SELECT rowid FROM history WHERE ended < ?1 LIMIT ?2)",
-                    params![before.unix_millis(), i64::try_from(most).unwrap_or(i64::MAX)],
-                )
-                .map_err(unavailable)
+            let mut delete = connection.prepare_cached("DELETE FROM history WHERE id = ?1").map_err(unavailable)?;
+            for session in sessions {
+                delete.execute([session.as_bytes()]).map_err(unavailable)?;
+            }
+            Ok(())
         })
     }
 
@@ -357,7 +394,7 @@ impl Store for SqliteStore {
 /// # Errors
 /// What the store said.
 pub fn desk_id(directory: &Path) -> Result<String, StoreError> {
-    let connection = schema::open_reader(&DataPaths::new(directory).database())?;
+    let connection = file::open_reader(&DataPaths::new(directory).database())?;
     let id = meta(&connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
     id.ok_or_else(|| StoreError::Corrupt("its identity is missing".into()))
 }
@@ -371,42 +408,6 @@ impl Drop for SqliteStore {
             let _ = writer.join();
         }
         self.files.close();
-    }
-}
-
-/// Connections for reading: a bounded number at once, some of them kept.
-#[derive(Debug)]
-struct Readers {
-    path: PathBuf,
-    turns: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
-}
-
-impl Readers {
-    fn new(path: PathBuf) -> Self {
-        const MOST_AT_ONCE: usize = 16;
-        Self { path, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)), idle: Mutex::default() }
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        const MOST_IDLE: usize = 4;
-        let idle = self.idle().pop();
-        let connection = idle.map_or_else(|| schema::open_reader(&self.path), Ok)?;
-        let result = work(&connection)?;
-        // A connection that failed is not kept: the file may be another one after a reopening.
-        let mut idle = self.idle();
-        if idle.len() < MOST_IDLE {
-            idle.push(connection);
-        }
-        Ok(result)
-    }
-
-    fn close(&self) {
-        self.idle().clear();
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -461,15 +462,6 @@ fn read_customer(row: &rusqlite::Row<'_>) -> rusqlite::Result<Customer> {
         password_hash: row.get(2)?,
         created: WallTime::from_unix_millis(row.get(3)?),
     })
-}
-
-fn storage_failed(error: &std::io::Error) -> StoreError {
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        return StoreError::Unavailable(
-            "the disk is full; free some space, nothing that was acknowledged is lost".into(),
-        );
-    }
-    StoreError::Unavailable(error.to_string())
 }
 
 #[cfg(test)]

@@ -18,6 +18,15 @@ use frontdesk::store::{Admission, Answer, Customer, Filter, Store, StoreError, S
 use frontdesk::token::TokenHash;
 use tokio::task::JoinSet;
 
+use requests::{
+    a_keyed_request_is_noted_once_and_whoever_comes_again_is_told,
+    a_noted_request_is_moved_only_as_it_stands_and_without_an_answer, noted_requests_go_when_their_session_ends,
+    of_many_notes_at_once_under_one_key_exactly_one_is_new, open_requests_come_in_the_order_in_which_they_were_noted,
+    the_first_answer_to_a_noted_request_stays, the_oldest_answered_key_makes_room_and_open_ones_never_do,
+};
+
+mod requests;
+
 /// One place that keeps sessions, which can be closed (by dropping the store) and opened again.
 trait Place {
     fn open(&self) -> Arc<dyn Store>;
@@ -44,6 +53,13 @@ macro_rules! contract {
             a_password_is_replaced_only_if_it_is_still_the_expected_one,
             the_last_heartbeat_is_there_after_reopening,
             the_greeting_of_a_new_store_is_due_until_it_was_given,
+            a_keyed_request_is_noted_once_and_whoever_comes_again_is_told,
+            of_many_notes_at_once_under_one_key_exactly_one_is_new,
+            a_noted_request_is_moved_only_as_it_stands_and_without_an_answer,
+            the_first_answer_to_a_noted_request_stays,
+            open_requests_come_in_the_order_in_which_they_were_noted,
+            the_oldest_answered_key_makes_room_and_open_ones_never_do,
+            noted_requests_go_when_their_session_ends,
             pruning_takes_only_what_ended_before_and_never_more_than_asked,
             large_data_is_kept_until_the_session_ends,
             emails_of_any_bytes_are_told_apart_and_kept,
@@ -369,9 +385,11 @@ async fn pruning_takes_only_what_ended_before_and_never_more_than_asked(place: &
     }
     let live = admit(&*store, "live").await;
 
-    assert_eq!(store.prune_history(WallTime::from_unix_millis(4), 3).await.unwrap(), 3);
-    assert_eq!(store.prune_history(WallTime::from_unix_millis(4), 3).await.unwrap(), 1);
-    assert_eq!(store.prune_history(WallTime::from_unix_millis(4), 3).await.unwrap(), 0);
+    for count in [3, 1, 0] {
+        let old = store.old_history(WallTime::from_unix_millis(4), 3).await.unwrap();
+        assert_eq!(old.len(), count);
+        store.delete_history(old).await.unwrap();
+    }
 
     assert!(store.session(ids[3]).await.unwrap().is_none());
     assert!(store.session(ids[4]).await.unwrap().is_some());

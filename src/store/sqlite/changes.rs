@@ -13,8 +13,8 @@ use crate::token::TokenHash;
 
 use super::data_files::{DataFiles, PlacedFile};
 use super::index::{Claim, Index};
-use super::row;
 use super::writer::{Change, Refusal};
+use super::{requests, row};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -82,6 +82,7 @@ impl Change for Put {
             row::update(connection, &self.record)?;
         } else {
             row::archive(connection, &self.record, self.ended)?;
+            requests::forget(connection, self.record.id)?;
         }
         Ok(())
     }
@@ -145,13 +146,15 @@ fn with_token(mut tokens: Vec<TokenHash>, token: TokenHash) -> Vec<TokenHash> {
 /// A change of the tables that the index does not show.
 pub(super) struct Run<T, W> {
     pub(super) work: Option<W>,
+    /// How many bytes it writes beside its row.
+    pub(super) bytes: usize,
     pub(super) result: Option<T>,
     pub(super) reply: Reply<T>,
 }
 
 impl<T: Send, W: FnOnce(&Connection) -> Result<T, StoreError> + Send> Change for Run<T, W> {
     fn size_bytes(&self) -> usize {
-        256
+        256 + self.bytes
     }
 
     fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {

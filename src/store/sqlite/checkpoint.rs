@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::schema;
+use super::file;
 
 /// Pages of 4 KiB after which the thread gets to work.
 const PAGES_BETWEEN: u64 = 2_048;
@@ -24,7 +24,7 @@ const COMMITS_BETWEEN_LOOKS: u32 = 16;
 
 /// The writer's handle on the checkpoint thread.
 #[derive(Debug)]
-pub(super) struct Checkpointer {
+pub(crate) struct Checkpointer {
     log: PathBuf,
     commits: u32,
     checkpointed_at: u64,
@@ -35,7 +35,7 @@ pub(super) struct Checkpointer {
 
 impl Checkpointer {
     /// Starts the thread for the database at `path`.
-    pub(super) fn start(path: PathBuf) -> Self {
+    pub(crate) fn start(path: PathBuf) -> Self {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let (wake, wakes) = mpsc::sync_channel(1);
@@ -45,7 +45,7 @@ impl Checkpointer {
     }
 
     /// Called by the writer after each commit.
-    pub(super) fn after_commit(&mut self, connection: &Connection) {
+    pub(crate) fn after_commit(&mut self, connection: &Connection) {
         self.commits += 1;
         if !self.commits.is_multiple_of(COMMITS_BETWEEN_LOOKS) {
             return;
@@ -69,7 +69,7 @@ impl Checkpointer {
     }
 
     /// Ends the thread and waits for it.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         drop(self.wake.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -81,12 +81,12 @@ impl Checkpointer {
 fn truncate(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(LONGEST_WAIT)?;
     let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-    connection.busy_timeout(schema::BUSY_TIMEOUT)?;
+    connection.busy_timeout(file::BUSY_TIMEOUT)?;
     busy.map(|busy| !busy)
 }
 
 fn run(path: &std::path::Path, wakes: &mpsc::Receiver<()>) {
-    let connection = match schema::open(path) {
+    let connection = match file::open_writer(path) {
         Ok(connection) => connection,
         Err(error) => {
             tracing::warn!(error = %error, "no connection for checkpoints; the writer does them");
@@ -108,11 +108,11 @@ mod tests {
     fn the_log_is_emptied_once_nobody_reads_from_it_and_a_reader_is_no_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");
-        let writer = schema::open(&path).unwrap();
-        let reader = schema::open_reader(&path).unwrap();
+        let writer = file::open(&path, &["CREATE TABLE meta (name TEXT)"]).unwrap();
+        let reader = file::open_reader(&path).unwrap();
         let log = path.with_extension("db-wal");
         reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
-        writer.execute("INSERT INTO meta (name, value) VALUES ('a', x'')", []).unwrap();
+        writer.execute("INSERT INTO meta (name) VALUES ('a')", []).unwrap();
 
         assert!(!truncate(&writer).unwrap());
         reader.execute_batch("COMMIT").unwrap();

@@ -13,7 +13,7 @@ use crate::id::{CustomerKey, SessionId};
 use crate::session::Phase;
 use crate::store::{Customer, StoreError};
 
-use super::{data_files, meta, schema};
+use super::{data_files, file, meta, schema};
 
 /// Everything that the file holds, as far as it can be read.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Tables {
     pub live: Vec<SessionRow>,
     /// The rows of ended ones.
     pub history: Vec<SessionRow>,
+    /// The sessions that have keyed requests on record.
+    pub noted: Vec<SessionId>,
     /// The customers of the embedded credential server.
     pub customers: Vec<Customer>,
 }
@@ -65,7 +67,7 @@ pub fn is_data_file(path: &Path) -> bool {
 /// What the system or SQLite said when the file could not be opened at all.
 pub fn read(path: &Path) -> Result<Tables, StoreError> {
     let connection = open(path)?;
-    connection.execute_batch("BEGIN").map_err(schema::unavailable)?;
+    connection.execute_batch("BEGIN").map_err(file::unavailable)?;
     let mut tables = Tables::default();
     if let Err(error) = fill(&connection, &mut tables) {
         tables.faults.push(error.to_string());
@@ -73,41 +75,50 @@ pub fn read(path: &Path) -> Result<Tables, StoreError> {
     Ok(tables)
 }
 
-fn open(path: &Path) -> Result<Connection, StoreError> {
+/// Opens a file of the data directory for looking only; nothing is made beside it.
+pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     let mut log = path.to_owned().into_os_string();
     log.push("-wal");
     if Path::new(&log).exists() {
-        return schema::open_reader(path);
+        return file::open_reader(path);
     }
     let name =
         percent_encoding::percent_encode(path.as_os_str().as_encoded_bytes(), percent_encoding::NON_ALPHANUMERIC);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let address = format!("file:{}?immutable=1", name.to_string().replace("%2F", "/"));
-    Connection::open_with_flags(address, flags).map_err(schema::unavailable)
+    Connection::open_with_flags(address, flags).map_err(file::unavailable)
 }
 
 fn fill(connection: &Connection, tables: &mut Tables) -> Result<(), StoreError> {
-    tables.version = schema::version(connection)?;
+    tables.version = file::version(connection)?;
     if tables.version != VERSION {
         return Ok(());
     }
-    let mut check = connection.prepare("PRAGMA integrity_check(20)").map_err(schema::unavailable)?;
-    let messages = check.query_map([], |row| row.get::<_, String>(0)).map_err(schema::unavailable)?;
-    for message in messages {
-        let message = message.map_err(schema::unavailable)?;
-        if message != "ok" {
-            tables.faults.push(message);
-        }
-    }
+    tables.faults.extend(integrity(connection)?);
     tables.desk = meta(connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
     tables.heartbeat = meta(connection, "heartbeat")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     tables.live = sessions(connection, "sessions", "data", &mut tables.faults)?;
     tables.history = sessions(connection, "history", "NULL", &mut tables.faults)?;
+    tables.noted = noted(connection)?;
     let mut customers =
-        connection.prepare("SELECT key, email, password_hash, created FROM customers").map_err(schema::unavailable)?;
-    let rows = customers.query_map([], super::read_customer).map_err(schema::unavailable)?;
-    tables.customers = rows.collect::<rusqlite::Result<_>>().map_err(schema::unavailable)?;
+        connection.prepare("SELECT key, email, password_hash, created FROM customers").map_err(file::unavailable)?;
+    let rows = customers.query_map([], super::read_customer).map_err(file::unavailable)?;
+    tables.customers = rows.collect::<rusqlite::Result<_>>().map_err(file::unavailable)?;
     Ok(())
+}
+
+/// What SQLite finds wrong in an open file, in words.
+pub(crate) fn integrity(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut check = connection.prepare("PRAGMA integrity_check(20)").map_err(file::unavailable)?;
+    let messages = check.query_map([], |row| row.get::<_, String>(0)).map_err(file::unavailable)?;
+    let messages: Vec<_> = messages.collect::<rusqlite::Result<_>>().map_err(file::unavailable)?;
+    Ok(messages.into_iter().filter(|message| message != "ok").collect())
+}
+
+fn noted(connection: &Connection) -> Result<Vec<SessionId>, StoreError> {
+    let mut statement = connection.prepare("SELECT DISTINCT session FROM requests").map_err(file::unavailable)?;
+    let rows = statement.query_map([], |row| row.get(0).map(SessionId::from_bytes)).map_err(file::unavailable)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(file::unavailable)
 }
 
 fn sessions(
@@ -117,10 +128,10 @@ fn sessions(
     faults: &mut Vec<String>,
 ) -> Result<Vec<SessionRow>, StoreError> {
     let query = format!("SELECT id, customer, revision, phase, length(tokens), {data} FROM {table}");
-    let mut statement = connection.prepare(&query).map_err(schema::unavailable)?;
-    let mut rows = statement.query([]).map_err(schema::unavailable)?;
+    let mut statement = connection.prepare(&query).map_err(file::unavailable)?;
+    let mut rows = statement.query([]).map_err(file::unavailable)?;
     let mut sessions = Vec::new();
-    while let Some(row) = rows.next().map_err(schema::unavailable)? {
+    while let Some(row) = rows.next().map_err(file::unavailable)? {
         match session(row) {
             Ok(session) => sessions.push(session),
             Err(error) => faults.push(format!("a row of its table {table} can't be read: {error}")),

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 
 use crate::store::StoreError;
 
+use super::file::unavailable;
 use super::index::Index;
 use super::row::{self, Names};
-use super::schema::unavailable;
 
 /// Shows every live session of the file in an empty index.
 pub(super) fn fill(connection: &Connection, index: &Index) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use crate::session::{NewSession, Phase, SessionData, SessionRecord};
 use crate::store::{Filter, StoreError, Stored};
 use crate::token::TokenHash;
 
-use super::schema::unavailable;
+use super::file::unavailable;
 
 /// The columns that [`read`] expects, in its order.
 pub(super) const COLUMNS: &str = "id, customer, email, persona, created, revision, phase, tokens";
@@ -160,21 +160,27 @@ pub(super) fn ended(connection: &Connection, id: SessionId) -> Result<Option<Sto
 
 /// Up to `most` sessions of the history that match, the youngest first.
 pub(super) fn history(connection: &Connection, filter: &Filter, most: usize) -> Result<Vec<SessionRecord>, StoreError> {
-    let mut statement = connection
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM history
-             WHERE (?1 IS NULL OR customer = ?1) AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?3"
-        ))
-        .map_err(unavailable)?;
-    let customer = filter.customer.as_ref().map(CustomerKey::as_str);
-    let before = filter.before.map(|id| *id.as_bytes());
-    let mut rows =
-        statement.query(params![customer, before, i64::try_from(most).unwrap_or(i64::MAX)]).map_err(unavailable)?;
+    let mut statement = connection.prepare_cached(&history_query(filter)).map_err(unavailable)?;
+    // Above every id.
+    const END: &[u8] = &[0xff; 17];
+    let before = filter.before.as_ref().map_or(END, |id| id.as_bytes());
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = match &filter.customer {
+        Some(customer) => statement.query(params![before, most, customer.as_str()]),
+        None => statement.query(params![before, most]),
+    };
+    let mut rows = rows.map_err(unavailable)?;
     let (mut names, mut records) = (Names::default(), Vec::new());
     while let Some(row) = rows.next().map_err(unavailable)? {
         records.push(read(row, &mut names)?.record);
     }
     Ok(records)
+}
+
+/// Each form is one that an index answers in its order.
+fn history_query(filter: &Filter) -> String {
+    let customer = if filter.customer.is_some() { "customer = ?3 AND" } else { "" };
+    format!("SELECT {COLUMNS} FROM history WHERE {customer} id < ?1 ORDER BY id DESC LIMIT ?2")
 }
 
 fn phase_text(phase: &Phase) -> String {
@@ -200,4 +206,28 @@ fn unreadable(error: rusqlite::Error) -> StoreError {
 
 fn damaged(id: SessionId, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Corrupt(format!("session {id}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_history_is_found_by_an_index_in_its_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = super::super::schema::open(&directory.path().join("store.db")).unwrap();
+        let plan = |filter: &Filter| {
+            let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", history_query(filter))).unwrap();
+            let (mut steps, mut rows) = (Vec::new(), explained.raw_query());
+            while let Some(row) = rows.next().unwrap() {
+                steps.push(row.get::<_, String>(3).unwrap());
+            }
+            steps.join("; ")
+        };
+        let all = plan(&Filter::default());
+        assert!(all.starts_with("SEARCH history USING INDEX sqlite_autoindex_history_1 (id<?)"), "{all}");
+        let own = plan(&Filter { customer: Some(CustomerKey::new("ann")), ..Filter::default() });
+        assert_eq!(own, "SEARCH history USING INDEX history_by_customer (customer=? AND id<?)");
+        assert!(!all.contains("TEMP B-TREE"), "{all}");
+    }
 }

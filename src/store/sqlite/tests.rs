@@ -430,7 +430,7 @@ fn live_in_memory(store: &SqliteStore) -> Vec<String> {
 }
 
 fn live_on_disk(place: &Place) -> Vec<String> {
-    let connection = schema::open_reader(&place.directory.paths().database()).unwrap();
+    let connection = file::open_reader(&place.directory.paths().database()).unwrap();
     let mut statement = connection.prepare("SELECT id FROM sessions").unwrap();
     let ids = statement.query_map([], |row| row.get(0)).unwrap();
     let mut ids: Vec<_> = ids.map(|id| SessionId::from_bytes(id.unwrap()).to_string()).collect();

@@ -21,7 +21,7 @@ use crate::store::StoreError;
 use super::checkpoint::Checkpointer;
 use super::data_files::DataFiles;
 use super::index::Index;
-use super::{recovery, schema};
+use super::{file, recovery, schema};
 
 const MOST_CHANGES: usize = 1_024;
 const MOST_BYTES: usize = 4 << 20;
@@ -159,7 +159,7 @@ impl Writer {
         let mut wait = FIRST_WAIT;
         loop {
             let opened = schema::open(&self.path).and_then(|connection| {
-                settle(&connection)?;
+                file::settle(&connection)?;
                 let found = self.index.empty_twin();
                 recovery::fill(&connection, &found)?;
                 self.index.replace(&found);
@@ -208,7 +208,7 @@ fn transact(
     batch: &mut [Box<dyn Change>],
     outcomes: &mut Vec<Result<(), StoreError>>,
 ) -> Result<(), Failed> {
-    let refused = |error: rusqlite::Error| Failed::NothingWritten(words(schema::unavailable(error)));
+    let refused = |error: rusqlite::Error| Failed::NothingWritten(words(file::unavailable(error)));
     connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
     for change in batch {
         match execute_alone(connection, change.as_mut()) {
@@ -221,27 +221,10 @@ fn transact(
         let _ = connection.execute_batch("ROLLBACK");
         return Err(Failed::Unknown("a failpoint says so".into()));
     }
-    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(words(schema::unavailable(error))))?;
+    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(words(file::unavailable(error))))?;
     if Failpoint::AfterCommit.hit() {
         return Err(Failed::Unknown("a failpoint says so".into()));
     }
-    Ok(())
-}
-
-/// Makes what is about to be read durable, and proves that the disk takes writes again.
-///
-/// What a failed commit left in the log may look whole and yet not be on the disk. So everything that counts moves to
-/// the database file, the log begins anew, and a later recovery can't find more than the index was told.
-fn settle(connection: &Connection) -> Result<(), StoreError> {
-    connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        .and_then(|()| {
-            connection.execute(
-                "INSERT INTO meta (name, value) VALUES ('reopened', x'') ON CONFLICT DO UPDATE SET value = value",
-                [],
-            )
-        })
-        .map_err(schema::unavailable)?;
     Ok(())
 }
 

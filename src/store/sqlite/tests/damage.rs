@@ -40,7 +40,7 @@ fn a_row_that_makes_no_sense_fails_nobody_else_of_its_batch() {
 #[test]
 fn a_file_that_sqlite_finds_damaged_fails_the_whole_batch() {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    let error = schema::unavailable(rusqlite::Error::SqliteFailure(code, None));
+    let error = file::unavailable(rusqlite::Error::SqliteFailure(code, None));
     assert!(matches!(error.into(), writer::Refusal::Storage(_)));
 }
 
