@@ -1,0 +1,263 @@
+//! The log of events: what agents say of themselves, durable, without gaps, numbered from 1 in each session, with a
+//! writer of its own that never passes through the admission commit.
+//!
+//! ```text
+//!   append ──> lane of the session: order, room ──> writer: window, batch, one transaction, one fsync ──> answer
+//!   read, position ──> reader connections, off the async threads
+//! ```
+//!
+//! | what | module |
+//! | --- | --- |
+//! | how much of a session may wait, and in which order | `lane` |
+//! | how long a part of an answer waits for the next one | `window` |
+//! | parts of one answer as one record | `join` |
+//! | what is on the disk | `table` |
+//! | the thread that writes | `writer` |
+//! | the file as it is, for whoever looks for damage | [`inspect`] |
+//!
+//! Nothing here knows a session's phases or what an event means; who may read one is for others to decide.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::clock::WallTime;
+use crate::data_dir::DataPaths;
+use crate::id::{Epoch, SessionId};
+use crate::store::StoreError;
+use crate::store::sqlite::file;
+use crate::store::sqlite::readers::Readers;
+
+use lane::Lanes;
+use writer::{Append, Forget, Message, Writer};
+
+pub mod inspect;
+mod join;
+mod lane;
+mod table;
+#[cfg(test)]
+mod tests;
+mod window;
+mod writer;
+
+/// What a session's event counts beside its body, so that small ones are bounded, too.
+const EVENT_BYTES: usize = 64;
+
+/// A log of events. Cloning shares it; the last one that goes waits for what is still to be written.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    inner: Arc<Inner>,
+}
+
+/// What an agent said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// How far it is.
+    Progress,
+    /// Something that happened.
+    Event,
+    /// A line of its log.
+    Log,
+    /// Parts of a request's answer.
+    Output,
+}
+
+/// An event as it comes from an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What it is.
+    pub kind: Kind,
+    /// When it came.
+    pub at: WallTime,
+    /// The notification's `params`, JSON as the agent wrote it.
+    pub body: Bytes,
+}
+
+/// An event as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its number in its session, from 1, without gaps. Never given again.
+    pub number: u64,
+    /// The epoch of the agent that said it.
+    pub epoch: Epoch,
+    /// What it is.
+    pub kind: Kind,
+    /// When it came; of an output's parts, the first one.
+    pub at: WallTime,
+    /// The notification's `params`, JSON as the agent wrote it. Of [`Kind::Output`] always an array of such, at least
+    /// one: parts of one request's answer that came within a moment, in their order.
+    pub body: Bytes,
+}
+
+/// A part of a session's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The events, in the order of their numbers.
+    pub events: Vec<Event>,
+    /// The first number that is kept; one above the last if none is. Whoever asked for one below has missed some.
+    pub first: u64,
+    /// The last number that was given; 0 if none was.
+    pub last: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lanes: Lanes,
+    queue: Option<mpsc::Sender<Message>>,
+    available: Arc<AtomicBool>,
+    readers: Arc<Readers>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl EventLog {
+    /// Opens the log in the directory, which the caller has locked. Of each session the newest `keep_bytes` are kept,
+    /// and at least the newest event. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is damaged or newer than this binary, [`StoreError::Unavailable`] if the file
+    /// system refuses.
+    pub fn open(paths: &DataPaths, keep_bytes: u64) -> Result<Self, StoreError> {
+        file::make_private(&paths.events_files())?;
+        let connection = table::open(&paths.events())?;
+        let available = Arc::new(AtomicBool::new(true));
+        let (queue, receiver) = mpsc::channel();
+        let writer = Writer::new(paths.events(), connection, receiver, Arc::clone(&available), keep_bytes);
+        let writer = std::thread::Builder::new()
+            .name("event-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|error| file::storage_failed(&error))?;
+        let readers = Arc::new(Readers::new(paths.events()));
+        let inner = Inner { lanes: Lanes::new(), queue: Some(queue), available, readers, writer: Some(writer) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Appends an event: it is durable when this returns `Ok`. An [`Kind::Output`] waits up to 50 ms for further parts;
+    /// any other event of the session sends it on at once.
+    ///
+    /// `position` is where the line ends in the agent's stdout. One that is not above the last stored for this session
+    /// and epoch is ignored: it is told twice because a server ended before it could acknowledge it. Without a position
+    /// an event is always stored.
+    ///
+    /// Any number of these may be under way for one session; the order in which they are first polled is the order of
+    /// their numbers. When more waits than the log takes, this waits for its turn, which concerns its own session
+    /// before all others. If one fails, those of its session that are under way fail with it, so that what is stored
+    /// never lacks one in the middle. Once dropped, an event may be stored or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it could not be written; append it again once the log is back.
+    pub fn append(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        position: Option<u64>,
+        event: NewEvent,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let inner = Arc::clone(&self.inner);
+        // The runtime's budget would send a future away before it has joined the line, and so change the order.
+        tokio::task::unconstrained(async move {
+            let lane = inner.lanes.of(session);
+            let cost = event.body.len() + EVENT_BYTES;
+            let place = lane.enter(cost, inner.lanes.whole()).await?;
+            let (reply, answer) = oneshot::channel();
+            inner.send(Message::Append(Append { session, epoch, position, event, place, reply }))?;
+            answer.await.map_err(|_| stopped())?
+        })
+    }
+
+    /// The last position that is stored for this session and epoch; 0 if none is.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub async fn position(&self, session: SessionId, epoch: Epoch) -> Result<u64, StoreError> {
+        Arc::clone(&self.inner.readers).read(move |connection| table::position(connection, session, epoch)).await
+    }
+
+    /// Up to `most` events after number `after`, fewer if they are large but at least one if there is one, and which
+    /// numbers there are.
+    ///
+    /// # Errors
+    /// What the storage said, or that it makes no sense.
+    pub async fn read(&self, session: SessionId, after: u64, most: usize) -> Result<Page, StoreError> {
+        Arc::clone(&self.inner.readers).read(move |connection| table::page(connection, session, after, most)).await
+    }
+
+    /// Deletes all that is kept of the sessions, which must have ended: whatever is appended later begins at 1 again.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it could not be written; some of the sessions may be forgotten all the same.
+    pub async fn forget(&self, sessions: Vec<SessionId>) -> Result<(), StoreError> {
+        /// A commit with more in it would hold up who appends.
+        const AT_ONCE: usize = 8;
+        for some in sessions.chunks(AT_ONCE) {
+            self.inner.ready()?;
+            let (reply, answer) = oneshot::channel();
+            self.inner.send(Message::Forget(Forget { sessions: some.to_vec(), reply }))?;
+            answer.await.map_err(|_| stopped())??;
+        }
+        Ok(())
+    }
+
+    /// Whether events are taken at the moment; the sentence says why not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if not.
+    pub fn ready(&self) -> Result<(), StoreError> {
+        self.inner.ready()
+    }
+}
+
+impl Kind {
+    /// All of them, in the order of the numbers by which they are stored.
+    const ALL: [Self; 4] = [Self::Progress, Self::Event, Self::Log, Self::Output];
+
+    /// The notification's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Progress => "progress",
+            Self::Event => "event",
+            Self::Log => "log",
+            Self::Output => "output",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Inner {
+    fn ready(&self) -> Result<(), StoreError> {
+        if self.writer.as_ref().is_none_or(JoinHandle::is_finished) {
+            Err(stopped())
+        } else if self.available.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(StoreError::Unavailable("the log of events is being reopened after a failed write".into()))
+        }
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        self.queue.as_ref().and_then(|queue| queue.send(message).ok()).ok_or_else(stopped)
+    }
+}
+
+/// Waits for the last commit, so that the file is closed in order.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        self.readers.close();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the writer of the log of events has stopped".into())
+}

@@ -1,0 +1,254 @@
+//! What is on the disk: the events, and of each session which numbers, how many bytes and how far its agents were read.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::clock::WallTime;
+use crate::id::{Epoch, SessionId};
+use crate::store::StoreError;
+use crate::store::sqlite::file::{self, unavailable};
+
+use super::join::Record;
+use super::{EVENT_BYTES, Event, Kind, Page};
+
+/// Every schema this file has had, in order. A released entry never changes.
+const MIGRATIONS: [&str; 1] = [
+    // `kind` is the place in `Kind::ALL`.
+    "CREATE TABLE events (
+        session BLOB NOT NULL,
+        number INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (session, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ledgers (
+        session BLOB PRIMARY KEY,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE positions (
+        session BLOB NOT NULL,
+        epoch INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (session, epoch)
+    ) STRICT, WITHOUT ROWID;",
+];
+
+/// How a session's log stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ledger {
+    /// The first number that is kept; one above the last if none is.
+    pub(super) first: u64,
+    /// The last number that was given.
+    pub(super) last: u64,
+    /// What the kept events count.
+    pub(super) bytes: u64,
+    /// The epoch whose position this knows.
+    pub(super) epoch: Epoch,
+    /// How far the stdout of that epoch's agent is stored.
+    pub(super) position: u64,
+}
+
+/// The version of the newest schema.
+pub(super) fn version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// Opens the file for writing, and brings its schema up to date.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    file::open(path, &MIGRATIONS)
+}
+
+/// The session's ledger, with the position of this epoch.
+pub(super) fn ledger(connection: &Connection, session: SessionId, epoch: Epoch) -> Result<Ledger, StoreError> {
+    let (first, last, bytes) = numbers(connection, session)?;
+    Ok(Ledger { first, last, bytes, epoch, position: position(connection, session, epoch)? })
+}
+
+/// Writes the ledger over the one before.
+pub(super) fn set_ledger(connection: &Connection, session: SessionId, ledger: &Ledger) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO ledgers (session, first, last, bytes) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET first = ?2, last = ?3, bytes = ?4",
+        )
+        .and_then(|mut statement| {
+            let Ledger { first, last, bytes, .. } = *ledger;
+            statement.execute(params![session.as_bytes(), signed(first), signed(last), signed(bytes)])
+        })
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Writes how far the stdout of the ledger's epoch is stored.
+pub(super) fn set_position(connection: &Connection, session: SessionId, ledger: &Ledger) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO positions (session, epoch, position) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET position = ?3",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![session.as_bytes(), ledger.epoch.0, signed(ledger.position)])
+        })
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+/// The last position stored for this session and epoch.
+pub(super) fn position(connection: &Connection, session: SessionId, epoch: Epoch) -> Result<u64, StoreError> {
+    let position: Option<i64> = connection
+        .prepare_cached("SELECT position FROM positions WHERE session = ?1 AND epoch = ?2")
+        .and_then(|mut statement| {
+            statement.query_row(params![session.as_bytes(), epoch.0], |row| row.get(0)).optional()
+        })
+        .map_err(unavailable)?;
+    Ok(position.map_or(0, unsigned))
+}
+
+/// Adds a record under the next number, to the ledger as well.
+pub(super) fn add(
+    connection: &Connection,
+    session: SessionId,
+    ledger: &mut Ledger,
+    record: &Record,
+) -> Result<(), StoreError> {
+    ledger.last += 1;
+    ledger.bytes += (record.body.len() + EVENT_BYTES) as u64;
+    connection
+        .prepare_cached("INSERT INTO events (session, number, epoch, kind, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+        .and_then(|mut statement| {
+            statement.execute(params![
+                session.as_bytes(),
+                signed(ledger.last),
+                record.epoch.0,
+                code(record.kind),
+                record.at.unix_millis(),
+                &record.body[..],
+            ])
+        })
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Deletes the oldest events until no more than `keep_bytes` are left, but never the newest one.
+pub(super) fn trim(
+    connection: &Connection,
+    session: SessionId,
+    ledger: &mut Ledger,
+    keep_bytes: u64,
+) -> Result<(), StoreError> {
+    if ledger.bytes <= keep_bytes {
+        return Ok(());
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT number, length(body) FROM events WHERE session = ?1 AND number < ?2 ORDER BY number")
+        .map_err(unavailable)?;
+    let mut rows = statement.query(params![session.as_bytes(), signed(ledger.last)]).map_err(unavailable)?;
+    while ledger.bytes > keep_bytes {
+        let Some(row) = rows.next().map_err(unavailable)? else { break };
+        let number = unsigned(row.get(0).map_err(unavailable)?);
+        let length = unsigned(row.get(1).map_err(unavailable)?);
+        ledger.bytes = ledger.bytes.saturating_sub(length + EVENT_BYTES as u64);
+        ledger.first = number + 1;
+    }
+    drop(rows);
+    connection
+        .prepare_cached("DELETE FROM events WHERE session = ?1 AND number < ?2")
+        .and_then(|mut statement| statement.execute(params![session.as_bytes(), signed(ledger.first)]))
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Deletes all that is kept of the session.
+pub(super) fn forget(connection: &Connection, session: SessionId) -> Result<(), StoreError> {
+    for table in ["events", "ledgers", "positions"] {
+        connection
+            .prepare_cached(&format!("DELETE FROM {table} WHERE session = ?1"))
+            .and_then(|mut statement| statement.execute([session.as_bytes()]))
+            .map_err(unavailable)?;
+    }
+    Ok(())
+}
+
+/// Up to `most` events after a number, and which numbers there are, all at one moment.
+pub(super) fn page(connection: &Connection, session: SessionId, after: u64, most: usize) -> Result<Page, StoreError> {
+    /// A page that is as large as this ends.
+    const MOST_BYTES: usize = 4 << 20;
+    let moment = connection.unchecked_transaction().map_err(unavailable)?;
+    let (first, last, _) = numbers(&moment, session)?;
+    let mut statement = moment
+        .prepare_cached(
+            "SELECT number, epoch, kind, at, body FROM events
+             WHERE session = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+        )
+        .map_err(unavailable)?;
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![session.as_bytes(), after, most]).map_err(unavailable)?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while bytes < MOST_BYTES {
+        let Some(row) = rows.next().map_err(unavailable)? else { break };
+        let event = event(row).map_err(|error| StoreError::Corrupt(format!("events of session {session}: {error}")))?;
+        bytes += event.body.len();
+        events.push(event);
+    }
+    Ok(Page { events, first, last })
+}
+
+fn numbers(connection: &Connection, session: SessionId) -> Result<(u64, u64, u64), StoreError> {
+    let numbers = connection
+        .prepare_cached("SELECT first, last, bytes FROM ledgers WHERE session = ?1")
+        .and_then(|mut statement| {
+            let read = |row: &Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?), unsigned(row.get(2)?)));
+            statement.query_row([session.as_bytes()], read).optional()
+        })
+        .map_err(unavailable)?;
+    Ok(numbers.unwrap_or((1, 0, 0)))
+}
+
+fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let code: usize = row.get::<_, u32>(2)? as usize;
+    let kind = Kind::ALL.get(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code as i64))?;
+    let body: Vec<u8> = row.get(4)?;
+    Ok(Event {
+        number: unsigned(row.get(0)?),
+        epoch: Epoch(row.get(1)?),
+        kind: *kind,
+        at: WallTime::from_unix_millis(row.get(3)?),
+        body: body.into(),
+    })
+}
+
+fn code(kind: Kind) -> u32 {
+    match kind {
+        Kind::Progress => 0,
+        Kind::Event => 1,
+        Kind::Log => 2,
+        Kind::Output => 3,
+    }
+}
+
+/// Numbers, sizes and positions count from 0 and never come near the sign.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn unsigned(number: i64) -> u64 {
+    number.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_as_it_was_written() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::ALL[code(kind) as usize], kind);
+        }
+    }
+}

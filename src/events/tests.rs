@@ -1,0 +1,301 @@
+//! What the log of events promises, on a real file.
+
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures::ordered;
+use rusqlite::Connection;
+
+use super::*;
+use crate::data_dir::DataDir;
+
+const KEEP: u64 = 1 << 20;
+const EPOCH: Epoch = Epoch(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_numbered_in_the_order_of_their_appending_and_kept_as_they_were_written() {
+    let place = Place::new();
+    let log = place.open();
+    let appends = (0..300).map(|n| log.append(id(1), EPOCH, None, log_line(n)));
+    ordered(appends.collect()).await.into_iter().for_each(Result::unwrap);
+    drop(log);
+
+    let page = place.open().read(id(1), 0, 1_000).await.unwrap();
+
+    assert_eq!((page.first, page.last), (1, 300));
+    for (n, event) in (0..).zip(&page.events) {
+        let NewEvent { kind, at, body } = log_line(n);
+        assert_eq!(*event, Event { number: n + 1, epoch: EPOCH, kind, at, body });
+    }
+}
+
+#[tokio::test]
+async fn sessions_have_numbers_of_their_own_and_pages_go_on_after_a_number() {
+    let place = Place::new();
+    let log = place.open();
+    for n in 0..4 {
+        log.append(id(1), EPOCH, None, log_line(n)).await.unwrap();
+        log.append(id(2), EPOCH, None, log_line(n)).await.unwrap();
+    }
+    assert_eq!(numbers(&log.read(id(1), 1, 2).await.unwrap()), [2, 3]);
+    assert_eq!(numbers(&log.read(id(2), 3, 9).await.unwrap()), [4]);
+    let nothing = log.read(id(3), 0, 9).await.unwrap();
+    assert_eq!(nothing, Page { events: Vec::new(), first: 1, last: 0 });
+}
+
+#[tokio::test]
+async fn a_line_that_is_told_twice_is_stored_once_also_after_reopening() {
+    let place = Place::new();
+    let log = place.open();
+    for position in [10, 20, 10, 20, 30] {
+        log.append(id(1), EPOCH, Some(position), log_line(position)).await.unwrap();
+    }
+    drop(log);
+    let log = place.open();
+    log.append(id(1), EPOCH, Some(30), log_line(30)).await.unwrap();
+    log.append(id(1), EPOCH, Some(40), log_line(40)).await.unwrap();
+
+    let page = log.read(id(1), 0, 9).await.unwrap();
+
+    assert_eq!(bodies(&page), [10, 20, 30, 40].map(|position| text_of(&log_line(position))));
+    assert_eq!(log.position(id(1), EPOCH).await.unwrap(), 40);
+}
+
+#[tokio::test]
+async fn each_epoch_has_a_position_of_its_own() {
+    let place = Place::new();
+    let log = place.open();
+    for (epoch, position) in [(1, 10), (2, 5), (1, 10), (1, 11), (2, 5), (2, 6)] {
+        log.append(id(1), Epoch(epoch), Some(position), log_line(position)).await.unwrap();
+    }
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 4);
+    assert_eq!(log.position(id(1), Epoch(1)).await.unwrap(), 11);
+    assert_eq!(log.position(id(1), Epoch(2)).await.unwrap(), 6);
+    assert_eq!(log.position(id(1), Epoch(3)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_newest_bytes_are_kept_and_numbers_go_on() {
+    let place = Place::new();
+    let log = EventLog::open(place.directory.paths(), 1_000).unwrap();
+    let event = |n: u64| NewEvent { body: format!("{n:0200}").into(), ..log_line(0) };
+    for n in 0..10 {
+        log.append(id(1), EPOCH, None, event(n)).await.unwrap();
+    }
+    let page = log.read(id(1), 0, 99).await.unwrap();
+    assert_eq!((page.first, page.last, numbers(&page)), (8, 10, vec![8, 9, 10]));
+
+    log.append(id(1), EPOCH, None, NewEvent { body: vec![b'1'; 5_000].into(), ..log_line(0) }).await.unwrap();
+    let page = log.read(id(1), 0, 99).await.unwrap();
+    assert_eq!((page.first, page.last, numbers(&page)), (11, 11, vec![11]));
+}
+
+#[tokio::test]
+async fn parts_of_an_answer_that_come_together_are_one_record_and_the_next_event_comes_after_them() {
+    let place = Place::new();
+    let log = place.open();
+    let parts = (0..5).map(|n| log.append(id(1), EPOCH, Some(n + 1), part(2, n)));
+    let after = log.append(id(1), EPOCH, Some(6), log_line(6));
+    ordered(parts.map(boxed).chain([boxed(after)]).collect()).await.into_iter().for_each(Result::unwrap);
+
+    let page = log.read(id(1), 0, 9).await.unwrap();
+
+    let joined: Vec<_> = (0..5).map(|n| text_of(&part(2, n))).collect();
+    assert_eq!(bodies(&page), [format!("[{}]", joined.join(",")), text_of(&log_line(6))]);
+    assert_eq!(log.position(id(1), EPOCH).await.unwrap(), 6);
+}
+
+#[tokio::test]
+async fn a_part_of_an_answer_is_stored_without_a_further_event() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, Some(7), part(2, 0)).await.unwrap();
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_further_parts_is_stored_when_the_log_is_closed() {
+    let place = Place::new();
+    let log = place.open();
+    let mut append = Box::pin(log.append(id(1), EPOCH, Some(7), part(2, 0)));
+    let is_ready = std::future::poll_fn(|context| Poll::Ready(append.as_mut().poll(context).is_ready())).await;
+    drop((append, log));
+    assert!(!is_ready);
+    assert_eq!(place.open().read(id(1), 0, 9).await.unwrap().last, 1);
+}
+
+#[tokio::test]
+async fn a_forgotten_session_leaves_nothing_and_others_stay() {
+    let place = Place::new();
+    let log = place.open();
+    for n in 1..20 {
+        log.append(id(n), EPOCH, Some(5), log_line(0)).await.unwrap();
+    }
+    log.forget((2..20).map(id).collect()).await.unwrap();
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 1);
+    let tables = Connection::open(place.directory.paths().events()).unwrap();
+    for table in ["events", "ledgers", "positions"] {
+        let rows: i64 = tables.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1, "{table}");
+    }
+    log.append(id(2), EPOCH, Some(1), log_line(0)).await.unwrap();
+    assert_eq!(numbers(&log.read(id(2), 0, 9).await.unwrap()), [1]);
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_told_to_all_who_wait_and_none_that_comes_later_takes_their_place() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, Some(1), log_line(1)).await.unwrap();
+    let other = Connection::open(place.directory.paths().events()).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.body = CAST('666' AS BLOB)
+             BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+        )
+        .unwrap();
+    let bad = NewEvent { body: "666".into(), ..log_line(0) };
+    // The part waits in its window when the other session's event fails, and the last one comes behind both.
+    let appends = vec![
+        boxed(log.append(id(1), EPOCH, Some(2), part(2, 0))),
+        boxed(log.append(id(2), EPOCH, None, bad)),
+        boxed(log.append(id(1), EPOCH, Some(3), log_line(3))),
+    ];
+    let answers = ordered(appends).await;
+    assert!(matches!(&answers[1], Err(StoreError::Unavailable(_))), "{answers:?}");
+    assert_eq!(answers[0].is_ok(), answers[2].is_ok(), "{answers:?}");
+
+    while log.ready().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let position = log.position(id(1), EPOCH).await.unwrap();
+    assert_eq!(position, if answers[0].is_ok() { 3 } else { 1 });
+    for position in 2..5 {
+        log.append(id(1), EPOCH, Some(position), log_line(position)).await.unwrap();
+    }
+    let page = log.read(id(1), 0, 9).await.unwrap();
+    assert_eq!((page.last, numbers(&page)), (4, vec![1, 2, 3, 4]));
+}
+
+#[tokio::test]
+async fn only_this_user_may_read_the_log_whatever_the_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    for path in place.directory.paths().events_files() {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_page_ends_when_it_is_large_but_never_without_an_event() {
+    let place = Place::new();
+    let log = EventLog::open(place.directory.paths(), 1 << 30).unwrap();
+    for _ in 0..3 {
+        log.append(id(1), EPOCH, None, NewEvent { body: vec![b'1'; 5 << 20].into(), ..log_line(0) }).await.unwrap();
+    }
+    assert_eq!(numbers(&log.read(id(1), 1, 9).await.unwrap()), [2]);
+}
+
+/// Futures that are polled in their order.
+mod futures {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    pub(super) async fn ordered<T, F: Future<Output = T>>(futures: Vec<F>) -> Vec<T> {
+        let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+        poll_fn(|context| {
+            let mut is_ready = true;
+            for (future, answer) in &mut futures {
+                if answer.is_none() {
+                    match Pin::new(future).poll(context) {
+                        Poll::Ready(value) => *answer = Some(value),
+                        Poll::Pending => is_ready = false,
+                    }
+                }
+            }
+            if is_ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        futures.into_iter().filter_map(|(_, answer)| answer).collect()
+    }
+}
+
+/// A data directory of a test's own.
+struct Place {
+    directory: DataDir,
+    _root: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Self { directory: DataDir::open(root.path()).unwrap(), _root: root }
+    }
+
+    fn open(&self) -> EventLog {
+        EventLog::open(self.directory.paths(), KEEP).unwrap()
+    }
+}
+
+fn boxed<F: Future<Output = Result<(), StoreError>> + 'static>(future: F) -> Pin<Box<dyn Future<Output = F::Output>>> {
+    Box::pin(future)
+}
+
+fn id(n: u8) -> SessionId {
+    SessionId::new(WallTime::from_unix_millis(1), [n; 10])
+}
+
+fn log_line(n: u64) -> NewEvent {
+    let at = WallTime::from_unix_millis(1_000 + i64::try_from(n).unwrap());
+    NewEvent { kind: Kind::Log, at, body: format!(r#"{{"TEXT":"line {n}"}}"#).into() }
+}
+
+fn part(request: u64, n: u64) -> NewEvent {
+    let body = format!(r#"{{"ID":{request},"PART":{n}}}"#).into();
+    NewEvent { kind: Kind::Output, at: WallTime::from_unix_millis(1_000), body }
+}
+
+fn numbers(page: &Page) -> Vec<u64> {
+    page.events.iter().map(|event| event.number).collect()
+}
+
+fn bodies(page: &Page) -> Vec<String> {
+    page.events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect()
+}
+
+fn text_of(event: &NewEvent) -> String {
+    String::from_utf8(event.body.to_vec()).unwrap()
+}
+
+/// Prints events a second with 1, 32 and 1,000 sessions: `cargo test --release --lib events_a_second -- --ignored`.
+#[ignore = "it measures"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures")]
+async fn events_a_second() {
+    for (sessions, in_flight, each) in
+        [(1, 1, 500), (1, 256, 50_000), (32, 1, 300), (32, 32, 3_000), (1_000, 1, 60), (1_000, 4, 100)]
+    {
+        let place = Place::new();
+        let log = place.open();
+        let start = std::time::Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for session in 0..sessions {
+            for _ in 0..in_flight {
+                let log = log.clone();
+                let id = SessionId::new(WallTime::from_unix_millis(session), [0; 10]);
+                tasks.spawn(async move {
+                    for n in 0..each / in_flight {
+                        log.append(id, EPOCH, None, log_line(n)).await.unwrap();
+                    }
+                });
+            }
+        }
+        tasks.join_all().await;
+        let events = sessions.cast_unsigned() * (each / in_flight) * in_flight;
+        let took = start.elapsed();
+        println!("{sessions} sessions, {in_flight} in flight each: {:.0} events/s", events as f64 / took.as_secs_f64());
+    }
+}

@@ -1,0 +1,328 @@
+//! The one writer: a thread that commits whatever waits as one transaction.
+//!
+//! A batch is what has arrived while the one before it was on its way to the disk, and the windows that have closed
+//! meanwhile. If it can't be written, all who wait are told, what the memory holds is dropped, and the file is opened
+//! again before anything else is taken: positions and numbers are then read from the disk.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::id::{Epoch, SessionId};
+use crate::store::StoreError;
+use crate::store::sqlite::checkpoint::Checkpointer;
+use crate::store::sqlite::file::{self, unavailable};
+
+use super::lane::Place;
+use super::table::{self, Ledger};
+use super::window::Windows;
+use super::{Kind, NewEvent, join};
+
+const MOST_EVENTS: usize = 4_096;
+const MOST_BYTES: usize = 4 << 20;
+/// Ledgers kept in memory; beyond that all are dropped, and read again where they are needed.
+const MOST_LEDGERS: usize = 65_536;
+
+pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Store an event.
+    Append(Append),
+    /// Delete sessions.
+    Forget(Forget),
+}
+
+/// An event on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) session: SessionId,
+    pub(super) epoch: Epoch,
+    pub(super) position: Option<u64>,
+    pub(super) event: NewEvent,
+    pub(super) place: Place,
+    pub(super) reply: Reply,
+}
+
+/// Sessions that are to be deleted.
+#[derive(Debug)]
+pub(super) struct Forget {
+    pub(super) sessions: Vec<SessionId>,
+    pub(super) reply: Reply,
+}
+
+/// What the writer thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    path: PathBuf,
+    connection: Option<Connection>,
+    queue: Receiver<Message>,
+    available: Arc<AtomicBool>,
+    keep_bytes: u64,
+    ledgers: HashMap<SessionId, Ledger>,
+    windows: Windows<Append>,
+    batch: Batch,
+    checkpointer: Checkpointer,
+}
+
+/// What goes into one transaction: the events first, each session's in their order.
+#[derive(Debug, Default)]
+struct Batch {
+    events: Vec<Append>,
+    bytes: usize,
+    forget: Option<Forget>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        path: PathBuf,
+        connection: Connection,
+        queue: Receiver<Message>,
+        available: Arc<AtomicBool>,
+        keep_bytes: u64,
+    ) -> Self {
+        Self {
+            checkpointer: Checkpointer::start(path.clone()),
+            path,
+            connection: Some(connection),
+            queue,
+            available,
+            keep_bytes,
+            ledgers: HashMap::new(),
+            windows: Windows::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Writes until the last sender is gone, then closes the file.
+    pub(super) fn run(mut self) {
+        while self.gather() {
+            self.write();
+        }
+        self.checkpointer.stop();
+        if let Some(connection) = self.connection.take() {
+            // The last connection to close checkpoints and removes the log; failing that, the next start does.
+            let _ = connection.close();
+        }
+    }
+
+    /// Waits for a batch; `false` once there is nobody left who could ask for one.
+    fn gather(&mut self) -> bool {
+        loop {
+            let first = match self.windows.next_closing() {
+                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(closes) => self.queue.recv_timeout(closes.saturating_duration_since(now())),
+            };
+            match first {
+                Ok(message) => self.take_in(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.batch.extend(self.windows.close_all());
+                    return !self.batch.is_empty();
+                }
+            }
+            while !self.batch.is_full() {
+                let Ok(message) = self.queue.try_recv() else { break };
+                self.take_in(message);
+            }
+            let now = now();
+            while let Some(outputs) = self.windows.close_due(now) {
+                self.batch.extend(outputs);
+            }
+            if !self.batch.is_empty() {
+                return true;
+            }
+        }
+    }
+
+    fn take_in(&mut self, message: Message) {
+        match message {
+            Message::Append(append) => {
+                if let Err(error) = append.place.check() {
+                    let _ = append.reply.send(Err(error));
+                } else if append.event.kind == Kind::Output {
+                    let (session, bytes) = (append.session, append.event.body.len());
+                    let outputs = self.windows.hold(session, append, bytes, now());
+                    self.batch.extend(outputs);
+                } else {
+                    self.batch.extend(self.windows.close(append.session));
+                    self.batch.extend([append]);
+                }
+            }
+            Message::Forget(forget) => {
+                for session in &forget.sessions {
+                    self.batch.extend(self.windows.close(*session));
+                }
+                self.batch.forget = Some(forget);
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        // Stable: the order of each session's events stays.
+        batch.events.sort_by_key(|append| append.session);
+        match self.transact(&batch) {
+            Ok(()) => {
+                batch.answer(None);
+                if self.ledgers.len() > MOST_LEDGERS {
+                    self.ledgers.clear();
+                }
+                if let Some(connection) = &self.connection {
+                    self.checkpointer.after_commit(connection);
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %error, events = batch.events.len(), "events not stored; reopening the log");
+                self.available.store(false, Ordering::SeqCst);
+                let why = error.to_string();
+                batch.answer(Some(&why));
+                self.refuse_waiting(&why);
+                self.reopen();
+            }
+        }
+    }
+
+    fn transact(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let Some(connection) = &self.connection else {
+            return Err(StoreError::Unavailable("it is being reopened".into()));
+        };
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
+        for appends in batch.events.chunk_by(|one, other| one.session == other.session) {
+            let (session, epoch) = (appends[0].session, appends[0].epoch);
+            let known = self.ledgers.get(&session).copied();
+            let mut ledger = known.map_or_else(|| table::ledger(connection, session, epoch), Ok)?;
+            store(connection, &mut ledger, appends, self.keep_bytes)?;
+            self.ledgers.insert(session, ledger);
+        }
+        for session in batch.forget.iter().flat_map(|forget| &forget.sessions) {
+            table::forget(connection, *session)?;
+            self.ledgers.remove(session);
+        }
+        connection.execute_batch("COMMIT").map_err(unavailable)
+    }
+
+    fn reopen(&mut self) {
+        const FIRST_WAIT: Duration = Duration::from_millis(100);
+        const LONGEST_WAIT: Duration = Duration::from_secs(5);
+        // They may tell of what was rolled back.
+        self.ledgers.clear();
+        drop(self.connection.take());
+        let mut wait = FIRST_WAIT;
+        loop {
+            match table::open(&self.path).and_then(|connection| file::settle(&connection).map(|()| connection)) {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    self.available.store(true, Ordering::SeqCst);
+                    tracing::info!("log of events reopened");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "log of events could not be reopened; trying again");
+                    std::thread::sleep(wait);
+                    if self.refuse_waiting("it is being reopened") {
+                        return;
+                    }
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Fails whatever waits; `true` if nobody is left who could ask for more.
+    fn refuse_waiting(&mut self, why: &str) -> bool {
+        let mut waiting = Batch::default();
+        waiting.extend(self.windows.close_all());
+        let is_closed = loop {
+            match self.queue.try_recv() {
+                Ok(Message::Append(append)) => waiting.extend([append]),
+                Ok(Message::Forget(forget)) => fail(forget.reply, why),
+                Err(TryRecvError::Empty) => break false,
+                Err(TryRecvError::Disconnected) => break true,
+            }
+        };
+        waiting.answer(Some(why));
+        is_closed
+    }
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.forget.is_none()
+    }
+
+    /// Whether nothing may be added: after sessions are forgotten, nothing of them may come in the same transaction.
+    fn is_full(&self) -> bool {
+        self.forget.is_some() || self.events.len() >= MOST_EVENTS || self.bytes >= MOST_BYTES
+    }
+
+    fn extend(&mut self, events: impl IntoIterator<Item = Append>) {
+        self.events.extend(events.into_iter().inspect(|append| self.bytes += append.event.body.len()));
+    }
+
+    /// Answers all who wait; a failure breaks their lanes.
+    fn answer(self, failure: Option<&str>) {
+        if failure.is_some() {
+            // All before any is told: who is told may append again at once.
+            self.events.iter().for_each(|append| append.place.break_lane());
+        }
+        let replies = self.events.into_iter().map(|append| append.reply).chain(self.forget.map(|forget| forget.reply));
+        for reply in replies {
+            match failure {
+                None => drop(reply.send(Ok(()))),
+                Some(why) => fail(reply, why),
+            }
+        }
+    }
+}
+
+/// Writes one session's events.
+fn store(connection: &Connection, ledger: &mut Ledger, appends: &[Append], keep_bytes: u64) -> Result<(), StoreError> {
+    let session = appends[0].session;
+    let mut fresh = Vec::with_capacity(appends.len());
+    let mut is_ahead = false;
+    for append in appends {
+        if append.epoch != ledger.epoch {
+            if std::mem::take(&mut is_ahead) {
+                table::set_position(connection, session, ledger)?;
+            }
+            ledger.epoch = append.epoch;
+            ledger.position = table::position(connection, session, append.epoch)?;
+        }
+        if let Some(position) = append.position {
+            if position <= ledger.position {
+                continue;
+            }
+            ledger.position = position;
+            is_ahead = true;
+        }
+        fresh.push(append);
+    }
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    for record in join::join(fresh.iter().map(|append| (append.epoch, &append.event))) {
+        table::add(connection, session, ledger, &record)?;
+    }
+    table::trim(connection, session, ledger, keep_bytes)?;
+    if is_ahead {
+        table::set_position(connection, session, ledger)?;
+    }
+    table::set_ledger(connection, session, ledger)
+}
+
+fn fail(reply: Reply, why: &str) {
+    let _ = reply.send(Err(StoreError::Unavailable(why.to_owned())));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a window of milliseconds inside one thread, which nothing stored shows")]
+fn now() -> Instant {
+    Instant::now()
+}
