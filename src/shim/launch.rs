@@ -1,0 +1,103 @@
+//! The server's side of the launcher: starts it when it is first needed, and anew when it is gone.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as Pair;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::fs::MemfdFlags;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use super::order::Order;
+
+/// The launcher of one server.
+#[derive(Debug)]
+pub struct Launch {
+    program: PathBuf,
+    running: Mutex<Option<Running>>,
+}
+
+/// A launcher of this very binary: one that was replaced on disk must still start shims of the version that runs.
+impl Default for Launch {
+    fn default() -> Self {
+        Self::of(Path::new("/proc/self/exe"))
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    orders: UnixStream,
+    // Reaped by the runtime once this is dropped.
+    process: Child,
+}
+
+impl Launch {
+    /// A launcher that is this program, not yet started.
+    pub fn of(program: &Path) -> Self {
+        Self { program: program.to_owned(), running: Mutex::default() }
+    }
+
+    /// Hands an order to the launcher with the shim's end of a connected stream socket. What becomes of it is told on
+    /// that socket, which closes if nobody takes the order.
+    ///
+    /// # Errors
+    /// What the system said: the launcher can't be started, or the order can't be written down.
+    pub async fn send(&self, order: &Order, stream: OwnedFd) -> io::Result<()> {
+        let order = written(order)?;
+        let mut running = self.running.lock().await;
+        if let Some(launcher) = running.as_ref() {
+            match launcher.send(&stream, &order).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(error = %error, "the launcher is gone; starting another"),
+            }
+        }
+        let launcher = running.insert(Running::start(&self.program)?);
+        launcher.send(&stream, &order).await
+    }
+
+    /// The launcher's process, once it was started.
+    pub async fn pid(&self) -> Option<u32> {
+        self.running.lock().await.as_ref().and_then(|running| running.process.id())
+    }
+}
+
+impl Running {
+    fn start(program: &Path) -> io::Result<Self> {
+        let (ours, theirs) = Pair::pair()?;
+        ours.set_nonblocking(true)?;
+        let process = Command::new(program)
+            .arg0("frontdesk")
+            .arg("launcher")
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self { orders: UnixStream::from_std(ours)?, process })
+    }
+
+    async fn send(&self, stream: &OwnedFd, order: &File) -> io::Result<()> {
+        let descriptors = [stream.as_fd(), order.as_fd()];
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let byte = [IoSlice::new(&[0])];
+            Ok(rustix::net::sendmsg(&self.orders, &byte, &mut control, SendFlags::NOSIGNAL).map(drop)?)
+        };
+        self.orders.async_io(Interest::WRITABLE, send).await
+    }
+}
+
+/// The order as a file in memory, which is gone with its last descriptor.
+fn written(order: &Order) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("frontdesk-order", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(order)?)?;
+    Ok(file)
+}

@@ -1,0 +1,143 @@
+//! A shim from its fork to its end: it leaves the launcher behind, makes sure that it alone may act for the session,
+//! starts the agent and serves until nothing of it is left.
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+
+use crate::clock::boot_time;
+use crate::failpoint::Failpoint;
+use crate::id::Epoch;
+
+use super::agent::{self, Started};
+use super::cgroup::Parent;
+use super::input::Input;
+use super::launcher::refuse;
+use super::log::Log;
+use super::order::Order;
+use super::output::Output;
+use super::place::{Lock, Place};
+use super::serve::{Door, Shim};
+use super::signals::Signals;
+use super::spool::Spool;
+use super::tree;
+
+/// What the system's table of processes calls a shim.
+pub(crate) const PROCESS_NAME: &CStr = c"frontdesk-shim";
+/// How long another shim may take to leave the directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// Runs the shim of an order; `groups` is where control groups can be made, and `stream` leads to the server. It returns
+/// when the shim has nothing more to do, and also in the process that was to become the agent and could not.
+pub(super) fn run(order: Order, groups: Option<&Parent>, stream: OwnedFd) {
+    let umask = match leave_launcher() {
+        Ok(umask) => umask,
+        Err(error) => return refuse(stream, format!("its shim can't be set up: {error}")),
+    };
+    let place = Place::new(&order.directory);
+    let (lock, directory) = match begin(&order, &place) {
+        Ok(begun) => begun,
+        Err(why) => return refuse(stream, why),
+    };
+    Failpoint::ShimBeforeAgent.hit();
+    let (group, no_group) = match groups.map(|parent| parent.group(order.session, &order.limits)).transpose() {
+        Ok(group) => (group, None),
+        Err(error) => (None, Some(error)),
+    };
+    let (agent, streams, lock) = match agent::start(&order, &place, group.as_ref(), umask, lock) {
+        Ok(Started::Shim(agent, streams, lock)) => (agent, streams, lock),
+        Ok(Started::Stage) => return,
+        Err(error) => {
+            let _ = group.map(|group| group.remove());
+            return refuse(stream, format!("no process could be made for it: {error}"));
+        }
+    };
+    Failpoint::ShimAfterAgent.hit();
+    // Only now, while the agent is on its way to its program: nobody needs them sooner.
+    let (door, spool) = match ready(&order, &place, directory) {
+        Ok(ready) => ready,
+        Err(error) => {
+            tree::end();
+            let _ = group.map(|group| group.remove());
+            return refuse(stream, unusable(&place, &error));
+        }
+    };
+    let mut log = Log::open(&place, order.log_bytes, order.epoch);
+    if let Some(error) = no_group {
+        log.note(&format!("its limits are not kept by a control group, since none could be made: {error}"));
+    }
+    // An agent whose shim gives up is killed by its parent-death signal.
+    let Ok(signals) = Signals::take() else { return };
+    let input = Input::new(streams.stdin);
+    let output = Output::new(streams.stdout, streams.stderr, spool, log, order.limits.output_rate);
+    if let Ok(mut shim) = Shim::new(order, door, signals, agent, group, (input, output), stream.into()) {
+        shim.serve();
+    }
+    drop(lock);
+}
+
+/// Becomes a process of its own, and returns the mask of new files' modes that there was.
+fn leave_launcher() -> io::Result<Mode> {
+    rustix::process::setsid()?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    rustix::thread::set_name(PROCESS_NAME)?;
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    rustix::stdio::dup2_stderr(&nothing)?;
+    Ok(rustix::process::umask(Mode::from_raw_mode(0o077)))
+}
+
+/// Makes sure that this shim alone may act in its directory, of which nothing is left that an agent before has said.
+fn begin(order: &Order, place: &Place) -> Result<(Lock, File), String> {
+    let unusable = |error: io::Error| unusable(place, &error);
+    let directory = File::open(place.root()).map_err(unusable)?;
+    Failpoint::ShimBeforeLock.hit();
+    let lock = lock(place, order.epoch).map_err(unusable)?.ok_or("the agent before it has not ended")?;
+    match place.fence().map_err(unusable)? {
+        Some(fence) if fence.epoch == order.epoch => {}
+        Some(_) => return Err("a newer agent of the session was started".into()),
+        None => return Err("its directory does not say which agent may act".into()),
+    }
+    for left in [place.root().join("end"), place.spool()] {
+        remove(&left).map_err(unusable)?;
+    }
+    Ok((lock, directory))
+}
+
+/// Readies what output goes through, and what the next server comes through.
+fn ready(order: &Order, place: &Place, directory: File) -> io::Result<(Door, Spool)> {
+    let path = Place::socket(&directory);
+    remove(&path)?;
+    let listener = UnixListener::bind(&path)?;
+    listener.set_nonblocking(true)?;
+    let spool = Spool::create(&place.spool(), order.spool_bytes)?;
+    Ok((Door { directory, listener }, spool))
+}
+
+fn unusable(place: &Place, error: &io::Error) -> String {
+    format!("its directory {} can't be used: {error}", place.root().display())
+}
+
+fn lock(place: &Place, epoch: Epoch) -> io::Result<Option<Lock>> {
+    let until = boot_time() + LOCK_PATIENCE;
+    loop {
+        match place.lock(epoch)? {
+            None if boot_time() < until => std::thread::sleep(BETWEEN_TRIES),
+            lock => return Ok(lock),
+        }
+    }
+}
+
+fn remove(path: &std::path::Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
