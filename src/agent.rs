@@ -1,42 +1,84 @@
 //! An agent: the worker that serves one session.
 //!
 //! ```text
-//!   start ──> wait (backoff) ──> spawn ──> initialize ──> ready ──> … ──> ended, and nothing of it left
-//!                                                  \________ stop, or lost ________/
+//!   start ──> wait (backoff, turn) ──> shim ordered ──> initialize ──> ready ──> … ──> ended, and nothing of it left
+//!   take up ──────────────────────────────┴────────────────┘    \______ stop, or lost ______/
 //! ```
 //!
-//! A [`Launcher`] starts agents; an [`Agent`] is the handle on one: it relays requests and takes the order to stop.
-//! What happens to the agent comes back as [`AgentEvent`]s. That is the whole interface between a session and its
-//! agent: where the process lives and who its parent is stays behind it.
+//! A [`Launcher`] starts agents, and takes up those of an earlier server ([`survivors`]); an [`Agent`] is the handle on
+//! one: it relays requests and takes the order to stop. What happens to the agent comes back as [`AgentEvent`]s. That
+//! is the whole interface between a session and its agent: that the process is the child of a shim ([`crate::shim`]), or
+//! that there is a service elsewhere, stays behind it.
 //!
-//! An agent that ended is reported only when its whole process tree is gone. [`restart`] and [`calls`] are pure.
+//! | what | module |
+//! | --- | --- |
+//! | brings a process up: its turn, its directory, the order to its shim | `start`, `command`, `initialize` |
+//! | speaks with a shim for as long as the agent lives, or until the server leaves the agent to the next one | `supervisor`, `link`, `conversation` |
+//! | finds what an earlier server has left, and ends what nobody goes on with | [`survivors`], [`leftovers`] |
+//! | what an agent's end means | `verdict`, [`restart`], [`log_tail`] |
+//! | calls and their answers; lines; messages | [`calls`], [`lines`], [`rpc`] |
+//! | a service over HTTP | [`http`] |
+//!
+//! An agent that ended is reported only when its whole process tree is gone. [`restart`], [`calls`], [`lines`], [`rpc`]
+//! and `verdict` are pure.
+//!
+//! For people who write agents there are [`kit`], their side of the protocol, and [`mod@check`], which says what is wrong.
 
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Persona;
+use crate::config::{AgentKind, Persona};
+use crate::events::EventLog;
 use crate::id::{Epoch, SessionId};
 use crate::session::{Ending, Reason};
+use crate::shim::launch::Launch;
+use crate::shim::place::Place;
+use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
 use crate::store::Store;
 
 pub mod calls;
-mod child;
+pub mod check;
+mod command;
 mod conversation;
 pub mod echo;
+pub mod http;
+mod initialize;
+mod journal;
+pub mod kit;
 pub mod leftovers;
 pub mod lines;
-pub mod process;
+mod link;
+pub mod log_tail;
+mod process;
 pub mod restart;
 pub mod rpc;
+mod start;
+mod supervisor;
+pub mod survivors;
+mod verdict;
 
 pub use calls::CallError;
-pub use process::Agent;
+pub use conversation::{Fate, KeptCall};
+pub use process::Before;
 
+use http::{HttpAgent, Services};
 use leftovers::Sweeper;
+use process::ProcessAgent;
+use supervisor::Origin;
+
+use survivors::Survivor;
+
+/// How long an agent has to end when nobody is left who knows its persona.
+const LEFT_AGENT_GRACE: Duration = Duration::from_secs(10);
 
 /// What an agent is started for.
 #[derive(Clone, Debug)]
@@ -55,6 +97,105 @@ pub struct AgentSpec {
     pub not_before: Timestamp,
     /// When the agent must be ready.
     pub deadline: Timestamp,
+}
+
+/// The handle on one agent. Cloning shares it.
+#[derive(Clone, Debug)]
+pub enum Agent {
+    /// A process behind a shim.
+    Process(ProcessAgent),
+    /// A session that a service serves.
+    Http(HttpAgent),
+}
+
+impl Agent {
+    /// Hands a request to the agent and waits for its answer. `request` is JSON text, and so is the answer. A caller
+    /// that goes away cancels the request.
+    ///
+    /// # Errors
+    /// A [`CallError`] if the agent refused, was lost, took longer than `timeout`, or has too much to do.
+    pub async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        match self {
+            Self::Process(agent) => agent.request(request, timeout).await,
+            Self::Http(agent) => agent.request(request, timeout).await,
+        }
+    }
+
+    /// Hands over a request whose answer is to be stored; `note` is given the number of the call first and may prevent it.
+    /// A caller that goes away does not cancel it.
+    ///
+    /// # Errors
+    /// What `note` said, or why it can't be handed over.
+    pub(crate) async fn request_once<E: From<CallError>>(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        note: impl AsyncFnOnce(u64) -> Result<(), E>,
+    ) -> Result<KeptCall<'_>, E> {
+        match self {
+            Self::Process(agent) => agent.request_once(request, timeout, note).await,
+            Self::Http(agent) => {
+                note(0).await?;
+                Ok(KeptCall::of_service(agent.request(request, timeout).await))
+            }
+        }
+    }
+
+    /// What has become of a call that an earlier server made. With that server the connection to a service was gone.
+    pub(crate) async fn inherited(&self, number: u64, timeout: Duration) -> Fate<'_> {
+        match self {
+            Self::Process(agent) => agent.inherited(number, timeout).await,
+            Self::Http(_) => Fate::Unknown,
+        }
+    }
+
+    /// Orders the agent to end: politely, and by force at `kill_at`. A later order can only make it sooner.
+    pub fn stop(&self, kill_at: Timestamp) {
+        match self {
+            Self::Process(agent) => agent.stop(kill_at),
+            Self::Http(agent) => agent.stop(kill_at),
+        }
+    }
+
+    /// When the last request was handed over or answered: now, while one is in flight.
+    pub fn last_activity(&self) -> Timestamp {
+        match self {
+            Self::Process(agent) => agent.last_activity(),
+            Self::Http(agent) => agent.last_activity(),
+        }
+    }
+
+    /// What the agent last said of its progress.
+    pub fn progress(&self) -> Option<String> {
+        match self {
+            Self::Process(agent) => agent.progress(),
+            Self::Http(agent) => agent.progress(),
+        }
+    }
+
+    /// What its processes take, if that was measured.
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::Process(agent) => agent.usage(),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// Which limits are in force and by what, in words; empty if there are none.
+    pub fn limits(&self) -> String {
+        match self {
+            Self::Process(agent) => agent.limits(),
+            Self::Http(_) => String::new(),
+        }
+    }
+
+    /// The agent's process, while there is one; a service has none that could be shown.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Process(agent) => agent.pid(),
+            Self::Http(_) => None,
+        }
+    }
 }
 
 /// What happens to an agent. Each carries the epoch by being sent on a channel of one agent only.
@@ -84,38 +225,152 @@ pub struct Launcher {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) sweeper: Sweeper,
-    pub(crate) limits: CallLimits,
+    pub(crate) limits: AgentLimits,
+    pub(crate) launch: Arc<Launch>,
+    /// Where the sessions' directories are.
+    pub(crate) agents: PathBuf,
+    /// Starts that may go on at once.
+    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) services: Services,
+    pub(crate) events: EventLog,
 }
 
-/// The bounds of the conversation with one agent.
+/// What agents are started with and reached by.
+pub struct Means {
+    /// Forks the shims of processes.
+    pub launch: Launch,
+    /// Where the sessions' directories are.
+    pub agents: PathBuf,
+    /// Where services are, and how they are spoken to.
+    pub services: Services,
+    /// Where what they say is kept.
+    pub events: EventLog,
+}
+
+/// The bounds of this node on each agent, and on all starts.
 #[derive(Clone, Copy, Debug)]
-pub struct CallLimits {
+pub struct AgentLimits {
     /// Requests in flight to one agent.
     pub requests: usize,
     /// Bytes of one line from an agent.
     pub line_bytes: usize,
+    /// Agents that may be starting at once.
+    pub starting: usize,
+    /// Bytes of stdout that may wait for a server before the agent has to.
+    pub spool_bytes: u64,
+    /// Bytes of an agent's log before it is begun anew.
+    pub log_bytes: u64,
 }
 
 impl Launcher {
     /// Builds a launcher for the desk that `store` belongs to.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks, limits: CallLimits) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks, limits: AgentLimits, means: Means) -> Self {
         let sweeper = Sweeper::new(&store.desk().id);
-        Self { store, clock, tasks, sweeper, limits }
+        let turns = Arc::new(Semaphore::new(limits.starting));
+        let Means { launch, agents, services, events } = means;
+        Self { store, clock, tasks, sweeper, limits, launch: Arc::new(launch), agents, turns, services, events }
+    }
+
+    /// A launcher that only ends agents, where no server runs.
+    pub fn to_end(store: Arc<dyn Store>, clock: Arc<dyn Clock>, events: EventLog, agents: PathBuf) -> Self {
+        let limits = AgentLimits { requests: 1, line_bytes: 1, starting: 1, spool_bytes: 1, log_bytes: 1 };
+        let means = Means { launch: Launch::default(), agents, services: Services::default(), events };
+        Self::new(store, clock, Tasks::default(), limits, means)
     }
 
     /// Starts an agent; returns at once, and the rest comes as events.
     pub fn start(&self, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> Agent {
-        process::start(self.clone(), spec, events)
+        match spec.persona.agent {
+            AgentKind::Process => {
+                Agent::Process(process::start(self.clone(), spec, events, Origin::New, Before::default()))
+            }
+            AgentKind::Http => Agent::Http(http::start(self.clone(), spec, events)),
+        }
     }
 
-    /// Ends every process that an earlier server of this desk has left, and returns how many those were.
-    pub async fn end_leftovers(&self) -> usize {
-        self.sweeper.sweep_all().await
+    /// Finds the agents that an earlier server has left, within little more than a second.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn survivors(&self) -> io::Result<HashMap<SessionId, Survivor>> {
+        survivors::find(self).await
     }
 
-    /// Ends every process of one session.
-    pub async fn end_leftovers_of(&self, session: SessionId) {
-        self.sweeper.sweep(session).await;
+    /// Takes up an agent of an earlier server. `None` if the machine was started anew
+    /// since, or if it is of another epoch than the session: then it is ended.
+    pub async fn adopt(
+        &self,
+        spec: AgentSpec,
+        survivor: Survivor,
+        before: Before,
+        events: mpsc::Sender<AgentEvent>,
+    ) -> Option<Agent> {
+        let (session, epoch) = (spec.session, survivor.epoch);
+        if survivor.is_of_another_boot() {
+            self.forget(session).await;
+            return None;
+        }
+        match survivor.origin() {
+            Some(origin) if epoch == spec.epoch => {
+                Some(Agent::Process(process::start(self.clone(), spec, events, origin, before)))
+            }
+            Some(_) | None => {
+                self.end_survivor(session).await;
+                None
+            }
+        }
+    }
+
+    /// Goes on with a service that an earlier server has seen ready for the session under this epoch.
+    pub fn adopt_service(&self, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> Agent {
+        Agent::Http(http::adopt(self.clone(), spec, events))
+    }
+
+    /// Ends every process of the desk that belongs to none of these agents, and returns how many those were.
+    pub async fn end_strangers(&self, adopted: HashMap<SessionId, Epoch>) -> usize {
+        self.sweeper.sweep_all_but(adopted).await
+    }
+
+    /// Ends whatever there is of a session's agents, and its directory.
+    pub async fn end_survivor(&self, session: SessionId) {
+        let place = self.place(session);
+        survivors::end_shim(self, session, Epoch::default(), &place).await.remove(self, session).await;
+    }
+
+    /// Ends every agent that a server has left, with the time that each has to end by itself, and returns how many
+    /// those were.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn end_all(&self) -> io::Result<usize> {
+        let mut ending = JoinSet::new();
+        for (session, survivor) in self.survivors().await? {
+            let launcher = self.clone();
+            let is_alive = survivor.is_alive();
+            ending.spawn(async move {
+                survivor.end(LEFT_AGENT_GRACE).await;
+                launcher.end_survivor(session).await;
+                is_alive
+            });
+        }
+        let ended = ending.join_all().await.into_iter().filter(|was_alive| *was_alive).count();
+        self.end_strangers(HashMap::new()).await;
+        Ok(ended)
+    }
+
+    /// Removes the directory of a session that has no agent.
+    pub async fn forget(&self, session: SessionId) {
+        let root = self.place(session).root().to_owned();
+        let removed = tokio::fs::remove_dir_all(&root).await;
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %root.display(), error = %error, "directory of an ended agent not removed");
+        }
+    }
+
+    pub(crate) fn place(&self, session: SessionId) -> Place {
+        Place::new(&self.agents.join(session.to_string()))
     }
 }
 

@@ -22,6 +22,9 @@ pub enum CallError {
     /// As many calls wait as may.
     #[error("the agent has too many requests in flight")]
     TooMany,
+    /// The agent's service gave no answer that counts. Whether it has acted on the request is unknown.
+    #[error("the agent gave no answer: {0}")]
+    NoAnswer(Reason),
     /// The agent is a plain command that takes no requests.
     #[error("this persona's agent takes no requests")]
     NotSpoken,
@@ -30,6 +33,7 @@ pub enum CallError {
 /// The calls in flight to one agent. `T` is how an answer is handed over.
 #[derive(Debug)]
 pub struct Calls<T> {
+    first: u64,
     next: u64,
     most: usize,
     waiting: HashMap<u64, T>,
@@ -39,7 +43,12 @@ pub struct Calls<T> {
 impl<T> Calls<T> {
     /// An empty table for at most `most` calls at once.
     pub fn new(most: usize) -> Self {
-        Self { next: 1, most, waiting: HashMap::new(), ended: None }
+        Self::numbered_from(1, most)
+    }
+
+    /// The same with `first` as the number of the first call.
+    pub fn numbered_from(first: u64, most: usize) -> Self {
+        Self { first, next: first, most, waiting: HashMap::new(), ended: None }
     }
 
     /// Notes a call; its number is unique for this agent.
@@ -53,10 +62,26 @@ impl<T> Calls<T> {
         if self.waiting.len() >= self.most {
             return Err(CallError::TooMany);
         }
-        let id = self.next;
-        self.next += 1;
+        let id = self.take_number();
         self.waiting.insert(id, reply);
         Ok(id)
+    }
+
+    /// Goes on after the call with the number `last`, which an earlier server made.
+    pub fn go_on_after(&mut self, last: u64) {
+        self.next = self.next.max(last.saturating_add(1));
+    }
+
+    /// Waits for the answer to a call that an earlier server made.
+    pub fn expect(&mut self, id: u64, reply: T) {
+        self.waiting.insert(id, reply);
+    }
+
+    /// The next number, for a call that is not kept in the table.
+    pub fn take_number(&mut self) -> u64 {
+        let id = self.next;
+        self.next = self.next.saturating_add(1);
+        id
     }
 
     /// Takes a call out of the table: it is answered or given up. `None` if it was before, or never was.
@@ -64,9 +89,20 @@ impl<T> Calls<T> {
         self.waiting.remove(&id)
     }
 
+    /// Takes those out of the table whose numbers are above `last`.
+    pub fn take_above(&mut self, last: u64) -> Vec<T> {
+        let taken = self.waiting.extract_if(|id, _| *id > last);
+        taken.map(|(_, reply)| reply).collect()
+    }
+
     /// Whether a call with this number was ever begun: a late answer, not a wrong one.
     pub fn has_begun(&self, id: u64) -> bool {
-        (1..self.next).contains(&id)
+        (self.first..self.next).contains(&id)
+    }
+
+    /// How many calls wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether no call waits.
@@ -115,6 +151,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_go_on_from_the_first_whether_or_not_a_call_is_kept() {
+        let mut calls = Calls::numbered_from(1_000, 8);
+        assert_eq!(calls.begin(()), Ok(1_000));
+        assert_eq!(calls.take_number(), 1_001);
+        assert_eq!(calls.begin(()), Ok(1_002));
+        assert!(!calls.has_begun(999));
+    }
+
+    #[test]
     fn a_full_table_refuses_and_has_room_again_after_an_answer() {
         let mut calls = Calls::new(1);
         let id = calls.begin(()).unwrap();
@@ -130,6 +175,14 @@ mod tests {
         calls.refuse(lost());
         assert_eq!(calls.begin("b"), Err(lost()));
         assert_eq!(calls.finish(id), Some("a"));
+    }
+
+    #[test]
+    fn calls_that_were_never_made_are_told_from_those_that_were() {
+        let mut calls = Calls::new(8);
+        let ids = ["a", "b", "c"].map(|reply| calls.begin(reply).unwrap());
+        assert_eq!(calls.take_above(ids[1]), ["c"]);
+        assert_eq!((calls.finish(ids[2]), calls.finish(ids[1])), (None, Some("b")));
     }
 
     #[test]

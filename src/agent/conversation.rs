@@ -1,66 +1,81 @@
-//! What is said between the desk and one agent: the calls in flight, the lines on their way, the log's last lines.
+//! What is said between the desk and one agent: the calls in flight, and the lines on their way.
 //!
-//! A request goes from the caller straight to the task that writes stdin; its answer comes from the task that reads
-//! stdout straight to the caller. Every queue is bounded, and a caller that gives up takes its line out of the queue,
+//! A request goes from the caller straight to the task that writes to the shim; its answer comes from the task that
+//! listens straight to the caller. Every queue is bounded, and a caller that gives up takes its line out of the queue,
 //! so that an agent that reads nothing holds no more than the line that is being written.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::{Clock, Timestamp};
-use crate::id::{Printable, SessionId};
-use crate::session::{Ending, Reason};
-use crate::shutdown::Tasks;
+use crate::session::Reason;
 
 use super::Json;
 use super::calls::{CallError, Calls};
-use super::lines::{LineError, Lines};
-use super::rpc::{self, BadLine, Message, Notification};
+use super::link::{Control, Queues};
+use super::log_tail::kept;
+use super::rpc;
 
-/// Lines of its log that are kept to explain an agent's end.
-const KEPT_LOG_LINES: usize = 5;
-/// Bytes of each of them, and of what an agent says of its progress.
-const KEPT_BYTES: usize = 300;
-const LONGEST_LOG_LINE_BYTES: usize = 64 << 10;
+/// Bytes of a line for the log.
+const LONGEST_NOTE_BYTES: usize = 4_000;
+/// Lines for the log that may wait for the shim; further ones are dropped.
+const WAITING_NOTES: usize = 64;
 
 /// The conversation with one agent.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     calls: Mutex<Calls<oneshot::Sender<Result<Json, CallError>>>>,
-    stdin: Mutex<Option<mpsc::Sender<Line>>>,
-    log: Mutex<VecDeque<String>>,
+    /// Answers of calls that are stored before they count: where each stands in the agent's stdout, once it has come.
+    kept: Mutex<BTreeMap<u64, Option<u64>>>,
+    /// The calls of an earlier server whose answers are to be stored; nothing for those that the agent was never given.
+    inherited: Mutex<BTreeMap<u64, Option<Answer>>>,
+    shim: Mutex<Option<Shim>>,
     progress: Mutex<Option<String>>,
     last_activity: AtomicI64,
+    /// Pings among the calls.
+    pings: AtomicUsize,
     most_calls: usize,
     clock: Arc<dyn Clock>,
 }
 
-/// What the reader tells the supervisor.
-#[derive(Debug)]
-pub(super) enum Told {
-    Finished(Ending),
-    BrokeProtocol(Reason),
-    Closed,
+/// What comes of a call.
+type Answer = oneshot::Receiver<Result<Json, CallError>>;
+
+/// Where to queue what is to be said.
+#[derive(Clone, Debug)]
+struct Shim {
+    control: mpsc::UnboundedSender<Control>,
+    notes: mpsc::Sender<String>,
+    /// Nothing once the agent is ending.
+    lines: Option<mpsc::Sender<Line>>,
+    taken: Arc<Notify>,
 }
 
 /// A line on its way to the agent, until it is written or taken back.
 #[derive(Clone, Debug)]
-struct Line(Arc<Mutex<Option<Bytes>>>);
+pub(super) struct Line {
+    number: u64,
+    text: Arc<Mutex<Option<Bytes>>>,
+}
 
 impl Line {
-    fn new(text: Bytes) -> Self {
-        Self(Arc::new(Mutex::new(Some(text))))
+    fn new(number: u64, text: Bytes) -> Self {
+        Self { number, text: Arc::new(Mutex::new(Some(text))) }
     }
 
-    fn take(&self) -> Option<Bytes> {
-        lock(&self.0).take()
+    /// The number of its call, or zero for a notification.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The text, unless it was taken before.
+    pub(super) fn take(&self) -> Option<Bytes> {
+        lock(&self.text).take()
     }
 }
 
@@ -69,10 +84,13 @@ impl Conversation {
     pub(super) fn new(most_calls: usize, clock: Arc<dyn Clock>) -> Self {
         Self {
             calls: Mutex::new(Calls::new(most_calls)),
-            stdin: Mutex::default(),
-            log: Mutex::default(),
+            kept: Mutex::default(),
+            inherited: Mutex::default(),
+            shim: Mutex::default(),
             progress: Mutex::default(),
-            last_activity: AtomicI64::new(i64::MIN),
+            pings: AtomicUsize::new(0),
+            // Whoever takes an agent up does not know when it was last asked, and must not take it for idle.
+            last_activity: AtomicI64::new(clock.now().micros()),
             most_calls,
             clock,
         }
@@ -93,23 +111,117 @@ impl Conversation {
         let (reply, answer) = oneshot::channel();
         let id = lock(&self.calls).begin(reply)?;
         let mut pending = PendingCall { conversation: self, id, line: None, method };
-        let line = Line::new(rpc::request(id, method, params).await);
+        let line = Line::new(id, rpc::request(id, method, params).await);
         pending.line = Some(line.clone());
-        let stdin = lock(&self.stdin).clone();
-        if let Some(stdin) = stdin {
+        if let Some(lines) = self.lines() {
             // If the line can't be sent, the agent is ending and its table is about to be closed.
-            let _ = stdin.send(line).await;
+            let _ = lines.send(line).await;
         }
+        answer.await.unwrap_or(Err(CallError::TimedOut))
+    }
+
+    /// Makes a call whose answer stays in the spool until it is stored: `note` is given its number first and may prevent
+    /// it. A caller that goes away does not cancel it; one that `timeout` passes does.
+    pub(super) async fn call_and_keep<E: From<CallError>>(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        note: impl AsyncFnOnce(u64) -> Result<(), E>,
+    ) -> Result<KeptCall<'_>, E> {
+        let (reply, answer) = oneshot::channel();
+        let number = lock(&self.calls).begin(reply)?;
+        lock(&self.kept).insert(number, None);
+        let mut call = KeptCall { kept: Some((self, number)), outcome: Err(CallError::TimedOut) };
+        let mut pending = PendingCall { conversation: self, id: number, line: None, method: "request" };
+        note(number).await?;
+        self.touch();
+        let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
+        let line = Line::new(number, rpc::request(number, "request", &params).await);
+        pending.line = Some(line.clone());
+        if let Some(lines) = self.lines() {
+            // If the line can't be sent, the agent is ending and its table is about to be closed.
+            let _ = lines.send(line).await;
+        }
+        let answer = tokio::time::timeout(timeout, answer).await;
+        self.touch();
+        call.outcome = answer.map_or(Err(CallError::TimedOut), |answer| answer.unwrap_or(Err(CallError::TimedOut)));
+        Ok(call)
+    }
+
+    /// Takes over calls of an earlier server whose answers are to be stored. The agent was given those up to `last_call`.
+    pub(super) fn inherit(&self, numbers: &[u64], last_call: u64) {
+        for number in numbers {
+            let answer = (*number <= last_call).then(|| {
+                let (reply, answer) = oneshot::channel();
+                lock(&self.calls).expect(*number, reply);
+                lock(&self.kept).insert(*number, None);
+                answer
+            });
+            lock(&self.inherited).insert(*number, answer);
+            // No call of this server's own may be taken for one of them.
+            self.go_on_after(*number);
+        }
+    }
+
+    /// Waits for the answer to a call of an earlier server.
+    pub(super) async fn inherited(&self, number: u64, timeout: Duration) -> Fate<'_> {
+        let answer = match lock(&self.inherited).remove(&number) {
+            Some(Some(answer)) => answer,
+            Some(None) => {
+                // Still so for who asks again.
+                lock(&self.inherited).insert(number, None);
+                return Fate::NeverGiven;
+            }
+            None => return Fate::Unknown,
+        };
+        let answer = tokio::time::timeout(timeout, answer).await;
+        let outcome = answer.map_or(Err(CallError::TimedOut), |answer| answer.unwrap_or(Err(CallError::TimedOut)));
+        lock(&self.calls).finish(number);
+        Fate::Answered(KeptCall { kept: Some((self, number)), outcome })
+    }
+
+    /// Up to where the agent's stdout is done with as far as answers go, of which `read` bytes are.
+    pub(super) fn done(&self, read: u64) -> u64 {
+        lock(&self.kept).values().flatten().copied().min().map_or(read, |first| first.min(read))
+    }
+
+    /// Goes on where an earlier server left off, which made calls up to the number `last`.
+    pub(super) fn go_on_after(&self, last: u64) {
+        lock(&self.calls).go_on_after(last);
+    }
+
+    /// Waits for the answer to a call that an earlier server made.
+    pub(super) async fn await_answer(&self, id: u64) -> Result<Json, CallError> {
+        let (reply, answer) = oneshot::channel();
+        lock(&self.calls).expect(id, reply);
         answer.await.unwrap_or(Err(CallError::TimedOut))
     }
 
     /// When the last request was handed over or answered: now, while one is in flight.
     pub(super) fn last_activity(&self) -> Timestamp {
-        if lock(&self.calls).is_empty() {
+        if self.is_idle() {
             Timestamp::from_micros(self.last_activity.load(Ordering::Relaxed))
         } else {
             self.clock.now()
         }
+    }
+
+    /// Whether no call but pings waits for its answer.
+    pub(super) fn is_idle(&self) -> bool {
+        lock(&self.calls).len() <= self.pings.load(Ordering::Relaxed)
+    }
+
+    /// Asks the agent whether it is there. This is no activity of its session.
+    pub(super) async fn ping(&self) -> Result<Json, CallError> {
+        struct Pinging<'a>(&'a AtomicUsize);
+        impl Drop for Pinging<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.pings.fetch_add(1, Ordering::Relaxed);
+        let _pinging = Pinging(&self.pings);
+        self.call("ping", &[b"{}"]).await
     }
 
     /// What the agent last said of its progress.
@@ -117,21 +229,44 @@ impl Conversation {
         lock(&self.progress).clone()
     }
 
+    /// Takes note of what the agent says of its progress.
+    pub(super) fn note_progress(&self, text: String) {
+        *lock(&self.progress) = Some(kept(text));
+    }
+
+    /// Adds a line to the agent's log, cut to what a shim takes at once.
+    pub(super) fn note(&self, mut text: String) {
+        text.truncate(text.floor_char_boundary(LONGEST_NOTE_BYTES));
+        // Who floods the log this way loses some of it: the same lines are events, and those are not dropped.
+        let _ = lock(&self.shim).as_ref().map(|shim| shim.notes.try_send(text));
+    }
+
     /// Refuses calls from now on. Those in flight may still be answered.
     pub(super) fn refuse(&self, reason: &Reason) {
         lock(&self.calls).refuse(CallError::Lost(reason.clone()));
     }
 
-    /// Says `shutdown` and closes stdin behind it.
-    pub(super) fn say_goodbye(&self) {
-        let stdin = lock(&self.stdin).take();
-        // If as many lines wait as may, the end of stdin has to say it.
-        let _ = stdin.map(|stdin| stdin.try_send(Line::new(rpc::notify("shutdown", b"{}"))));
+    /// Orders the agent's end within `grace`. What waits for the agent's stdin is not handed over any more.
+    pub(super) fn order_end(&self, grace: Duration) {
+        if let Some(shim) = &mut *lock(&self.shim) {
+            shim.lines = None;
+        }
+        self.say(Control::Stop(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)));
+    }
+
+    /// Says that the first so many bytes of the agent's stdout are done with.
+    pub(super) fn acknowledge(&self, position: u64) {
+        self.say(Control::Acknowledge(position));
+    }
+
+    /// Lets the next line go.
+    pub(super) fn taken(&self) {
+        let _ = lock(&self.shim).as_ref().map(|shim| shim.taken.notify_one());
     }
 
     /// Fails every call in flight, and those to come.
     pub(super) fn close(&self, reason: &Reason) {
-        drop(lock(&self.stdin).take());
+        self.hang_up();
         let error = CallError::Lost(reason.clone());
         let waiting = lock(&self.calls).close(error.clone());
         for reply in waiting {
@@ -139,30 +274,44 @@ impl Conversation {
         }
     }
 
-    /// The end of its log, for a sentence that explains a failure.
-    pub(super) fn log_tail(&self) -> String {
-        let log = lock(&self.log);
-        if log.is_empty() {
-            return "its log is empty".to_owned();
+    /// Fails a call that the agent will not be given.
+    pub(super) fn fail(&self, number: u64, why: String) {
+        let reply = lock(&self.calls).finish(number);
+        let _ = reply.map(|reply| reply.send(Err(CallError::Lost(Reason::new(why)))));
+    }
+
+    /// Fails the calls that the agent will not be given: those above `last_call`, once a connection was lost.
+    pub(super) fn fail_above(&self, last_call: u64) {
+        let lost = CallError::Lost(Reason::new("the connection to its shim was lost before it was handed over"));
+        for reply in lock(&self.calls).take_above(last_call) {
+            let _ = reply.send(Err(lost.clone()));
         }
-        let lines: Vec<_> = log.iter().map(|line| Printable(line).to_string()).collect();
-        format!("last lines of its log: {}", lines.join(" | "))
     }
 
-    /// Writes what is queued to the agent's stdin.
-    pub(super) fn write_to(&self, stdin: ChildStdin, tasks: &Tasks) {
+    /// Says nothing more: the shim and its agent stay for the next server.
+    pub(super) fn hang_up(&self) {
+        drop(lock(&self.shim).take());
+    }
+
+    /// Opens the queues of what is to be said.
+    pub(super) fn open(&self) -> Queues {
+        let (control, orders) = mpsc::unbounded_channel();
+        let (notes, waiting_notes) = mpsc::channel(WAITING_NOTES);
         // Each call may leave an empty line, when it is taken back, or a cancel.
-        let (sender, queue) = mpsc::channel(self.most_calls.saturating_mul(2).saturating_add(4));
-        *lock(&self.stdin) = Some(sender);
-        tasks.spawn(write_lines(stdin, queue));
+        let (lines, queue) = mpsc::channel(self.most_calls.saturating_mul(2).saturating_add(4));
+        let taken = Arc::new(Notify::new());
+        *lock(&self.shim) = Some(Shim { control, notes, lines: Some(lines), taken: Arc::clone(&taken) });
+        Queues { control: orders, notes: waiting_notes, lines: queue, taken }
     }
 
-    fn touch(&self) {
-        self.last_activity.fetch_max(self.clock.now().micros(), Ordering::Relaxed);
-    }
-
-    /// Hands an answer to who waits for it; an error if nobody ever asked.
-    fn answer(&self, id: u64, result: Result<Json, String>) -> Result<(), Reason> {
+    /// Hands an answer to who waits for it. Its line begins there in the agent's stdout.
+    ///
+    /// # Errors
+    /// A sentence if nobody ever asked.
+    pub(super) fn answer(&self, id: u64, result: Result<Json, String>, begins: u64) -> Result<(), Reason> {
+        if let Some(stands) = lock(&self.kept).get_mut(&id) {
+            stands.get_or_insert(begins);
+        }
         let (reply, has_begun) = {
             let mut calls = lock(&self.calls);
             (calls.finish(id), calls.has_begun(id))
@@ -178,12 +327,52 @@ impl Conversation {
         }
     }
 
-    fn note(&self, line: String) {
-        let mut log = lock(&self.log);
-        if log.len() == KEPT_LOG_LINES {
-            log.pop_front();
+    fn say(&self, control: Control) {
+        // A shim that is gone needs no orders.
+        let _ = lock(&self.shim).as_ref().map(|shim| shim.control.send(control));
+    }
+
+    fn lines(&self) -> Option<mpsc::Sender<Line>> {
+        lock(&self.shim).as_ref().and_then(|shim| shim.lines.clone())
+    }
+
+    fn touch(&self) {
+        self.last_activity.fetch_max(self.clock.now().micros(), Ordering::Relaxed);
+    }
+}
+
+/// A call whose answer stays in the spool for as long as this value lives.
+#[derive(Debug)]
+pub struct KeptCall<'a> {
+    /// Nothing for a service, which has no spool.
+    kept: Option<(&'a Conversation, u64)>,
+    /// What came of it.
+    pub(crate) outcome: Result<Json, CallError>,
+}
+
+/// What has become of a call that an earlier server made.
+#[derive(Debug)]
+pub enum Fate<'a> {
+    /// It was answered, or given up.
+    Answered(KeptCall<'a>),
+    /// The agent was never given it.
+    NeverGiven,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl KeptCall<'_> {
+    /// What came of a call to a service.
+    pub(super) fn of_service(outcome: Result<Json, CallError>) -> Self {
+        Self { kept: None, outcome }
+    }
+}
+
+impl Drop for KeptCall<'_> {
+    fn drop(&mut self) {
+        if let Some((conversation, number)) = self.kept {
+            lock(&conversation.kept).remove(&number);
         }
-        log.push_back(kept(line));
     }
 }
 
@@ -201,99 +390,11 @@ impl Drop for PendingCall<'_> {
         let has_waited = lock(&self.conversation.calls).finish(self.id).is_some();
         let was_written = self.line.as_ref().is_some_and(|line| line.take().is_none());
         if has_waited && was_written && self.method == "request" {
-            let stdin = lock(&self.conversation.stdin).clone();
             let line = rpc::notify("cancel", format!("{{\"ID\":{}}}", self.id).as_bytes());
             // An agent that does not read does not notice a cancel either.
-            let _ = stdin.map(|stdin| stdin.try_send(Line::new(line)));
+            let _ = self.conversation.lines().map(|lines| lines.try_send(Line::new(0, line)));
         }
     }
-}
-
-/// Reads what the agent says until it breaks the protocol or closes its stdout.
-pub(super) async fn read_messages(
-    stdout: ChildStdout,
-    most_bytes: usize,
-    conversation: Arc<Conversation>,
-    told: mpsc::Sender<Told>,
-) {
-    let mut lines = Lines::new(stdout, most_bytes);
-    let last = loop {
-        let line = match lines.next().await {
-            Ok(Some(line)) if line.is_empty() => continue,
-            Ok(Some(line)) => line,
-            Ok(None) | Err(LineError::Io(_)) => break Told::Closed,
-            Err(error @ LineError::TooLong { .. }) => {
-                break Told::BrokeProtocol(Reason::new(format!("it broke the protocol: {error}")));
-            }
-        };
-        match read_message(line).await {
-            Ok(Message::Answer { id, result }) => {
-                if let Err(reason) = conversation.answer(id, result) {
-                    break Told::BrokeProtocol(reason);
-                }
-            }
-            Ok(Message::Notification(Notification::Progress(text))) => {
-                *lock(&conversation.progress) = Some(kept(text));
-            }
-            Ok(Message::Notification(Notification::Log(text))) => conversation.note(text),
-            Ok(Message::Notification(Notification::Finished { outcome, reason })) => {
-                let reason = if reason.is_empty() { "the agent finished".to_owned() } else { reason };
-                let _ = told.send(Told::Finished(Ending::new(outcome, Reason::new(reason)))).await;
-            }
-            Ok(Message::Notification(Notification::Other)) => {}
-            Err(error) => break Told::BrokeProtocol(Reason::new(error.to_string())),
-        }
-    };
-    let _ = told.send(last).await;
-}
-
-/// Reads a line where its size says: here if it is small, off the async threads if not.
-async fn read_message(line: Bytes) -> Result<Message, BadLine> {
-    const LARGEST_READ_INLINE_BYTES: usize = 128 << 10;
-    if line.len() <= LARGEST_READ_INLINE_BYTES {
-        return rpc::read(&line);
-    }
-    let read = tokio::task::spawn_blocking(move || rpc::read(&line)).await;
-    read.unwrap_or_else(|error| {
-        tracing::error!(error = %error, "reading an agent's line panicked");
-        Err(BadLine::NotJsonRpc { why: "it could not be read", start: String::new() })
-    })
-}
-
-async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Line>) {
-    while let Some(line) = queue.recv().await {
-        let Some(text) = line.take() else { continue };
-        if stdin.write_all(&text).await.is_err() {
-            // The agent has closed its end; its exit tells why.
-            return;
-        }
-    }
-}
-
-/// Reads a log to its end, so that an agent never blocks on it; keeps its last lines.
-pub(super) async fn drain_log(
-    stream: impl AsyncRead + Unpin,
-    conversation: Arc<Conversation>,
-    session: SessionId,
-    _drained: mpsc::Sender<()>,
-) {
-    let mut lines = Lines::new(stream, LONGEST_LOG_LINE_BYTES);
-    loop {
-        match lines.next().await {
-            Ok(Some(line)) => {
-                let text = String::from_utf8_lossy(&line).into_owned();
-                tracing::debug!(session.id = %session, line = %Printable(&text), "agent log");
-                conversation.note(text);
-            }
-            Ok(None) | Err(LineError::Io(_)) => return,
-            Err(LineError::TooLong { .. }) => lines.skip_line(),
-        }
-    }
-}
-
-/// The beginning of a text, on memory of its own.
-fn kept(text: String) -> String {
-    if text.len() <= KEPT_BYTES { text } else { text[..text.floor_char_boundary(KEPT_BYTES)].to_owned() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

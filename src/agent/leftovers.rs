@@ -1,13 +1,15 @@
 //! Processes that outlived what they were started for, found by the marks in their environment and ended.
 //!
-//! Every agent carries `FRONTDESK_DESK` and `FRONTDESK_SESSION`, which its children inherit. A sweep reads
+//! An agent's tree is ended by its shim. This is for when there is none to do it: a shim that was killed, and agents that a
+//! starting server finds and no session goes on with. Every agent carries `FRONTDESK_DESK`, `FRONTDESK_SESSION` and
+//! `FRONTDESK_EPOCH`, which its children inherit; its shim carries none of them. A sweep reads
 //! `/proc/PID/environ` of all processes and kills the marked ones, again and again until none is left: one that forks
 //! while it is looked for is found in the next round. Signals go through a pidfd (`pidfd_open(2)`) that is opened
 //! before the marks are read, so that a reused pid is never hit.
 //!
-//! A process that cleared its environment is not found here.
+//! A process that cleared its environment is not found here; while its shim lives, that does not matter.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,7 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 
-use crate::id::SessionId;
+use crate::id::{Epoch, SessionId};
 
 const MOST_ROUNDS: u32 = 2_000;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
@@ -80,7 +82,7 @@ impl Sweeper {
         if !batch.is_empty() {
             let desk = Arc::clone(&self.desk);
             let wanted: HashSet<_> = batch.iter().map(|waiting| waiting.session).collect();
-            let found = tokio::task::spawn_blocking(move || kill_marked(&desk, |id| wanted.contains(&id))).await;
+            let found = tokio::task::spawn_blocking(move || kill_marked(&desk, |id, _| wanted.contains(&id))).await;
             let found = found.unwrap_or_default();
             for Waiting { session, tell } in batch {
                 let _ = tell.send(found.iter().filter(|marked| marked.session == session).count());
@@ -90,10 +92,15 @@ impl Sweeper {
         told.await.ok()
     }
 
-    /// Ends every process of the desk, and returns how many those were.
-    pub async fn sweep_all(&self) -> usize {
+    /// Ends every process of the desk but those of the given epochs of the given sessions, and returns how many those
+    /// were.
+    pub async fn sweep_all_but(&self, kept: HashMap<SessionId, Epoch>) -> usize {
         let desk = Arc::clone(&self.desk);
-        tokio::task::spawn_blocking(move || end_marked(&desk, |_| true)).await.unwrap_or(0)
+        // A process that dropped the epoch from its marks is its session's agent's all the same.
+        let wanted = move |session: SessionId, epoch: Option<Epoch>| {
+            kept.get(&session).is_none_or(|kept| epoch.is_some_and(|epoch| epoch != *kept))
+        };
+        tokio::task::spawn_blocking(move || end_marked(&desk, wanted)).await.unwrap_or(0)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -108,14 +115,21 @@ pub struct Marked {
     pub pid: u32,
     /// The session that it was started for.
     pub session: SessionId,
+    /// Its agent's epoch, unless it has changed its marks.
+    pub epoch: Option<Epoch>,
 }
 
 /// The processes that carry the desk's marks at this moment.
 pub fn marked(desk: &str) -> Vec<Marked> {
-    pids().filter_map(|pid| session_of(pid, desk).map(|session| Marked { pid, session })).collect()
+    pids().filter_map(|pid| marks_of(pid, desk)).collect()
 }
 
-fn end_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> usize {
+/// The process, if it carries the desk's marks at this moment.
+pub fn marked_as(pid: u32, desk: &str) -> Option<Marked> {
+    marks_of(pid, desk)
+}
+
+fn end_marked(desk: &str, wanted: impl Fn(SessionId, Option<Epoch>) -> bool) -> usize {
     let mut ended = HashSet::new();
     for _ in 0..MOST_ROUNDS {
         let found = kill_marked(desk, &wanted);
@@ -131,7 +145,7 @@ fn end_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> usize {
 
 /// Kills the marked processes that there are, and returns them. None means that none is left: a process that is
 /// listed and gone before its environment is read may have forked meanwhile, so that its like makes for another look.
-fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
+fn kill_marked(desk: &str, wanted: impl Fn(SessionId, Option<Epoch>) -> bool) -> Vec<Marked> {
     const MOST_LOOKS: usize = 50;
     const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
     let (mut settled, mut unreadable, mut found) = (HashSet::new(), HashSet::new(), Vec::new());
@@ -147,9 +161,10 @@ fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
                 continue;
             };
             settled.insert(pid);
-            if let Some(session) = session_in(&environment, desk).filter(|session| wanted(*session)) {
-                kill_if_marked(pid, desk, session);
-                found.push(Marked { pid, session });
+            let marks = marks_in(pid, &environment, desk);
+            if let Some(marked) = marks.filter(|marked| wanted(marked.session, marked.epoch)) {
+                kill_if_marked(marked, desk);
+                found.push(marked);
             }
         }
         if is_certain {
@@ -162,10 +177,10 @@ fn kill_marked(desk: &str, wanted: impl Fn(SessionId) -> bool) -> Vec<Marked> {
 }
 
 /// The handle is opened before the marks are read for good: a pid that was reused since is not hit.
-fn kill_if_marked(pid: u32, desk: &str, session: SessionId) -> Option<()> {
-    let handle = Pid::from_raw(i32::try_from(pid).ok()?)?;
+fn kill_if_marked(marked: Marked, desk: &str) -> Option<()> {
+    let handle = Pid::from_raw(i32::try_from(marked.pid).ok()?)?;
     let handle = rustix::process::pidfd_open(handle, PidfdFlags::empty()).ok()?;
-    session_of(pid, desk).filter(|marked| *marked == session)?;
+    marks_of(marked.pid, desk).filter(|again| *again == marked)?;
     rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()
 }
 
@@ -174,8 +189,8 @@ fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn session_of(pid: u32, desk: &str) -> Option<SessionId> {
-    session_in(&environment(pid)?, desk)
+fn marks_of(pid: u32, desk: &str) -> Option<Marked> {
+    marks_in(pid, &environment(pid)?, desk)
 }
 
 /// A process's environment: `None` when it has ended, or is between two programs. That of another user's process is
@@ -188,7 +203,7 @@ fn environment(pid: u32) -> Option<Vec<u8>> {
     }
 }
 
-fn session_in(environment: &[u8], desk: &str) -> Option<SessionId> {
+fn marks_in(pid: u32, environment: &[u8], desk: &str) -> Option<Marked> {
     let value = |name: &str| {
         environment.split(|byte| *byte == 0).find_map(|entry| {
             entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").and_then(|value| std::str::from_utf8(value).ok())
@@ -197,7 +212,8 @@ fn session_in(environment: &[u8], desk: &str) -> Option<SessionId> {
     if value(DESK_VARIABLE)? != desk {
         return None;
     }
-    value(SESSION_VARIABLE)?.parse().ok()
+    let epoch = value(EPOCH_VARIABLE).and_then(|epoch| epoch.parse().ok()).map(Epoch);
+    Some(Marked { pid, session: value(SESSION_VARIABLE)?.parse().ok()?, epoch })
 }
 
 #[cfg(test)]
@@ -213,7 +229,7 @@ mod tests {
         let mut other_session = sleeper("desk-of-this-test", other);
         let mut other_desk = sleeper("another-desk", ours);
 
-        let ended = end_marked("desk-of-this-test", |id| id == ours);
+        let ended = end_marked("desk-of-this-test", |id, _| id == ours);
 
         assert_eq!(ended, 1);
         assert!(!marked_child.wait().unwrap().success());

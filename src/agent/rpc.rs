@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::events::Kind;
 use crate::id::Printable;
 use crate::session::Outcome;
 
@@ -23,7 +24,12 @@ pub enum Message {
         result: Result<Bytes, String>,
     },
     /// Something that the agent tells of itself.
-    Notification(Notification),
+    Notification {
+        /// What it is.
+        what: Notification,
+        /// All that it said with it, as JSON text.
+        params: Bytes,
+    },
 }
 
 /// What an agent may tell.
@@ -40,8 +46,25 @@ pub enum Notification {
         /// The agent's words.
         reason: String,
     },
-    /// A method that the desk keeps nothing of: `event`, `output`, or one of a later protocol.
+    /// Something that happened.
+    Event,
+    /// A part of a request's answer.
+    Output,
+    /// A method of a later protocol, of which nothing is kept.
     Other,
+}
+
+impl Notification {
+    /// As what it is kept in the log of events, if it is.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Progress(_) => Some(Kind::Progress),
+            Self::Log(_) => Some(Kind::Log),
+            Self::Event => Some(Kind::Event),
+            Self::Output => Some(Kind::Output),
+            Self::Finished { .. } | Self::Other => None,
+        }
+    }
 }
 
 /// A line that is no message.
@@ -96,7 +119,8 @@ pub fn read(line: &[u8]) -> Result<Message, BadLine> {
         if wire.id.is_some() {
             return Err(bad("agents send notifications, not requests: leave out `id`"));
         }
-        return Ok(Message::Notification(notification(method, wire.params)));
+        let params = Bytes::copy_from_slice(wire.params.map_or("{}", RawValue::get).as_bytes());
+        return Ok(Message::Notification { what: notification(method, wire.params), params });
     }
     let id = wire.id.and_then(|id| id.get().parse().ok()).ok_or_else(|| bad("an answer's `id` is the request's"))?;
     let result = match (wire.result, wire.error) {
@@ -126,6 +150,8 @@ fn notification(method: &str, params: Option<&RawValue>) -> Notification {
             let outcome = if params.outcome == "failed" { Outcome::Failed } else { Outcome::Completed };
             Notification::Finished { outcome, reason: params.reason }
         }
+        "event" => Notification::Event,
+        "output" => Notification::Output,
         _ => Notification::Other,
     }
 }
@@ -146,6 +172,35 @@ fn start_of(text: &str) -> String {
     const MOST_BYTES: usize = 80;
     let end = text.floor_char_boundary(MOST_BYTES.min(text.len()));
     Printable(&text[..end]).to_string()
+}
+
+/// Reads a line where its size says: here if it is small, off the async threads if not.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_where_it_fits(line: Bytes) -> Result<Message, BadLine> {
+    const LARGEST_READ_INLINE_BYTES: usize = 128 << 10;
+    if line.len() <= LARGEST_READ_INLINE_BYTES {
+        return read(&line);
+    }
+    let reading = tokio::task::spawn_blocking(move || read(&line)).await;
+    reading.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "reading an agent's line panicked");
+        Err(BadLine::NotJsonRpc { why: "it could not be read", start: String::new() })
+    })
+}
+
+/// The `code` of the error that a line answers with, if it is one.
+pub fn error_code(line: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Error,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        code: i64,
+    }
+    serde_json::from_slice::<Answer>(line).ok().map(|answer| answer.error.code)
 }
 
 /// Writes a request as one line. `params` is JSON text in parts. A long one gives other tasks their turn in between.
@@ -203,13 +258,13 @@ mod tests {
     fn answer(line: &str) -> (u64, Result<Bytes, String>) {
         match read(line.as_bytes()).unwrap() {
             Message::Answer { id, result } => (id, result),
-            Message::Notification(other) => panic!("{other:?}"),
+            Message::Notification { what, .. } => panic!("{what:?}"),
         }
     }
 
     fn told(line: &str) -> Notification {
         match read(line.as_bytes()).unwrap() {
-            Message::Notification(notification) => notification,
+            Message::Notification { what, .. } => what,
             Message::Answer { id, .. } => panic!("an answer to {id}"),
         }
     }

@@ -1,0 +1,66 @@
+//! What is ordered for an agent: its command line, its environment, its bounds.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use crate::config::Protocol;
+use crate::descriptors;
+use crate::session::Reason;
+use crate::shim::order::Order;
+use crate::shim::place::Place;
+use crate::shim::user;
+
+use super::leftovers::{DESK_VARIABLE, EPOCH_VARIABLE, SESSION_VARIABLE};
+use super::{AgentSpec, Launcher};
+
+/// The order to start the agent of `spec` in `place`.
+///
+/// # Errors
+/// Why it can't run as the user that its persona names.
+pub(super) fn order(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Result<Order, Reason> {
+    let persona = &spec.persona;
+    let user = persona.user.as_deref().map(user::resolve).transpose();
+    let user = user.map_err(|why| Reason::new(format!("the `user` of its persona {why}")))?.flatten();
+    let desk = launcher.store.desk();
+    let (program, arguments) = command_line(&persona.command, persona.runs_this_binary());
+    Ok(Order {
+        session: spec.session,
+        epoch: spec.epoch,
+        directory: place.root().to_owned(),
+        secret: desk.token_key.agent_secret(spec.session, spec.epoch),
+        program,
+        arguments,
+        environment: environment(spec, &desk.id),
+        // The launcher runs where the server does, but a path is clearer in what it is told to whom.
+        working_directory: (!persona.own_directory)
+            .then(|| persona.working_directory.clone().unwrap_or_else(|| PathBuf::from("."))),
+        speaks: persona.protocol == Protocol::JsonRpc,
+        stop_grace: persona.stop_grace,
+        orphan_timeout: persona.orphan_timeout,
+        spool_bytes: launcher.limits.spool_bytes,
+        log_bytes: launcher.limits.log_bytes,
+        limits: persona.limits(),
+        descriptors: descriptors::before(),
+        user,
+    })
+}
+
+fn command_line(command: &[String], is_this_binary: bool) -> (Option<OsString>, Vec<OsString>) {
+    let program = command.first().filter(|_| !is_this_binary).map(OsString::from);
+    (program, command.iter().map(OsString::from).collect())
+}
+
+fn environment(spec: &AgentSpec, desk: &str) -> BTreeMap<OsString, OsString> {
+    let persona = &spec.persona;
+    let inherited = persona.inherit_environment.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+    let own = persona.environment.iter().map(|(name, value)| (name.into(), value.into()));
+    let marks = [
+        (DESK_VARIABLE, desk.to_owned()),
+        (SESSION_VARIABLE, spec.session.to_string()),
+        (EPOCH_VARIABLE, spec.epoch.to_string()),
+    ];
+    let marks = marks.map(|(name, value)| (name.into(), OsString::from_vec(value.into_bytes())));
+    inherited.chain(own).chain(marks).collect()
+}

@@ -1,0 +1,308 @@
+//! What is said between the desk and the service of one session: the requests in flight, and what the service tells.
+//!
+//! Each request is one POST that lives in its caller's future: a caller that goes away closes it, and the service is
+//! told by `cancel`. The number in flight is bounded, and all of them can be ended at once.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use humantime::FormattedDuration;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::agent::Json;
+use crate::agent::calls::{CallError, Calls};
+use crate::agent::journal::{Journal, Owner};
+use crate::agent::log_tail::{LogTail, kept};
+use crate::agent::rpc::{self, Notification};
+use crate::clock::{Clock, Timestamp};
+use crate::events::{EventLog, NewEvent};
+use crate::id::Printable;
+use crate::session::{Ending, Reason};
+use crate::shutdown::Tasks;
+
+use super::answer::Answer;
+use super::service::{Fault, Service, ServiceError};
+
+/// How long a `cancel` may take; it is not worth more.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The conversation with one service about one session.
+pub(super) struct Exchanges {
+    service: Service,
+    calls: Mutex<Calls<oneshot::Sender<CallError>>>,
+    /// Bounds the cancels on their way; one that finds no room is not sent, and the closed connection has to say it.
+    cancels: Arc<Semaphore>,
+    log: LogTail,
+    progress: Mutex<Option<String>>,
+    end: Mutex<Option<End>>,
+    ended: Notify,
+    trouble: Notify,
+    idle: Notify,
+    last_activity: AtomicI64,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    events: EventLog,
+    /// Nothing as long as the service has told nothing of the session.
+    journal: OnceLock<Journal>,
+}
+
+/// What the service said that ends the agent.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Finished(Ending),
+    Lost(Reason),
+}
+
+impl Exchanges {
+    /// A conversation with at most `most_calls` requests in flight.
+    pub(super) fn new(
+        service: Service,
+        most_calls: usize,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        events: EventLog,
+    ) -> Self {
+        // Numbers must not meet those of an earlier server under the same epoch: they start where the clock stands,
+        // which ticks faster than anybody asks.
+        let first = u64::try_from(clock.now().micros()).unwrap_or(1);
+        Self {
+            service,
+            calls: Mutex::new(Calls::numbered_from(first, most_calls)),
+            cancels: Arc::new(Semaphore::new(most_calls)),
+            log: LogTail::default(),
+            progress: Mutex::default(),
+            end: Mutex::default(),
+            ended: Notify::new(),
+            trouble: Notify::new(),
+            idle: Notify::new(),
+            // Whoever takes an agent up does not know when it was last asked, and must not take it for idle.
+            last_activity: AtomicI64::new(clock.now().micros()),
+            clock,
+            tasks,
+            events,
+            journal: OnceLock::new(),
+        }
+    }
+
+    /// Relays a request and waits for its answer.
+    pub(super) async fn request(self: &Arc<Self>, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        self.touch();
+        let answer = self.relay(request, timeout).await;
+        self.touch();
+        answer
+    }
+
+    async fn relay(self: &Arc<Self>, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        let (end, ended) = oneshot::channel();
+        let id = lock(&self.calls).begin(end)?;
+        let mut in_flight = InFlight { exchanges: self, id, is_sent: false };
+        let exchange = async {
+            let message = rpc::request(id, "request", &[b"{\"REQUEST\":", request, b"}"]).await;
+            in_flight.is_sent = true;
+            let answer = self.service.call(id, message, |what, params| self.told(what, params)).await;
+            in_flight.is_sent = false;
+            answer
+        };
+        let answer = tokio::select! {
+            biased;
+            error = ended => return Err(error.unwrap_or(CallError::TimedOut)),
+            answer = tokio::time::timeout(timeout, exchange) => answer.map_err(|_| CallError::TimedOut)?,
+        };
+        self.understood(answer)
+    }
+
+    fn understood(&self, answer: Result<Answer, ServiceError>) -> Result<Json, CallError> {
+        match answer {
+            Ok(Answer::Result(result)) => Ok(result),
+            Ok(Answer::Refused(message)) => Err(CallError::Refused { message }),
+            Ok(Answer::UnknownSession(words)) => {
+                let reason = Reason::new(self.service.failed(Fault::UnknownSession(words)).to_string());
+                self.end_with(End::Lost(reason.clone()));
+                Err(CallError::Lost(reason))
+            }
+            Err(error) => {
+                tracing::warn!(session.id = %self.service.session, epoch = %self.service.epoch, error = %error,
+                    "request not answered by its service");
+                self.trouble.notify_one();
+                Err(CallError::NoAnswer(Reason::new(error.to_string())))
+            }
+        }
+    }
+
+    /// A number for [`Exchanges::call`].
+    pub(super) fn number(&self) -> u64 {
+        lock(&self.calls).take_number()
+    }
+
+    /// Makes a call of the desk's own; it counts neither as a request in flight nor as activity.
+    pub(super) async fn call(&self, id: u64, method: &'static str, params: &[&[u8]]) -> Result<(), ServiceError> {
+        let message = rpc::request(id, method, params).await;
+        let answer = self.service.call(id, message, |what, params| self.told(what, params)).await;
+        // What it told counts, however the call itself went.
+        self.ended.notify_one();
+        match answer? {
+            Answer::Result(_) => Ok(()),
+            Answer::Refused(words) => Err(self.service.failed(Fault::Refused { method, words })),
+            Answer::UnknownSession(words) => Err(self.service.failed(Fault::UnknownSession(words))),
+        }
+    }
+
+    /// Says `ping` and waits for the answer at most so long.
+    pub(super) async fn ping(&self, timeout: Duration) -> Result<(), ServiceError> {
+        let (id, after) = (self.number(), humantime::format_duration(timeout));
+        let ping = tokio::time::timeout(timeout, self.call(id, "ping", &[b"{}"])).await;
+        ping.unwrap_or_else(|_| Err(self.timed_out("ping", after)))
+    }
+
+    /// The failure of a call that took too long.
+    pub(super) fn timed_out(&self, method: &'static str, after: FormattedDuration) -> ServiceError {
+        self.service.failed(Fault::TimedOut { method, after })
+    }
+
+    /// Says `shutdown`.
+    pub(super) async fn say_goodbye(&self) -> Result<(), ServiceError> {
+        self.service.notify(rpc::notify("shutdown", b"{}")).await
+    }
+
+    /// Takes in what the service tells of itself.
+    fn told(&self, what: Notification, params: Bytes) {
+        if let Some(kind) = what.kind() {
+            let journal = self.journal.get_or_init(|| self.begin_journal());
+            if journal.has_room() {
+                journal.keep(None, NewEvent { kind, at: self.clock.wall(), body: params });
+            } else {
+                // A service can't be made to wait without making its callers wait.
+                self.log.note("an event was dropped: the service sends them faster than they can be stored".to_owned());
+            }
+        }
+        match what {
+            Notification::Progress(text) => *lock(&self.progress) = Some(kept(text)),
+            Notification::Log(text) => {
+                tracing::debug!(session.id = %self.service.session, line = %Printable(&text), "agent log");
+                self.log.note(text);
+            }
+            Notification::Finished { outcome, reason } => {
+                let reason = if reason.is_empty() { "the agent finished".to_owned() } else { reason };
+                self.end_with(End::Finished(Ending::new(outcome, Reason::new(reason))));
+            }
+            Notification::Event | Notification::Output | Notification::Other => {}
+        }
+    }
+
+    fn begin_journal(&self) -> Journal {
+        let owner = Owner { session: self.service.session, epoch: self.service.epoch };
+        Journal::start(self.events.clone(), owner, &self.tasks)
+    }
+
+    /// Notes what ends the agent; the first one stays. It counts once the exchange in which it came is over, so that
+    /// an answer behind `finished` reaches its caller.
+    fn end_with(&self, end: End) {
+        lock(&self.end).get_or_insert(end);
+    }
+
+    /// Completes when the service has said what ends the agent.
+    pub(super) async fn ended(&self) -> End {
+        loop {
+            self.ended.notified().await;
+            if let Some(end) = lock(&self.end).clone() {
+                return end;
+            }
+        }
+    }
+
+    /// Completes when a request has failed for another reason than the agent's own.
+    pub(super) async fn trouble(&self) {
+        self.trouble.notified().await;
+    }
+
+    /// Completes when no request is in flight.
+    pub(super) async fn idle(&self) {
+        while !lock(&self.calls).is_empty() {
+            self.idle.notified().await;
+        }
+    }
+
+    /// Refuses requests from now on. Those in flight may still be answered.
+    pub(super) fn refuse(&self, reason: &Reason) {
+        lock(&self.calls).refuse(CallError::Lost(reason.clone()));
+    }
+
+    /// Fails every request in flight, and those to come.
+    pub(super) fn close(&self, reason: &Reason) {
+        let error = CallError::Lost(reason.clone());
+        let waiting = lock(&self.calls).close(error.clone());
+        for in_flight in waiting {
+            let _ = in_flight.send(error.clone());
+        }
+    }
+
+    /// When the last request was handed over or answered: now, while one is in flight.
+    pub(super) fn last_activity(&self) -> Timestamp {
+        if lock(&self.calls).is_empty() {
+            Timestamp::from_micros(self.last_activity.load(Ordering::Relaxed))
+        } else {
+            self.clock.now()
+        }
+    }
+
+    /// What the agent last said of its progress.
+    pub(super) fn progress(&self) -> Option<String> {
+        lock(&self.progress).clone()
+    }
+
+    /// A sentence with the end of the service's log behind it, if there is one.
+    pub(super) fn explained(&self, why: &impl ToString) -> Reason {
+        let why = why.to_string();
+        Reason::new(self.log.words().map_or(why.clone(), |tail| format!("{why}; {tail}")))
+    }
+
+    fn touch(&self) {
+        self.last_activity.fetch_max(self.clock.now().micros(), Ordering::Relaxed);
+    }
+
+    /// Tells the service that nobody waits for a request any more.
+    fn cancel(self: &Arc<Self>, id: u64) {
+        let Ok(room) = Arc::clone(&self.cancels).try_acquire_owned() else { return };
+        let exchanges = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let message = rpc::notify("cancel", format!("{{\"ID\":{id}}}").as_bytes());
+            // A service that does not hear it finds the connection closed.
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, exchanges.service.notify(message)).await;
+            drop(room);
+        });
+    }
+}
+
+impl std::fmt::Debug for Exchanges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchanges").field("service", &self.service.name).finish_non_exhaustive()
+    }
+}
+
+/// A request until its exchange is over, however that comes about.
+struct InFlight<'a> {
+    exchanges: &'a Arc<Exchanges>,
+    id: u64,
+    /// Whether it may be with the service, and no answer has come.
+    is_sent: bool,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let was_open = lock(&self.exchanges.calls).finish(self.id).is_some();
+        if was_open && self.is_sent {
+            self.exchanges.cancel(self.id);
+        }
+        self.exchanges.idle.notify_one();
+        if lock(&self.exchanges.end).is_some() {
+            self.exchanges.ended.notify_one();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

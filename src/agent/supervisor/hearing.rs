@@ -1,0 +1,143 @@
+//! What a supervisor makes of what it hears: the shim's frames, the agent's lines, and how far both are done with.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::agent::journal::{Journal, Owner};
+use crate::agent::lines::Lines;
+use crate::agent::link::Heard;
+use crate::agent::rpc::{self, Message, Notification};
+use crate::agent::verdict::Cause;
+use crate::agent::{AgentEnd, Launcher, survivors};
+use crate::events::NewEvent;
+use crate::session::{Ending, Reason};
+
+use super::{LOG_PATIENCE, Supervisor};
+
+/// After so many bytes the shim is told what is done with.
+const ACKNOWLEDGED_AT_ONCE_BYTES: u64 = 256 << 10;
+
+impl Supervisor {
+    pub(super) async fn hear(&mut self, heard: Heard) -> Option<AgentEnd> {
+        // It may have been waited for since the beginning of this turn.
+        self.now = self.launcher.clock.now();
+        match heard {
+            Heard::Welcome(welcome) => self.welcomed(welcome).await,
+            Heard::Output(bytes) => {
+                self.heard_at = self.now;
+                self.hear_lines(bytes).await;
+                if self.done().saturating_sub(self.acknowledged) >= ACKNOWLEDGED_AT_ONCE_BYTES {
+                    self.acknowledge();
+                }
+            }
+            Heard::Taken => self.conversation.taken(),
+            Heard::Refused { call, why } => {
+                self.conversation.taken();
+                self.conversation.fail(call, why);
+            }
+            // A plain command's stdout is its log, which it may close.
+            Heard::Closed => self.closed_at = self.speaks.then_some(self.now),
+            Heard::Usage(usage) => self.show(|shown| shown.usage = Some(usage)),
+            Heard::Ended(end) => return Some(self.ended(&end).await),
+        }
+        None
+    }
+
+    /// Takes note of each line that a piece of stdout completes.
+    pub(super) async fn hear_lines(&mut self, piece: Bytes) {
+        if self.is_deaf {
+            return;
+        }
+        self.lines.push(piece);
+        loop {
+            let began = self.lines.position();
+            let broken = match self.lines.next_line() {
+                Ok(Some(line)) if line.is_empty() => continue,
+                Ok(Some(line)) => match rpc::read_where_it_fits(line).await {
+                    Ok(message) => match self.hear_message(message, began..self.lines.position()) {
+                        Ok(()) => continue,
+                        Err(reason) => reason,
+                    },
+                    Err(error) => Reason::new(error.to_string()),
+                },
+                Ok(None) => return,
+                Err(error) => Reason::new(format!("it broke the protocol: {error}")),
+            };
+            self.conversation.note(format!("frontdesk ends this agent: {broken}"));
+            self.end(Cause::Lost(broken), self.now);
+            self.is_deaf = true;
+            return;
+        }
+    }
+
+    /// Takes note of a message whose line stood there in the agent's stdout.
+    pub(super) fn hear_message(&mut self, message: Message, line: Range<u64>) -> Result<(), Reason> {
+        let (what, params) = match message {
+            Message::Answer { id, result } => return self.conversation.answer(id, result, line.start),
+            Message::Notification { what, params } => (what, params),
+        };
+        if let Some(kind) = what.kind() {
+            let event = NewEvent { kind, at: self.launcher.clock.wall(), body: params };
+            self.journal().keep(Some(line), event);
+        }
+        match what {
+            Notification::Progress(text) => self.conversation.note_progress(text),
+            Notification::Log(text) => self.conversation.note(text),
+            Notification::Finished { outcome, reason } => {
+                let reason = if reason.is_empty() { "the agent finished".to_owned() } else { reason };
+                let ending = Ending::new(outcome, Reason::new(reason));
+                self.end(Cause::Finished(ending), self.now + self.spec.persona.stop_grace);
+            }
+            Notification::Event | Notification::Output | Notification::Other => {}
+        }
+        Ok(())
+    }
+
+    /// Where what it says of itself is kept; most agents say nothing.
+    pub(super) fn journal(&mut self) -> &Journal {
+        let owner = Owner { session: self.spec.session, epoch: self.spec.epoch };
+        let Launcher { events, tasks, .. } = &self.launcher;
+        self.journal.get_or_insert_with(|| Journal::start(events.clone(), owner, tasks))
+    }
+
+    /// Up to where the agent's stdout is done with.
+    pub(super) fn done(&self) -> u64 {
+        let read = self.conversation.done(self.lines.position());
+        self.journal.as_ref().map_or(read, |journal| journal.done(read))
+    }
+
+    /// Reads what no server has read before the agent ended.
+    pub(super) async fn hear_spool(&mut self, from: u64) {
+        let mut spool = survivors::Spool::open(&self.place, from);
+        self.lines = Lines::new(self.line_bytes(), spool.position());
+        // Whichever calls it answers, they were another server's, and it gets no more.
+        self.conversation.go_on_after(u64::MAX - 1);
+        while let Some(piece) = spool.next().await {
+            self.hear_lines(piece).await;
+            if let Some(journal) = &self.journal
+                && tokio::time::timeout(LOG_PATIENCE, journal.room()).await.is_err()
+            {
+                tracing::error!(session.id = %self.spec.session, "last events of an agent are lost: they can't be stored");
+                return;
+            }
+        }
+    }
+
+    /// Bytes of a line that it may write.
+    pub(super) fn line_bytes(&self) -> usize {
+        let own = self.spec.persona.line.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        own.unwrap_or(self.launcher.limits.line_bytes)
+    }
+
+    pub(super) fn acknowledge(&mut self) {
+        self.acknowledged_at = self.now;
+        // The word that the agent has finished stays in the spool until its session has ended.
+        let is_finished = matches!(self.cause, Some(Cause::Finished(_)));
+        let done = self.done();
+        if !is_finished && done > self.acknowledged {
+            self.acknowledged = done;
+            self.conversation.acknowledge(done);
+        }
+    }
+}
