@@ -12,15 +12,18 @@
 //!                                 outcome: completed | failed | stopped | expired, with a reason
 //! ```
 //!
-//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store keeps. A `driver`
-//! owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts drivers.
+//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store
+//! keeps. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
+//! drivers. When a server stops, drivers end and sessions stay in their phases, their agents running; the next server's
+//! registry gives each a driver again, with the agent if it lives.
 //!
 //! What holds here:
 //! - No phase without an owner, a deadline and an exit. A pending session has no task: its deadline stands in the
 //!   store's ordered index, and whoever acts on it claims it through the registry first.
 //! - A step is stored before anybody sees it or acts on it. A crash after the commit loses effects only, and the
 //!   next driver derives them again from the record.
-//! - An agent is started only under an epoch that was stored before, and only when nothing of an older one is left.
+//! - An agent is started only under an epoch that was stored before, and only when nothing of an older one is left. One
+//!   that lives under its session's epoch is taken up and not started.
 
 mod driver;
 pub mod machine;

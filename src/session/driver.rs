@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::{Agent, AgentEnd, AgentEvent, AgentSpec, Launcher};
 use crate::clock::{Clock, Timestamp};
@@ -20,6 +20,7 @@ use crate::id::Epoch;
 use crate::session::machine::{self, Effect, Event, Limits, Rejection};
 use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
+use crate::session::registry::Place;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
 
@@ -35,12 +36,25 @@ pub(super) struct View {
     pub(super) lost: Option<Reason>,
 }
 
+impl View {
+    /// What is seen before a driver has done anything.
+    pub(super) fn first(record: SessionRecord, agent: Option<&Agent>) -> Self {
+        let (agent, ran) = match &record.phase {
+            Phase::Running { epoch, .. } => (agent.cloned(), *epoch),
+            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
+                (None, Epoch::default())
+            }
+        };
+        Self { record: Arc::new(record), agent, ran, lost: None }
+    }
+}
+
 /// An event that somebody waits for.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) event: Event,
     /// Room for one more agent on this node, if the event may start one.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<Place>,
     pub(super) reply: oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>,
 }
 
@@ -76,7 +90,7 @@ pub(super) struct Driver {
     pub(super) limits: Limits,
     pub(super) view: watch::Sender<View>,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<Place>,
     pub(super) agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
 }
 
@@ -134,7 +148,7 @@ impl Driver {
     /// Goes on with a session whose agent is gone without a word, as a restarted server does.
     async fn settle(&mut self) -> Next {
         let record = self.record();
-        self.context.launcher.end_leftovers_of(record.id).await;
+        self.context.launcher.end_survivor(record.id).await;
         self.apply(&record, &Event::Recovered).await
     }
 
@@ -184,7 +198,7 @@ impl Driver {
             Some(event) => event,
             None => {
                 // A supervisor that failed has not seen to it that nothing of its agent is left.
-                self.context.launcher.end_leftovers_of(record.id).await;
+                self.context.launcher.end_survivor(record.id).await;
                 AgentEvent::Ended(AgentEnd::Lost(Reason::new("its supervisor failed")))
             }
         };
@@ -297,17 +311,8 @@ impl Driver {
     fn start(&mut self, effect: Effect) {
         match effect {
             Effect::StartAgent { epoch, not_before, deadline } => {
-                let record = self.record();
-                let spec = AgentSpec {
-                    session: record.id,
-                    epoch,
-                    email: record.email().into(),
-                    persona_name: Arc::clone(&record.persona),
-                    persona: Arc::clone(&self.persona),
-                    not_before,
-                    deadline,
-                };
-                let (events, news) = mpsc::channel(4);
+                let spec = spec(&self.record(), &self.persona, epoch, not_before, deadline);
+                let (events, news) = news();
                 self.agent = Some((self.context.launcher.start(spec, events), news));
             }
             Effect::StopAgent { deadline, .. } => {
@@ -320,19 +325,34 @@ impl Driver {
 
     fn next(&mut self) -> Next {
         match self.record().phase {
-            Phase::Pending { .. } | Phase::Ended { .. } => {
+            Phase::Pending { .. } => {
                 self.room = None;
+                Next::Leave
+            }
+            Phase::Ended { epoch, .. } => {
+                self.room = None;
+                if epoch != Epoch::default() {
+                    self.forget_agent();
+                }
                 Next::Leave
             }
             Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => Next::GoOn,
         }
     }
 
-    /// Ends the agent and leaves the record as it is: the next start goes on from there. A session that was being
-    /// stopped, or whose agent says that it has finished, is brought to its end.
+    /// The session has ended, and that is stored: nobody needs its agent's directory any more.
+    fn forget_agent(&self) {
+        let (launcher, id) = (self.context.launcher.clone(), self.record().id);
+        self.context.tasks.spawn(async move { launcher.forget(id).await });
+    }
+
+    /// Ends the agent, unless it is left to the next server, and leaves the record as it is: the next start goes on
+    /// from there. A session that was being stopped, or whose agent says that it has finished, is brought to its end.
     async fn drain(&mut self) {
         let deadline = self.context.clock.now() + self.context.drain_grace.min(self.limits.stop_grace);
-        if let Some((agent, _)) = &self.agent {
+        if let Some((agent, _)) = &self.agent
+            && !self.context.tasks.leaves_agents()
+        {
             agent.stop(deadline);
         }
         let is_stopping = matches!(self.record().phase, Phase::Stopping { .. });
@@ -345,7 +365,12 @@ impl Driver {
                 Some(event @ AgentEvent::Ended(_)) if is_stopping => {
                     self.learn(Some(event)).await;
                 }
-                Some(AgentEvent::Ended(_)) | None => self.agent = None,
+                Some(AgentEvent::Ended(AgentEnd::Stopped)) => {
+                    self.agent = None;
+                    // It ended because the server does: the next start has no loss to settle.
+                    self.context.launcher.forget(self.record().id).await;
+                }
+                Some(AgentEvent::Ended(AgentEnd::Lost(_))) | None => self.agent = None,
             }
         }
         self.commands.close();
@@ -353,6 +378,31 @@ impl Driver {
             let _ = command.reply.send(Err(CommandError::Draining));
         }
     }
+}
+
+/// What an agent of the session is started or taken up for.
+pub(super) fn spec(
+    record: &SessionRecord,
+    persona: &Arc<Persona>,
+    epoch: Epoch,
+    not_before: Timestamp,
+    deadline: Timestamp,
+) -> AgentSpec {
+    AgentSpec {
+        session: record.id,
+        epoch,
+        email: record.email().into(),
+        persona_name: Arc::clone(&record.persona),
+        persona: Arc::clone(persona),
+        not_before,
+        deadline,
+    }
+}
+
+/// The way by which a driver hears of its agent.
+pub(super) fn news() -> (mpsc::Sender<AgentEvent>, mpsc::Receiver<AgentEvent>) {
+    // An agent is ready once and ends once.
+    mpsc::channel(4)
 }
 
 type Reply = oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>;

@@ -60,6 +60,8 @@ pub enum Event {
     },
     /// The server has started and found this record; no agent of it is left.
     Recovered,
+    /// The server has started and found this record with its agent, which lives.
+    Adopted,
 }
 
 /// What the driver has to do after a step is stored. Each is safe to repeat.
@@ -151,7 +153,7 @@ fn step_pending(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -
             let reason = format!("no initialise within {}", humantime::format_duration(limits.pending_timeout));
             Ok(end(*epoch, Ending::new(Outcome::Expired, Reason::new(reason))))
         }
-        Event::Tick { .. } | Event::Recovered => Ok(stay(phase)),
+        Event::Tick { .. } | Event::Recovered | Event::Adopted => Ok(stay(phase)),
         Event::AgentReady { .. } | Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } => {
             Err(Rejection::DoesNotApply)
         }
@@ -180,7 +182,7 @@ fn step_starting(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) 
             Ok(stop(*epoch, Ending::new(Outcome::Stopped, reason.clone()), *force, limits, now))
         }
         // Who starts the agent holds the start deadline: it must end the agent before it reports the loss.
-        Event::Tick { .. } => Ok(stay(phase)),
+        Event::Tick { .. } | Event::Adopted => Ok(stay(phase)),
         // The interrupted start may have got as far as a process, so that its epoch is used up.
         Event::Recovered => {
             let waits = not_before.saturating_since(now).min(deadline.saturating_since(*not_before));
@@ -198,7 +200,7 @@ fn step_running(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -
     }
     match event {
         Event::Initialise => Err(Rejection::NotPending),
-        Event::AgentReady { .. } => Ok(stay(phase)),
+        Event::AgentReady { .. } | Event::Adopted => Ok(stay(phase)),
         Event::AgentLost { reason, jitter, .. } => {
             Ok(lost(*epoch, *first_ready, failures, *since, reason, *jitter, limits, now))
         }
@@ -240,13 +242,17 @@ fn step_stopping(phase: &Phase, event: &Event, now: Timestamp) -> Result<Step, R
         }),
         // Who ends the agent holds the deadline of the kill.
         Event::Stop { force: false, .. } | Event::Tick { .. } => Ok(stay(phase)),
+        // The order may not have reached it.
+        Event::Adopted => {
+            Ok(Step { phase: phase.clone(), effects: vec![Effect::StopAgent { epoch: *epoch, deadline: *deadline }] })
+        }
     }
 }
 
 fn step_ended(phase: &Phase, event: &Event) -> Result<Step, Rejection> {
     match event {
         Event::Initialise => Err(Rejection::NotPending),
-        Event::Stop { .. } | Event::Tick { .. } | Event::Recovered => Ok(stay(phase)),
+        Event::Stop { .. } | Event::Tick { .. } | Event::Recovered | Event::Adopted => Ok(stay(phase)),
         Event::AgentReady { .. } | Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } => {
             Err(Rejection::Ended)
         }
@@ -347,7 +353,7 @@ impl Event {
             | Self::AgentLost { epoch, .. }
             | Self::AgentFinished { epoch, .. }
             | Self::AgentGone { epoch } => Some(*epoch),
-            Self::Initialise | Self::Stop { .. } | Self::Tick { .. } | Self::Recovered => None,
+            Self::Initialise | Self::Stop { .. } | Self::Tick { .. } | Self::Recovered | Self::Adopted => None,
         }
     }
 }

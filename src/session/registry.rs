@@ -6,27 +6,39 @@
 //! It also holds the node's room for agents, and looks after those sessions that nobody calls for (`upkeep`): it
 //! expires pending ones and starts those of personas with `auto_initialize` in order of arrival.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::agent::{Agent, CallError, Json, Launcher};
+use crate::agent::{Agent, AgentEvent, CallError, Json, Launcher};
 use crate::clock::Clock;
 use crate::config::Persona;
-use crate::failpoint::Failpoint;
-use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::id::{Epoch, SessionId};
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
 use crate::session::machine::{Event, Limits};
-use crate::session::phase::{Outcome, Phase, Reason, Start};
+use crate::session::phase::{Phase, Reason, Start};
 use crate::session::record::{NewSession, SessionRecord};
+use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
 use crate::store::{Admission, Store, StoreError};
 
+mod initialise;
+mod keyed;
+mod queue;
+mod recovery;
+mod room;
 mod upkeep;
+
+pub use initialise::InitialiseError;
+use keyed::Followed;
+pub use queue::Places;
+use queue::Queue;
+pub(super) use room::Place;
+use room::Room;
 
 /// The sessions of this node. Cloning shares them.
 #[derive(Clone)]
@@ -38,11 +50,13 @@ struct Inner {
     context: Context,
     personas: HashMap<String, Arc<Persona>>,
     drivers: Mutex<HashMap<SessionId, Handle>>,
-    room: Arc<Semaphore>,
+    room: Room,
+    max_running: usize,
     /// Pending sessions of personas with `auto_initialize`, in order of arrival.
-    queue: Mutex<BTreeSet<SessionId>>,
+    queue: Mutex<Queue>,
     queue_changed: Notify,
     claims: AtomicU64,
+    followed: Mutex<Followed>,
 }
 
 #[derive(Clone)]
@@ -52,28 +66,8 @@ struct Handle {
     view: watch::Receiver<View>,
 }
 
-/// Why a session was not initialised.
-#[derive(Debug, thiserror::Error)]
-pub enum InitialiseError {
-    /// The customer has no pending session, or somebody else is initialising it.
-    #[error("no session is pending")]
-    NotPending,
-    /// The node has no room for another agent.
-    #[error("as many agents run as may")]
-    NoCapacity,
-    /// The agent did not become ready.
-    #[error("the agent did not start: {0}")]
-    StartFailed(Reason),
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    Draining,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// Why a request was not relayed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RelayError {
     /// The session has no running agent.
     #[error("no session is running")]
@@ -87,6 +81,12 @@ pub enum RelayError {
     /// The agent did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// Its idempotency key came before with another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// It could not be noted, or its answer not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A session as operators see it.
@@ -98,6 +98,10 @@ pub struct Driven {
     pub progress: Option<String>,
     /// Why an agent of the session was last lost.
     pub lost: Option<Reason>,
+    /// What its processes take, if that was measured.
+    pub usage: Option<Usage>,
+    /// Which limits are in force and by what, in words; empty if there are none.
+    pub limits: String,
 }
 
 impl Registry {
@@ -115,10 +119,12 @@ impl Registry {
             context: Context { store, clock, launcher, tasks, drain_grace, changes: watch::Sender::new(0) },
             personas,
             drivers: Mutex::default(),
-            room: Arc::new(Semaphore::new(max_running)),
+            room: Room::new(max_running),
+            max_running,
             queue: Mutex::default(),
             queue_changed: Notify::new(),
             claims: AtomicU64::new(0),
+            followed: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -126,42 +132,6 @@ impl Registry {
     /// The persona with exactly this name.
     pub fn persona(&self, name: &str) -> Option<&Arc<Persona>> {
         self.inner.personas.get(name)
-    }
-
-    /// Settles what an earlier server left: ends its agents' processes and goes on with every session that was not
-    /// pending. Nothing may be served before.
-    ///
-    /// # Errors
-    /// What the store said.
-    pub async fn recover(&self) -> Result<(), StoreError> {
-        let ended = self.inner.context.launcher.end_leftovers().await;
-        if ended > 0 {
-            tracing::info!(processes = ended, "ended agents of an earlier server");
-        }
-        Failpoint::DuringRecovery.hit();
-        let mut recovered = 0;
-        for stored in self.inner.context.store.live_sessions().await? {
-            let record = &stored.record;
-            if matches!(record.phase, Phase::Pending { .. }) {
-                self.admitted(record);
-                continue;
-            }
-            let room = Arc::clone(&self.inner.room).try_acquire_owned().ok();
-            let event = match self.persona(&record.persona) {
-                Some(_) => Event::Recovered,
-                None => Event::Stop {
-                    force: true,
-                    reason: Reason::new(format!("its persona {} is no longer configured", record.persona)),
-                },
-            };
-            let (reply, _) = oneshot::channel();
-            self.claim(record, Command { event, room, reply });
-            recovered += 1;
-        }
-        if recovered > 0 {
-            tracing::info!(sessions = recovered, "sessions of an earlier server go on");
-        }
-        Ok(())
     }
 
     /// Starts the tasks that look after sessions nobody calls for.
@@ -202,40 +172,9 @@ impl Registry {
     /// Queues a pending session whose persona starts its sessions by itself.
     pub(super) fn admitted(&self, record: &SessionRecord) {
         if self.starts_by_itself(record) && matches!(record.phase, Phase::Pending { .. }) {
-            lock(&self.inner.queue).insert(record.id);
+            lock(&self.inner.queue).add(record.id);
             self.inner.queue_changed.notify_one();
         }
-    }
-
-    /// Starts the agent of the customer's pending session and waits until it is ready. Of any number of calls one
-    /// claims the session; the others are refused at once, unless the persona starts its sessions by itself: then all
-    /// of them wait.
-    ///
-    /// # Errors
-    /// An [`InitialiseError`].
-    pub async fn initialise(&self, customer: &CustomerKey) -> Result<(), InitialiseError> {
-        let stored = self.inner.context.store.live(customer).await?.ok_or(InitialiseError::NotPending)?;
-        let record = &stored.record;
-        if self.starts_by_itself(record) {
-            self.admitted(record);
-            return self.wait_until_running(record.id).await;
-        }
-        if !matches!(record.phase, Phase::Pending { .. }) {
-            return Err(InitialiseError::NotPending);
-        }
-        if self.persona(&record.persona).is_none() {
-            let reason = format!("its persona {} is no longer configured", record.persona);
-            return Err(InitialiseError::StartFailed(Reason::new(reason)));
-        }
-        let (reply, accepted) = oneshot::channel();
-        let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, reply })?;
-        let epoch = match accepted.await {
-            Ok(Ok(record)) => record.phase.epoch(),
-            Ok(Err(CommandError::Rejected(_))) => return Err(InitialiseError::NotPending),
-            Ok(Err(CommandError::Store(error))) => return Err(error.into()),
-            Ok(Err(CommandError::Draining)) | Err(_) => return Err(InitialiseError::Draining),
-        };
-        started(view, epoch).await
     }
 
     /// Asks for the end of a session. What was already asked for, or has already happened, is answered alike.
@@ -277,12 +216,18 @@ impl Registry {
     /// # Errors
     /// A [`RelayError`].
     pub async fn relay(&self, id: SessionId, request: &[u8]) -> Result<Json, RelayError> {
+        let (agent, _, timeout) = self.running(id)?;
+        Ok(agent.request(request, timeout).await?)
+    }
+
+    /// The session's running agent, with its epoch and the time that it has for an answer.
+    fn running(&self, id: SessionId) -> Result<(Agent, Epoch, Duration), RelayError> {
         let view = self.handle(id).ok_or(RelayError::NotRunning)?.view.borrow().clone();
         let now = self.inner.context.clock.now();
         match (&view.agent, &view.record.phase) {
-            (Some(agent), Phase::Running { .. }) => {
+            (Some(agent), Phase::Running { epoch, .. }) => {
                 let timeout = self.persona(&view.record.persona).map(|persona| persona.request_timeout);
-                Ok(agent.request(request, timeout.unwrap_or(Duration::ZERO)).await?)
+                Ok((agent.clone(), *epoch, timeout.unwrap_or(Duration::ZERO)))
             }
             (_, phase @ Phase::Starting { not_before, .. }) if was_running(phase) => {
                 Err(RelayError::Restarting { retry_after: not_before.saturating_since(now) })
@@ -296,7 +241,26 @@ impl Registry {
     pub fn driven(&self, id: SessionId) -> Option<Driven> {
         let view = self.handle(id)?.view.borrow().clone();
         let agent = view.agent.as_ref();
-        Some(Driven { pid: agent.and_then(Agent::pid), progress: agent.and_then(Agent::progress), lost: view.lost })
+        Some(Driven {
+            pid: agent.and_then(Agent::pid),
+            progress: agent.and_then(Agent::progress),
+            lost: view.lost,
+            usage: agent.and_then(Agent::usage),
+            limits: agent.map(Agent::limits).unwrap_or_default(),
+        })
+    }
+
+    /// Where the sessions stand that wait for the node to start them, and for what.
+    pub fn places(&self) -> Places {
+        let turns = &self.inner.context.launcher.turns;
+        let why = if self.inner.room.is_full() {
+            format!("as many agents run as may, {}", self.inner.max_running)
+        } else if turns.available_permits() == 0 {
+            format!("as many agents are starting as may, {}", self.inner.context.launcher.limits.starting)
+        } else {
+            "about to start".to_owned()
+        };
+        lock(&self.inner.queue).places(why)
     }
 
     fn handle(&self, id: SessionId) -> Option<Handle> {
@@ -306,8 +270,18 @@ impl Registry {
     /// Claims the session for a new driver whose first command this is; `None` if another has it. `seen` is what the
     /// caller knows of the session; the driver reads it again, because until here nobody owned it.
     fn claim(&self, seen: &SessionRecord, command: Command) -> Option<watch::Receiver<View>> {
+        self.claim_with_agent(seen, command, None)
+    }
+
+    /// The same for a session whose agent is there already.
+    fn claim_with_agent(
+        &self,
+        seen: &SessionRecord,
+        command: Command,
+        agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
+    ) -> Option<watch::Receiver<View>> {
         let drivers = lock(&self.inner.drivers);
-        self.insert_driver(drivers, seen, command)
+        self.insert_driver(drivers, seen, command, agent)
     }
 
     /// The same for a command that needs room for one more agent. Both are taken in one step: who is too late for the
@@ -321,9 +295,9 @@ impl Registry {
         if drivers.contains_key(&seen.id) {
             return Err(InitialiseError::NotPending);
         }
-        let room = Arc::clone(&self.inner.room).try_acquire_owned().map_err(|_| InitialiseError::NoCapacity)?;
+        let room = self.inner.room.try_enter().ok_or(InitialiseError::NoCapacity)?;
         let command = Command { room: Some(room), ..command };
-        self.insert_driver(drivers, seen, command).ok_or(InitialiseError::NotPending)
+        self.insert_driver(drivers, seen, command, None).ok_or(InitialiseError::NotPending)
     }
 
     fn insert_driver(
@@ -331,10 +305,10 @@ impl Registry {
         mut drivers: MutexGuard<'_, HashMap<SessionId, Handle>>,
         seen: &SessionRecord,
         command: Command,
+        agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
     ) -> Option<watch::Receiver<View>> {
         const COMMANDS: usize = 16;
-        let view =
-            watch::Sender::new(View { record: Arc::new(seen.clone()), agent: None, ran: Epoch::default(), lost: None });
+        let view = watch::Sender::new(View::first(seen.clone(), agent.as_ref().map(|(agent, _)| agent)));
         let (commands, queue) = mpsc::channel(COMMANDS);
         let number = self.inner.claims.fetch_add(1, Ordering::Relaxed);
         let handle = Handle { number, commands: commands.clone(), view: view.subscribe() };
@@ -355,7 +329,7 @@ impl Registry {
             view,
             commands: queue,
             room: None,
-            agent: None,
+            agent,
         };
         let registry = self.clone();
         self.inner.context.tasks.spawn(async move {
@@ -363,38 +337,12 @@ impl Registry {
             drop(claim);
             if matches!(record.phase, Phase::Pending { .. }) {
                 registry.admitted(&record);
+            } else {
+                lock(&registry.inner.queue).remove(record.id);
             }
             registry.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
         });
         Some(shown)
-    }
-
-    /// Waits for a session that the node starts by itself.
-    async fn wait_until_running(&self, id: SessionId) -> Result<(), InitialiseError> {
-        let tasks = &self.inner.context.tasks;
-        let mut changes = self.inner.context.changes.subscribe();
-        loop {
-            let record = match self.handle(id) {
-                Some(handle) => Arc::clone(&handle.view.borrow().record),
-                None => {
-                    let stored = self.inner.context.store.session(id).await?.ok_or(InitialiseError::NotPending)?;
-                    Arc::new(stored.record.clone())
-                }
-            };
-            match &record.phase {
-                Phase::Running { .. } => return Ok(()),
-                Phase::Ended { ending, .. } if ending.outcome == Outcome::Completed => return Ok(()),
-                Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
-                    return Err(InitialiseError::StartFailed(ending.reason.clone()));
-                }
-                Phase::Pending { .. } | Phase::Starting { .. } => {}
-            }
-            tokio::select! {
-                () = tasks.draining() => return Err(InitialiseError::Draining),
-                // The sender lives as long as the registry.
-                _ = changes.changed() => {}
-            }
-        }
     }
 }
 
@@ -437,37 +385,6 @@ impl Drop for Claim {
     }
 }
 
-/// Waits until the start under `epoch` has come to something.
-async fn started(mut view: watch::Receiver<View>, epoch: Epoch) -> Result<(), InitialiseError> {
-    loop {
-        let seen = view.borrow_and_update().clone();
-        if seen.ran >= epoch {
-            // It became ready, whatever has become of it since.
-            return Ok(());
-        }
-        match seen.record.phase.clone() {
-            Phase::Starting { epoch: current, .. } if current <= epoch => {}
-            Phase::Running { .. } => return Ok(()),
-            Phase::Starting { .. } => {
-                return Err(InitialiseError::StartFailed(Reason::new(
-                    "it was given up, and another start is under way",
-                )));
-            }
-            Phase::Pending { epoch: current, last_failure, .. } if current >= epoch => {
-                let reason = last_failure.map_or_else(|| Reason::new("it was given up"), |reason| *reason);
-                return Err(InitialiseError::StartFailed(reason));
-            }
-            Phase::Pending { .. } => {}
-            Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
-                return Err(InitialiseError::StartFailed(ending.reason));
-            }
-        }
-        if view.changed().await.is_err() {
-            return Err(InitialiseError::Draining);
-        }
-    }
-}
-
 /// The persona's limits on a session.
 fn limits(persona: &Persona) -> Limits {
     Limits {
@@ -489,6 +406,3 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks panics half-way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

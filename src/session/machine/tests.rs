@@ -252,6 +252,13 @@ mod running {
     }
 
     #[test]
+    fn a_restarted_server_that_finds_the_agent_alive_changes_nothing() {
+        unchanged(&running(1), &Event::Adopted);
+        unchanged(&starting(1), &Event::Adopted);
+        unchanged(&pending(1), &Event::Adopted);
+    }
+
+    #[test]
     fn being_told_ready_again_changes_nothing() {
         unchanged(&running(1), &Event::AgentReady { epoch: Epoch(1) });
     }
@@ -284,6 +291,13 @@ mod stopping {
             assert_eq!(step.phase, stopping(1, kill));
             assert_eq!(step.effects, [Effect::StopAgent { epoch: Epoch(1), deadline: kill }]);
         }
+    }
+
+    #[test]
+    fn a_restarted_server_that_finds_the_agent_alive_orders_its_end_again() {
+        let phase = stopping(1, NOW + SECOND);
+        let effects = vec![Effect::StopAgent { epoch: Epoch(1), deadline: NOW + SECOND }];
+        assert_eq!(at_now(&phase, &Event::Adopted), Step { phase, effects });
     }
 
     #[test]
@@ -525,6 +539,7 @@ enum Happening {
     Stop(bool),
     Tick,
     Recovered,
+    Adopted,
 }
 
 fn walks() -> impl Strategy<Value = Walk> {
@@ -539,6 +554,7 @@ fn walks() -> impl Strategy<Value = Walk> {
         1 => any::<bool>().prop_map(Happening::Stop),
         2 => Just(Happening::Tick),
         2 => Just(Happening::Recovered),
+        2 => Just(Happening::Adopted),
     ];
     let pause = prop_oneof![4 => 0u64..2_000, 1 => 0u64..400_000].prop_map(Duration::from_millis);
     let limit = || prop::option::of((1u64..900).prop_map(Duration::from_secs));
@@ -568,6 +584,7 @@ fn taken(walk: &Walk) -> Vec<(Phase, Step, Timestamp)> {
             Happening::Stop(force) => stop_event(*force),
             Happening::Tick => Event::Tick { last_activity: now },
             Happening::Recovered => Event::Recovered,
+            Happening::Adopted => Event::Adopted,
         };
         if let Ok(step) = step(&phase, &event, &walk.limits, now) {
             taken.push((std::mem::replace(&mut phase, step.phase.clone()), step, now));

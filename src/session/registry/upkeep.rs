@@ -1,7 +1,6 @@
 //! Looks after sessions that nobody calls for: ends those that waited too long, starts those that start by themselves,
 //! and takes over those whose task failed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -68,7 +67,7 @@ impl Registry {
             }
         };
         if stored.record.phase.is_live() {
-            let room = Arc::clone(&self.inner.room).try_acquire_owned().ok();
+            let room = Some(self.inner.room.make_do());
             let (reply, _) = oneshot::channel();
             let event = Event::Tick { last_activity: clock.now() };
             self.claim(&stored.record, Command { event, room, reply });
@@ -90,8 +89,11 @@ impl Registry {
         while lock(&self.inner.queue).is_empty() {
             self.inner.queue_changed.notified().await;
         }
-        let Ok(room) = Arc::clone(&self.inner.room).acquire_owned().await else { return };
-        let Some(id) = lock(&self.inner.queue).pop_first() else { return };
+        let Some(room) = self.inner.room.enter().await else { return };
+        // Those that could not begin yet stay in the queue, where their place is told.
+        let launcher = &self.inner.context.launcher;
+        drop(launcher.turns.acquire().await);
+        let Some(id) = lock(&self.inner.queue).take() else { return };
         match self.inner.context.store.session(id).await {
             Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {
                 let (reply, _) = oneshot::channel();
@@ -100,7 +102,7 @@ impl Registry {
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(session.id = %id, error = %error, "waiting session not read; trying again");
-                lock(&self.inner.queue).insert(id);
+                lock(&self.inner.queue).add(id);
                 tokio::time::sleep(AFTER_AN_ERROR).await;
             }
         }

@@ -1,0 +1,125 @@
+//! Initialise: of any number of calls one claims the pending session, and waits until its agent is ready.
+
+use std::sync::Arc;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::session::driver::{Command, CommandError, View};
+use crate::session::machine::Event;
+use crate::session::phase::{Outcome, Phase, Reason};
+use crate::store::StoreError;
+
+use super::Registry;
+
+/// Why a session was not initialised.
+#[derive(Debug, thiserror::Error)]
+pub enum InitialiseError {
+    /// The customer has no pending session, or somebody else is initialising it.
+    #[error("no session is pending")]
+    NotPending,
+    /// The node has no room for another agent.
+    #[error("as many agents run as may")]
+    NoCapacity,
+    /// The agent did not become ready.
+    #[error("the agent did not start: {0}")]
+    StartFailed(Reason),
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Registry {
+    /// Starts the agent of the customer's pending session and waits until it is ready. Of any number of calls one
+    /// claims the session; the others are refused at once, unless the persona starts its sessions by itself: then all
+    /// of them wait.
+    ///
+    /// # Errors
+    /// An [`InitialiseError`].
+    pub async fn initialise(&self, customer: &CustomerKey) -> Result<(), InitialiseError> {
+        let stored = self.inner.context.store.live(customer).await?.ok_or(InitialiseError::NotPending)?;
+        let record = &stored.record;
+        if self.starts_by_itself(record) {
+            self.admitted(record);
+            return self.wait_until_running(record.id).await;
+        }
+        if !matches!(record.phase, Phase::Pending { .. }) {
+            return Err(InitialiseError::NotPending);
+        }
+        if self.persona(&record.persona).is_none() {
+            let reason = format!("its persona {} is no longer configured", record.persona);
+            return Err(InitialiseError::StartFailed(Reason::new(reason)));
+        }
+        let (reply, accepted) = oneshot::channel();
+        let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, reply })?;
+        let epoch = match accepted.await {
+            Ok(Ok(record)) => record.phase.epoch(),
+            Ok(Err(CommandError::Rejected(_))) => return Err(InitialiseError::NotPending),
+            Ok(Err(CommandError::Store(error))) => return Err(error.into()),
+            Ok(Err(CommandError::Draining)) | Err(_) => return Err(InitialiseError::Draining),
+        };
+        started(view, epoch).await
+    }
+
+    /// Waits for a session that the node starts by itself.
+    async fn wait_until_running(&self, id: SessionId) -> Result<(), InitialiseError> {
+        let tasks = &self.inner.context.tasks;
+        let mut changes = self.inner.context.changes.subscribe();
+        loop {
+            let record = match self.handle(id) {
+                Some(handle) => Arc::clone(&handle.view.borrow().record),
+                None => {
+                    let stored = self.inner.context.store.session(id).await?.ok_or(InitialiseError::NotPending)?;
+                    Arc::new(stored.record.clone())
+                }
+            };
+            match &record.phase {
+                Phase::Running { .. } => return Ok(()),
+                Phase::Ended { ending, .. } if ending.outcome == Outcome::Completed => return Ok(()),
+                Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
+                    return Err(InitialiseError::StartFailed(ending.reason.clone()));
+                }
+                Phase::Pending { .. } | Phase::Starting { .. } => {}
+            }
+            tokio::select! {
+                () = tasks.draining() => return Err(InitialiseError::Draining),
+                // The sender lives as long as the registry.
+                _ = changes.changed() => {}
+            }
+        }
+    }
+}
+
+/// Waits until the start under `epoch` has come to something.
+async fn started(mut view: watch::Receiver<View>, epoch: Epoch) -> Result<(), InitialiseError> {
+    loop {
+        let seen = view.borrow_and_update().clone();
+        if seen.ran >= epoch {
+            // It became ready, whatever has become of it since.
+            return Ok(());
+        }
+        match seen.record.phase.clone() {
+            Phase::Starting { epoch: current, .. } if current <= epoch => {}
+            Phase::Running { .. } => return Ok(()),
+            Phase::Starting { .. } => {
+                return Err(InitialiseError::StartFailed(Reason::new(
+                    "it was given up, and another start is under way",
+                )));
+            }
+            Phase::Pending { epoch: current, last_failure, .. } if current >= epoch => {
+                let reason = last_failure.map_or_else(|| Reason::new("it was given up"), |reason| *reason);
+                return Err(InitialiseError::StartFailed(reason));
+            }
+            Phase::Pending { .. } => {}
+            Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
+                return Err(InitialiseError::StartFailed(ending.reason));
+            }
+        }
+        if view.changed().await.is_err() {
+            return Err(InitialiseError::Draining);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Requests that carry an idempotency key: each reaches its agent at most once, and everybody who asks with the same key
+//! gets the same answer, also from the next server.
+//!
+//! ```text
+//!   note it (stored) ──> hand it over ──> answer ──> store the answer ──> give it
+//! ```
+//!
+//! A note without an answer is followed up when its agent is taken up again. One that the agent was never given is
+//! handed over when somebody asks again; one whose agent has ended is lost, and never handed to another.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::agent::{Agent, CallError, Fate, Json, KeptCall};
+use crate::id::{Epoch, SessionId};
+use crate::session::phase::Reason;
+use crate::store::{KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
+
+use super::{Registry, RelayError, lock};
+
+/// What comes of a request, once it has.
+type Outcome = Option<Result<Json, RelayError>>;
+
+/// The keyed requests that this server follows at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    requests: HashMap<(SessionId, RequestKey), Following>,
+}
+
+/// A request that is followed.
+#[derive(Clone, Debug)]
+struct Following {
+    /// The hash of its bytes.
+    digest: [u8; 32],
+    outcome: watch::Receiver<Outcome>,
+}
+
+/// Why a request was not handed over.
+enum Instead {
+    Call(CallError),
+    Store(StoreError),
+    Known(RequestNote),
+}
+
+impl From<CallError> for Instead {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+/// A keyed request with its agent.
+struct Errand {
+    registry: Registry,
+    session: SessionId,
+    key: RequestKey,
+    agent: Agent,
+    epoch: Epoch,
+    timeout: Duration,
+}
+
+impl Registry {
+    /// Relays a request at most once, however often it is asked for under this key. Who goes away does not cancel it.
+    ///
+    /// # Errors
+    /// A [`RelayError`]; the same one again, once the request was handed over.
+    pub async fn relay_once(&self, id: SessionId, key: RequestKey, request: Bytes) -> Result<Json, RelayError> {
+        let digest = *blake3::hash(&request).as_bytes();
+        let mut outcome = match self.follow(id, key, digest) {
+            Ok(tell) => {
+                let registry = self.clone();
+                let outcome = tell.subscribe();
+                self.inner.context.tasks.spawn(async move {
+                    let answer = registry.carry(id, key, digest, &request).await;
+                    registry.tell(id, key, &tell, answer);
+                });
+                outcome
+            }
+            Err(following) if following.digest != digest => return Err(RelayError::KeyReused),
+            Err(following) => following.outcome,
+        };
+        let answer = outcome.wait_for(Option::is_some).await.map_err(|_| RelayError::NotRunning)?;
+        answer.clone().unwrap_or(Err(RelayError::NotRunning))
+    }
+
+    /// Follows up what an earlier server has handed to this agent, so that its answers are stored.
+    pub(super) fn follow_up(&self, id: SessionId, agent: &Agent, epoch: Epoch, timeout: Duration, notes: Notes) {
+        for (key, note) in notes {
+            let Ok(tell) = self.follow(id, key, note.digest) else { continue };
+            let errand = Errand { registry: self.clone(), session: id, key, agent: agent.clone(), epoch, timeout };
+            let tasks = self.inner.context.tasks.clone();
+            self.inner.context.tasks.spawn(async move {
+                let answer = tokio::select! {
+                    answer = errand.known(note) => answer,
+                    // Nobody waits for it here: the next server follows it up again.
+                    () = tasks.draining() => return,
+                };
+                // Nothing to tell if it was never handed over: that is for who asks again.
+                let answer = answer.unwrap_or(Err(RelayError::NotRunning));
+                errand.registry.tell(id, key, &tell, answer);
+            });
+        }
+    }
+
+    /// Begins to follow a request; if it is followed already, what is known of it.
+    fn follow(&self, id: SessionId, key: RequestKey, digest: [u8; 32]) -> Result<watch::Sender<Outcome>, Following> {
+        let mut followed = lock(&self.inner.followed);
+        match followed.requests.get(&(id, key)) {
+            // One whose task failed is followed by nobody.
+            Some(following) if following.outcome.has_changed().is_ok() => Err(following.clone()),
+            Some(_) | None => {
+                let (tell, outcome) = watch::channel(None);
+                followed.requests.insert((id, key), Following { digest, outcome });
+                Ok(tell)
+            }
+        }
+    }
+
+    fn tell(&self, id: SessionId, key: RequestKey, tell: &watch::Sender<Outcome>, answer: Result<Json, RelayError>) {
+        // Whoever comes after this finds it in the store.
+        lock(&self.inner.followed).requests.remove(&(id, key));
+        tell.send_replace(Some(answer));
+    }
+
+    async fn carry(
+        &self,
+        session: SessionId,
+        key: RequestKey,
+        digest: [u8; 32],
+        request: &[u8],
+    ) -> Result<Json, RelayError> {
+        let (agent, epoch, timeout) = self.running(session)?;
+        let errand = Errand { registry: self.clone(), session, key, agent, epoch, timeout };
+        match errand.hand_over(digest, request, None).await {
+            Err(Instead::Known(note)) if note.digest != digest => Err(RelayError::KeyReused),
+            Err(Instead::Known(note)) => {
+                let before = (note.epoch, note.call);
+                match errand.known(note).await {
+                    Some(answer) => answer,
+                    None => match errand.hand_over(digest, request, Some(before)).await {
+                        Err(Instead::Known(_)) => Err(RelayError::NotRunning),
+                        outcome => finish(outcome),
+                    },
+                }
+            }
+            outcome => finish(outcome),
+        }
+    }
+}
+
+/// Keyed requests without an answer.
+pub(super) type Notes = Vec<(RequestKey, RequestNote)>;
+
+impl Errand {
+    /// Hands the request over as a new call, noted before; with `instead_of`, in the place of a call that was never
+    /// made.
+    async fn hand_over(
+        &self,
+        digest: [u8; 32],
+        request: &[u8],
+        instead_of: Option<(Epoch, u64)>,
+    ) -> Result<Result<Json, RelayError>, Instead> {
+        let (store, epoch) = (&self.registry.inner.context.store, self.epoch);
+        let note = async |call| {
+            if let Some(before) = instead_of {
+                let moved = store.move_request(self.session, self.key, before, (epoch, call)).await;
+                return moved.map_err(Instead::Store);
+            }
+            let note = RequestNote { digest, epoch, call, answer: None };
+            match store.note_request(self.session, self.key, note).await.map_err(Instead::Store)? {
+                Noted::New => Ok(()),
+                Noted::Known(note) => Err(Instead::Known(note)),
+            }
+        };
+        let call = self.agent.request_once(request, self.timeout, note).await?;
+        Ok(self.settle(call).await)
+    }
+
+    /// What comes of a request that is noted; `None` if it was never handed over.
+    async fn known(&self, note: RequestNote) -> Option<Result<Json, RelayError>> {
+        if let Some(answer) = note.answer {
+            return Some(given(answer));
+        }
+        if note.epoch != self.epoch {
+            return Some(self.lost("the agent that had it has ended").await);
+        }
+        match self.agent.inherited(note.call, self.timeout).await {
+            Fate::Answered(call) => Some(self.settle(call).await),
+            Fate::NeverGiven => None,
+            Fate::Unknown => Some(self.lost("its answer was not kept").await),
+        }
+    }
+
+    async fn lost(&self, why: &str) -> Result<Json, RelayError> {
+        self.keep(KeyedAnswer::Lost(why.to_owned())).await
+    }
+
+    /// Stores what came of a call, and only then gives it.
+    async fn settle(&self, call: KeptCall<'_>) -> Result<Json, RelayError> {
+        let answer = match &call.outcome {
+            Ok(result) => KeyedAnswer::Result(result.clone()),
+            Err(CallError::Refused { message }) => KeyedAnswer::Refused(message.clone()),
+            Err(error) => KeyedAnswer::Lost(error.to_string()),
+        };
+        let first = call.outcome.clone();
+        let kept = self.keep(answer).await;
+        match (first, kept) {
+            // Its own words say more than those that are kept for the next who asks.
+            (Err(error), Err(RelayError::Call(_))) => Err(error.into()),
+            (_, kept) => kept,
+        }
+    }
+
+    /// Stores an answer, however long that takes.
+    async fn keep(&self, answer: KeyedAnswer) -> Result<Json, RelayError> {
+        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+        let (store, tasks) = (&self.registry.inner.context.store, &self.registry.inner.context.tasks);
+        loop {
+            match store.answer_request(self.session, self.key, answer.clone()).await {
+                Ok(answer) => return given(answer),
+                // With its session its note is gone.
+                Err(StoreError::Missing) => return given(answer),
+                Err(error) if tasks.is_draining() => return Err(error.into()),
+                Err(error) => tracing::warn!(session.id = %self.session, error = %error, "answer not stored"),
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+}
+
+fn finish(outcome: Result<Result<Json, RelayError>, Instead>) -> Result<Json, RelayError> {
+    match outcome {
+        Ok(answer) => answer,
+        Err(Instead::Call(error)) => Err(error.into()),
+        Err(Instead::Store(error)) => Err(error.into()),
+        Err(Instead::Known(note)) => note.answer.map_or(Err(RelayError::NotRunning), given),
+    }
+}
+
+fn given(answer: KeyedAnswer) -> Result<Json, RelayError> {
+    match answer {
+        KeyedAnswer::Result(result) => Ok(result),
+        KeyedAnswer::Refused(message) => Err(CallError::Refused { message }.into()),
+        KeyedAnswer::Lost(why) => Err(CallError::Lost(Reason::new(why)).into()),
+    }
+}

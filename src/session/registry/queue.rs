@@ -1,0 +1,89 @@
+//! The sessions that wait for the node to start them: those of personas with `auto_initialize`, in order of arrival.
+//! Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::id::SessionId;
+
+/// The queue. Ids sort by the time of the request, so that a session put back keeps its place.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: BTreeSet<SessionId>,
+}
+
+/// Where each waiting session stands, and what all of them wait for.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    places: HashMap<SessionId, usize>,
+    why: String,
+}
+
+impl Queue {
+    /// Adds a session, if it is not there.
+    pub(super) fn add(&mut self, session: SessionId) {
+        self.waiting.insert(session);
+    }
+
+    /// Takes out the one that has waited longest.
+    pub(super) fn take(&mut self) -> Option<SessionId> {
+        self.waiting.pop_first()
+    }
+
+    /// Takes out one that nobody waits for any more.
+    pub(super) fn remove(&mut self, session: SessionId) {
+        self.waiting.remove(&session);
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Where each stands; `why` is what they wait for.
+    pub(super) fn places(&self, why: String) -> Places {
+        Places { places: self.waiting.iter().zip(1..).map(|(session, place)| (*session, place)).collect(), why }
+    }
+}
+
+impl Places {
+    /// The session's place and what it waits for, in words; `None` if it does not wait.
+    pub fn of(&self, session: SessionId) -> Option<String> {
+        let place = self.places.get(&session)?;
+        Some(format!("place {place} of {} in the queue: {}", self.places.len(), self.why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::WallTime;
+
+    fn session(millis: i64) -> SessionId {
+        SessionId::new(WallTime::from_unix_millis(millis), [0; 10])
+    }
+
+    #[test]
+    fn the_first_to_come_is_the_first_to_go_and_one_put_back_keeps_its_place() {
+        let mut queue = Queue::default();
+        for millis in [2, 1, 3] {
+            queue.add(session(millis));
+        }
+        assert_eq!(queue.take(), Some(session(1)));
+        queue.add(session(1));
+        let places = queue.places("no room".into());
+        assert_eq!(places.of(session(1)).unwrap(), "place 1 of 3 in the queue: no room");
+        assert_eq!(places.of(session(3)).unwrap(), "place 3 of 3 in the queue: no room");
+        assert_eq!(places.of(session(4)), None);
+    }
+
+    #[test]
+    fn one_that_nobody_waits_for_makes_room_for_those_behind() {
+        let mut queue = Queue::default();
+        for millis in [1, 2] {
+            queue.add(session(millis));
+        }
+        queue.remove(session(1));
+        assert_eq!((queue.take(), queue.take()), (Some(session(2)), None));
+        assert!(queue.is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! Settles what an earlier server left, before anything is served: sessions that should have an agent, and agents that
+//! are there, each against the other.
+//!
+//! An agent that lives under its session's epoch is taken up, and the session never notices. One that ended meanwhile
+//! is judged by how it ended, as if somebody had looked. What belongs to no session, or to an older epoch, is ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::agent::survivors::Survivor;
+use crate::agent::{Agent, AgentEvent, Before};
+use crate::clock::Timestamp;
+use crate::config::AgentKind;
+use crate::failpoint::Failpoint;
+use crate::id::{Epoch, SessionId};
+use crate::session::driver::{self, Command};
+use crate::session::machine::Event;
+use crate::session::phase::{Phase, Reason};
+use crate::session::record::SessionRecord;
+use crate::store::StoreError;
+
+use super::Registry;
+
+/// An agent that was taken up, and what is told of it.
+type Adopted = (Agent, mpsc::Receiver<AgentEvent>);
+
+impl Registry {
+    /// Takes up the agents of an earlier server, ends what nobody should have left, and goes on with every session that
+    /// was not pending. Nothing may be served before.
+    ///
+    /// # Errors
+    /// What the store or the file system said.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        let launcher = &self.inner.context.launcher;
+        let survivors = launcher.survivors().await;
+        let mut survivors = survivors.map_err(|error| {
+            StoreError::Unavailable(format!("the directory {} can't be read: {error}", launcher.agents.display()))
+        })?;
+        let sessions = self.inner.context.store.live_sessions().await?;
+        let (mut adopting, mut kept) = (JoinSet::new(), HashMap::new());
+        for stored in sessions.iter().filter(|stored| is_driven(&stored.record)) {
+            let survivor = survivors.remove(&stored.record.id);
+            if survivor.as_ref().is_some_and(Survivor::is_alive) {
+                kept.insert(stored.record.id, stored.record.phase.epoch());
+            }
+            let (registry, stored) = (self.clone(), Arc::clone(stored));
+            // All at once: what is left of some has to be ended first, and that takes its time.
+            adopting.spawn(async move { (stored.record.id, registry.adopt(&stored.record, survivor).await) });
+        }
+        let adopted = adopting.join_all().await.into_iter();
+        let mut adopted: HashMap<_, _> = adopted.filter_map(|(id, agent)| Some((id, agent?))).collect();
+        Failpoint::DuringAdoption.hit();
+        let (alive, ended) = (kept.len(), self.end_others(survivors, kept).await);
+        Failpoint::DuringRecovery.hit();
+        let mut recovered = 0;
+        for record in sessions.iter().map(|stored| &stored.record) {
+            if is_driven(record) {
+                self.go_on(record, adopted.remove(&record.id));
+                recovered += 1;
+            } else {
+                self.admitted(record);
+            }
+        }
+        if recovered > 0 || ended > 0 {
+            tracing::info!(
+                sessions = recovered,
+                agents = alive,
+                ended,
+                "sessions and agents of an earlier server taken up"
+            );
+        }
+        Ok(())
+    }
+
+    async fn adopt(&self, record: &SessionRecord, survivor: Option<Survivor>) -> Option<Adopted> {
+        let persona = self.persona(&record.persona).cloned().unwrap_or_default();
+        let (not_before, deadline) = match &record.phase {
+            Phase::Starting { not_before, deadline, .. } => (*not_before, *deadline),
+            Phase::Pending { .. } | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
+                (Timestamp::from_micros(0), Timestamp::from_micros(0))
+            }
+        };
+        let spec = driver::spec(record, &persona, record.phase.epoch(), not_before, deadline);
+        let notes = self.inner.context.store.open_requests(record.id).await.unwrap_or_else(|error| {
+            tracing::warn!(session.id = %record.id, error = %error, "requests under way not read; their answers are lost");
+            Vec::new()
+        });
+        let is_ready = !matches!(record.phase, Phase::Starting { .. });
+        let calls = notes.iter().filter(|(_, note)| note.epoch == spec.epoch).map(|(_, note)| note.call).collect();
+        let (epoch, before) = (spec.epoch, Before { is_ready, calls });
+        let (events, news) = driver::news();
+        let launcher = &self.inner.context.launcher;
+        let agent = match (persona.agent, survivor) {
+            (AgentKind::Process, Some(survivor)) => launcher.adopt(spec, survivor, before, events).await?,
+            (AgentKind::Http, None) if is_ready => launcher.adopt_service(spec, events),
+            // What a service was told of a start that was cut off, it is told anew under the next epoch.
+            (AgentKind::Http, None) | (AgentKind::Process, None) => return None,
+            // Its persona has changed since.
+            (AgentKind::Http, Some(_)) => {
+                launcher.end_survivor(record.id).await;
+                return None;
+            }
+        };
+        self.follow_up(record.id, &agent, epoch, persona.request_timeout, notes);
+        Some((agent, news))
+    }
+
+    /// Ends what no session has, and returns how many processes and directories that were.
+    async fn end_others(&self, others: HashMap<SessionId, Survivor>, kept: HashMap<SessionId, Epoch>) -> usize {
+        let launcher = &self.inner.context.launcher;
+        let directories = others.len();
+        let mut ending = JoinSet::new();
+        for session in others.into_keys() {
+            let launcher = launcher.clone();
+            ending.spawn(async move { launcher.end_survivor(session).await });
+        }
+        ending.join_all().await;
+        directories + launcher.end_strangers(kept).await
+    }
+
+    fn go_on(&self, record: &SessionRecord, adopted: Option<Adopted>) {
+        let room = Some(self.inner.room.make_do());
+        let event = match (self.persona(&record.persona), &adopted) {
+            (None, _) => Event::Stop {
+                force: true,
+                reason: Reason::new(format!("its persona {} is no longer configured", record.persona)),
+            },
+            (Some(_), Some(_)) => Event::Adopted,
+            (Some(_), None) => Event::Recovered,
+        };
+        let (reply, _) = oneshot::channel();
+        self.claim_with_agent(record, Command { event, room, reply }, adopted);
+    }
+}
+
+fn is_driven(record: &SessionRecord) -> bool {
+    match record.phase {
+        Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => true,
+        Phase::Pending { .. } | Phase::Ended { .. } => false,
+    }
+}

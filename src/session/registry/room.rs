@@ -1,0 +1,100 @@
+//! The node's room for agents: at most so many sessions with an agent at once.
+//!
+//! A server that takes up more agents than it may have lets them run, and has that much less room until as many have
+//! ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room for agents. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(in crate::session) struct Room {
+    places: Arc<Semaphore>,
+    /// Agents that run beyond the bound.
+    debt: Arc<AtomicUsize>,
+}
+
+/// Room for one agent, given back when this value goes.
+#[derive(Debug)]
+pub(in crate::session) struct Place {
+    room: Room,
+    /// Nothing for an agent beyond the bound.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Room for so many.
+    pub(super) fn new(most: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), debt: Arc::default() }
+    }
+
+    /// A place, if one is free.
+    pub(super) fn try_enter(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { room: self.clone(), permit: Some(permit) })
+    }
+
+    /// A place as soon as one is free, in the order of the calls.
+    pub(super) async fn enter(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        Some(Place { room: self.clone(), permit: Some(permit) })
+    }
+
+    /// A place for an agent that is there already, whether or not one is free.
+    pub(super) fn make_do(&self) -> Place {
+        self.try_enter().unwrap_or_else(|| {
+            self.debt.fetch_add(1, Ordering::SeqCst);
+            Place { room: self.clone(), permit: None }
+        })
+    }
+
+    /// Whether no place is free.
+    pub(super) fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let repay = |debt: usize| debt.checked_sub(1);
+        let has_repaid = self.room.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, repay).is_ok();
+        match (self.permit.take(), has_repaid) {
+            (Some(permit), true) => permit.forget(),
+            (Some(permit), false) => drop(permit),
+            (None, true) => {}
+            // Another one's place has paid for this agent, and is free now.
+            (None, false) => self.room.places.add_permits(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_it_is_given_back() {
+        let room = Room::new(1);
+        let place = room.try_enter().unwrap();
+        assert!(room.is_full() && room.try_enter().is_none());
+        drop(place);
+        assert!(room.try_enter().is_some());
+    }
+
+    #[test]
+    fn who_is_beyond_the_bound_leaves_no_room_until_as_many_have_gone() {
+        let room = Room::new(2);
+        let mut places: Vec<_> = (0..4).map(|_| room.make_do()).collect();
+        for _ in 0..2 {
+            places.remove(0);
+            assert!(room.is_full());
+        }
+        places.remove(0);
+        assert!(!room.is_full());
+        places.clear();
+        let free: Vec<_> = std::iter::from_fn(|| room.try_enter()).collect();
+        assert_eq!(free.len(), 2);
+    }
+}
