@@ -1,12 +1,15 @@
 //! `frontdesk verify`: looks at a data directory and says, a sentence each, what breaks the promises of this server.
 //!
-//! [`look()`] takes a [`Snapshot`] of the store, the data files and the agents' processes; [`check`] is pure and finds
-//! what is wrong in it. Nothing is changed or locked, and a running server goes on; but as long as the store is being
-//! read, its write-ahead log can't start over and grows with what is written.
+//! [`look()`] takes a [`Snapshot`] of the store, the data files, the sessions' directories, the shims, the agents'
+//! processes and the log of events; [`check`] is pure and finds what is wrong in it. Nothing is changed or locked, and a
+//! running server goes on; but as long as the store is being read, its write-ahead log can't start over and grows with
+//! what is written.
 //!
-//! The parts of a snapshot are not of one moment, and a live server moves. So what could be a step under way counts
-//! only if it is still there in a second look. Without a server, what a crash leaves counts as a finding, too, and is
-//! said to be what the next start settles.
+//! The parts of a snapshot are not of one moment, and a live server moves, as do shims without one. So a finding counts
+//! only if it is still there in further looks, word for word: a sentence about an agent names its epoch or its process,
+//! so that two steps of a session that were under way one after the other are not taken for one that lasts. Agents that
+//! run on without a server are in order; what a crash leaves beside them counts as a finding, and is said to be what the
+//! next start settles.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,9 +17,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::events::inspect::Inspected;
 use crate::id::{Epoch, SessionId};
 use crate::store::Customer;
-use crate::store::sqlite::inspect::SessionRow;
+use crate::store::sqlite::inspect::{self, SessionRow};
 
 mod checks;
 mod look;
@@ -39,12 +43,20 @@ pub struct Snapshot {
     pub live: Vec<SessionRow>,
     /// Ended sessions.
     pub history: Vec<SessionRow>,
+    /// The sessions that have keyed requests on record.
+    pub noted: Vec<SessionId>,
     /// The embedded credential server's customers.
     pub customers: Vec<Customer>,
     /// The files of large session data.
     pub files: Vec<DataFile>,
+    /// The directories of sessions with an agent.
+    pub directories: Vec<Directory>,
+    /// The shims.
+    pub shims: Vec<Shim>,
     /// The processes that carry the desk's marks.
     pub processes: Vec<Process>,
+    /// The log of what agents said.
+    pub events: Inspected,
 }
 
 /// Whether a server has the directory.
@@ -69,19 +81,45 @@ pub struct DataFile {
     pub fault: Option<String>,
 }
 
+/// The directory of a session with an agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Directory {
+    /// The session.
+    pub session: SessionId,
+    /// The only epoch that may act there, if that can be read.
+    pub epoch: Option<Epoch>,
+    /// The epoch whose agent's end is noted there.
+    pub ended: Option<Epoch>,
+    /// The process that its lock names.
+    pub named: Option<u32>,
+    /// A process that has its lock open while no shim has.
+    pub stranger: Option<u32>,
+}
+
+/// A process that has, or had, a session's directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Shim {
+    /// Its id.
+    pub pid: u32,
+    /// The session.
+    pub session: SessionId,
+    /// Whether the directory that it has is the one that is there.
+    pub is_in_place: bool,
+    /// Whether it has a child.
+    pub has_agent: bool,
+}
+
 /// A process that carries the desk's marks.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     /// Its id.
     pub pid: u32,
-    /// Its parent's id.
-    pub parent: u32,
-    /// Its process group.
-    pub group: u32,
     /// The session that it was started for.
     pub session: SessionId,
-    /// The epoch that it was started under.
+    /// The epoch that it was started under, unless it has changed its marks.
     pub epoch: Option<Epoch>,
+    /// The shim that it descends from.
+    pub shim: Option<u32>,
 }
 
 /// Something that must not be.
@@ -118,6 +156,8 @@ pub struct Report {
     pub customers: usize,
     /// How many processes of agents there are.
     pub processes: usize,
+    /// How many agents run on, in order, without a server.
+    pub running_on: usize,
     /// What is wrong.
     pub findings: Vec<Finding>,
 }
@@ -133,7 +173,7 @@ pub enum VerifyError {
     Unreadable(String, String),
 }
 
-/// Verifies a directory, with a second look at what may have been a step under way. Blocks.
+/// Verifies a directory. What is wrong is looked at again: only what is found every time counts. Blocks.
 ///
 /// # Errors
 /// A [`VerifyError`].
@@ -141,19 +181,32 @@ pub fn verify(directory: &Path) -> Result<Report, VerifyError> {
     const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
     let mut snapshot = look(directory)?;
     let mut findings = check(&snapshot);
-    if snapshot.server != Server::Absent && findings.iter().any(|finding| finding.nature != Nature::Damage) {
+    // Without a server, only shims and agents still move.
+    let looks_again = if snapshot.server == Server::Absent { 1 } else { 2 };
+    for _ in 0..looks_again {
+        if findings.is_empty() {
+            break;
+        }
         std::thread::sleep(BETWEEN_LOOKS);
         snapshot = look(directory)?;
-        let first = std::mem::replace(&mut findings, check(&snapshot));
-        findings.retain(|finding| finding.nature == Nature::Damage || first.contains(finding));
+        let before = std::mem::replace(&mut findings, check(&snapshot));
+        findings.retain(|finding| before.contains(finding));
     }
     Ok(Report {
         live: snapshot.live.len(),
         ended: snapshot.history.len(),
         customers: snapshot.customers.len(),
         processes: snapshot.processes.len(),
+        running_on: checks::running_on(&snapshot),
         findings,
     })
+}
+
+impl Snapshot {
+    /// Whether every session on record could be read, so that one that is not there is not on record.
+    fn is_whole(&self) -> bool {
+        self.version == inspect::VERSION && self.faults.is_empty()
+    }
 }
 
 impl Report {
@@ -164,8 +217,13 @@ impl Report {
             1 => "1 finding".to_owned(),
             number => format!("{number} findings"),
         };
+        let on = match self.running_on {
+            0 => String::new(),
+            1 => "; 1 agent runs on without a server".to_owned(),
+            number => format!("; {number} agents run on without a server"),
+        };
         format!(
-            "checked {}, {} ended, {}, {}: {found}",
+            "checked {}, {} ended, {}, {}: {found}{on}",
             count(self.live, "live session", "live sessions"),
             self.ended,
             count(self.customers, "customer", "customers"),

@@ -1,6 +1,6 @@
 //! What must hold, checked on a snapshot. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -11,7 +11,10 @@ use crate::session::Phase;
 use crate::store::TOKENS_PER_SESSION;
 use crate::store::sqlite::inspect::{SessionRow, VERSION};
 
-use super::{Finding, Nature, Process, Server, Snapshot};
+use super::{Finding, Nature, Server, Snapshot};
+
+mod agents;
+mod events;
 
 /// What to do about what no start mends.
 const RESTORE: &str = "restore the directory from a backup";
@@ -29,10 +32,17 @@ pub fn check(snapshot: &Snapshot) -> Vec<Finding> {
         check_row(row, &mut findings);
         check_ended(row, &mut findings);
     }
+    check_notes(snapshot, &mut findings);
     check_data_files(snapshot, &mut findings);
     check_customers(snapshot, &mut findings);
-    check_processes(snapshot, &mut findings);
+    agents::check(snapshot, &mut findings);
+    events::check(snapshot, &mut findings);
     findings.all
+}
+
+/// How many agents run on without a server, in order.
+pub(super) fn running_on(snapshot: &Snapshot) -> usize {
+    agents::running_on(snapshot)
 }
 
 struct Findings {
@@ -145,6 +155,17 @@ fn check_ended(row: &SessionRow, findings: &mut Findings) {
     }
 }
 
+fn check_notes(snapshot: &Snapshot, findings: &mut Findings) {
+    let live: HashSet<_> = snapshot.live.iter().map(|row| row.id).collect();
+    for id in snapshot.noted.iter().filter(|id| !live.contains(id)) {
+        findings.damage(
+            *id,
+            "its keyed requests are on record, and it is not live",
+            "report this: nothing else is lost",
+        );
+    }
+}
+
 fn check_data_files(snapshot: &Snapshot, findings: &mut Findings) {
     let in_file: HashSet<_> = snapshot.live.iter().filter(|row| row.inline_data.is_none()).map(|row| row.id).collect();
     let mut found = HashSet::new();
@@ -182,65 +203,4 @@ fn check_customers(snapshot: &Snapshot, findings: &mut Findings) {
             findings.add(Nature::Damage, None, what, "set a new one with `frontdesk customer passwd`");
         }
     }
-}
-
-fn check_processes(snapshot: &Snapshot, findings: &mut Findings) {
-    let live: HashMap<_, _> = snapshot.live.iter().map(|row| (row.id, row)).collect();
-    let mut of_session: BTreeMap<SessionId, Vec<&Process>> = BTreeMap::new();
-    for process in &snapshot.processes {
-        of_session.entry(process.session).or_default().push(process);
-        check_process(process, live.get(&process.session).copied(), snapshot.server, findings);
-    }
-    for (id, processes) in &of_session {
-        if let Some((one, other)) = doubled(processes) {
-            let what = format!("two agents run for it: processes {one} and {other}");
-            findings.leftover(Some(*id), what, "the next start ends both and starts one");
-        }
-    }
-    if snapshot.server == Server::Serving {
-        for row in &snapshot.live {
-            if matches!(row.phase, Ok(Phase::Running { .. })) && !of_session.contains_key(&row.id) {
-                let what = "it is RUNNING and no process of its agent is found";
-                findings.add(Nature::Lasting, Some(row.id), what, "stop the session, and report this");
-            }
-        }
-    }
-}
-
-fn check_process(process: &Process, row: Option<&SessionRow>, server: Server, findings: &mut Findings) {
-    let Process { pid, session, .. } = *process;
-    let ends = "the next start ends it";
-    if server == Server::Absent {
-        findings.leftover(Some(session), format!("its process {pid} is left over"), ends);
-        return;
-    }
-    let Some(row) = row else {
-        findings.leftover(Some(session), format!("its process {pid} runs, and the session is not live"), ends);
-        return;
-    };
-    let Ok(phase) = &row.phase else { return };
-    match phase {
-        Phase::Starting { epoch, .. } | Phase::Running { epoch, .. } | Phase::Stopping { epoch, .. } => {
-            if process.epoch.is_some_and(|of_process| of_process != *epoch) {
-                let of_process = process.epoch.unwrap_or_default();
-                let what = format!("its process {pid} is of epoch {of_process}, and the session's is {epoch}");
-                findings.leftover(Some(session), what, ends);
-            }
-        }
-        Phase::Pending { .. } | Phase::Ended { .. } => {
-            let what = format!("its process {pid} runs, and the session is {}", phase.name());
-            findings.leftover(Some(session), what, ends);
-        }
-    }
-}
-
-/// Two processes of one session that each lead a group and have the same parent outside: two agents. What an agent
-/// starts itself has the agent as its parent, or none of the session's.
-fn doubled(processes: &[&Process]) -> Option<(u32, u32)> {
-    let own: HashSet<_> = processes.iter().map(|process| process.pid).collect();
-    let mut by_parent = HashMap::new();
-    processes
-        .iter()
-        .filter(|process| process.group == process.pid && !own.contains(&process.parent))
-        .find_map(|process| by_parent.insert(process.parent, process.pid).map(|other| (other, process.pid)))
 }

@@ -8,14 +8,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::agent::leftovers::{self, EPOCH_VARIABLE};
 use crate::clock::{Clock, SystemClock};
 use crate::control;
 use crate::data_dir::DataPaths;
-use crate::id::{Epoch, SessionId};
+use crate::events;
+use crate::id::SessionId;
 use crate::store::sqlite::inspect::{self, Tables};
 
-use super::{DataFile, Process, Server, Snapshot, VerifyError};
+use super::{DataFile, Server, Snapshot, VerifyError};
+
+mod agents;
 
 /// Looks at everything once. Blocks.
 ///
@@ -38,7 +40,9 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
     };
     // After the rows: a file or a process that goes with its session is not missed while the row still stands.
     let files = files(&paths.session_data()).map_err(|error| unreadable(&error))?;
-    let processes = tables.desk.as_deref().map(processes).unwrap_or_default();
+    let (directories, shims, processes) =
+        agents::look(&paths.agents(), tables.desk.as_deref()).map_err(|error| unreadable(&error))?;
+    let events = events::inspect::read(&paths.events()).map_err(|error| unreadable(&error))?;
     Ok(Snapshot {
         server,
         now: SystemClock::resume(tables.heartbeat.as_ref()).now(),
@@ -46,9 +50,13 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
         version: tables.version,
         live: tables.live,
         history: tables.history,
+        noted: tables.noted,
         customers: tables.customers,
         files,
+        directories,
+        shims,
         processes,
+        events,
     })
 }
 
@@ -97,22 +105,4 @@ fn files(directory: &Path) -> std::io::Result<Vec<DataFile>> {
         files.push(DataFile { name, session, fault });
     }
     Ok(files)
-}
-
-fn processes(desk: &str) -> Vec<Process> {
-    let marked = leftovers::marked(desk).into_iter();
-    marked.filter_map(|marked| process(marked.pid, marked.session)).collect()
-}
-
-/// What the system says of a process; `None` if it has ended meanwhile.
-fn process(pid: u32, session: SessionId) -> Option<Process> {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = status.rsplit_once(')')?.1.split_ascii_whitespace().skip(1);
-    let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let epoch = environment.split(|byte| *byte == 0).find_map(|entry| {
-        let value = entry.strip_prefix(EPOCH_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
-        std::str::from_utf8(value).ok()?.parse().ok().map(Epoch)
-    });
-    Some(Process { pid, parent, group, session, epoch })
 }

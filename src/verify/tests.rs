@@ -2,11 +2,14 @@
 
 use crate::clock::{Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, SessionId};
-use crate::session::{Ending, Outcome, Phase, Reason};
+use crate::session::{Ending, Outcome, Phase, Reason, Start};
 use crate::store::Customer;
 use crate::store::sqlite::inspect::{SessionRow, VERSION};
 
-use super::{DataFile, Nature, Process, Server, Snapshot, check};
+use crate::events::inspect::Inspected;
+
+use super::checks::running_on;
+use super::{DataFile, Directory, Nature, Process, Server, Shim, Snapshot, check};
 
 #[test]
 fn a_sound_directory_has_no_findings() {
@@ -68,8 +71,8 @@ fn a_phase_that_can_t_be_read_is_a_finding() {
 fn a_session_beyond_pending_has_an_epoch() {
     let mut snapshot = sound();
     snapshot.live[1].phase = Ok(running(0));
-    snapshot.processes.clear();
-    snapshot.server = Server::Absent;
+    without_agents(&mut snapshot);
+    snapshot.directories.clear();
     assert_found(&snapshot, "it is RUNNING and has epoch 0");
 }
 
@@ -108,7 +111,6 @@ fn a_file_that_no_session_means_is_left_to_the_next_start() {
         let mut snapshot = sound();
         snapshot.files.push(DataFile { name: name.clone(), session, fault: None });
         snapshot.server = Server::Absent;
-        snapshot.processes.clear();
         assert_found(&snapshot, &format!("the file data/{name} belongs to no live session's DATA; the next start"));
         assert_eq!(check(&snapshot)[0].nature, Nature::Leftover);
     }
@@ -119,6 +121,15 @@ fn an_ended_session_says_why() {
     let mut snapshot = sound();
     snapshot.history[0].phase = Ok(ended(" "));
     assert_found(&snapshot, "it has ended without a reason");
+}
+
+#[test]
+fn keyed_requests_go_with_their_session() {
+    for gone in [id(3), id(9)] {
+        let mut snapshot = sound();
+        snapshot.noted.push(gone);
+        assert_found(&snapshot, &format!("session {gone}: its keyed requests are on record, and it is not live"));
+    }
 }
 
 #[test]
@@ -139,52 +150,179 @@ fn a_running_server_expires_what_is_overdue() {
     let now = Timestamp::from_micros(1_000_000_000);
     let overdue = Snapshot { now, ..sound() };
     assert_found(&overdue, "it is PENDING and expired more than a minute ago");
-    let mut stopped = Snapshot { now, server: Server::Absent, ..sound() };
-    stopped.processes.clear();
+    let stopped = Snapshot { now, server: Server::Absent, ..sound() };
     assert_eq!(found(&stopped), [""; 0]);
 }
 
 #[test]
-fn a_process_without_a_live_session_or_of_another_epoch_is_a_finding() {
-    let mut snapshot = sound();
-    snapshot.processes.push(Process { pid: 70, group: 70, session: id(7), ..snapshot.processes[0] });
-    assert_found(&snapshot, "its process 70 runs, and the session is not live");
-    let mut snapshot = sound();
-    snapshot.processes[0].epoch = Some(Epoch(2));
-    assert_found(&snapshot, "its process 50 is of epoch 2, and the session's is 3");
-    let mut snapshot = sound();
-    snapshot.processes.push(Process { pid: 71, group: 71, session: id(1), ..snapshot.processes[0] });
-    assert_found(&snapshot, "its process 71 runs, and the session is PENDING");
+fn agents_that_run_on_without_a_server_are_in_order_and_counted() {
+    let mut snapshot = Snapshot { server: Server::Absent, ..sound() };
+    assert_eq!((found(&snapshot), running_on(&snapshot)), (Vec::new(), 1));
+    snapshot.server = Server::Serving;
+    assert_eq!(running_on(&snapshot), 0);
 }
 
 #[test]
-fn two_agents_of_one_session_are_a_finding_and_an_agent_s_children_are_none() {
-    let mut snapshot = sound();
-    let agent = snapshot.processes[0];
-    snapshot.processes.push(Process { pid: 51, parent: 50, group: 50, ..agent });
-    snapshot.processes.push(Process { pid: 52, parent: 50, group: 52, ..agent });
-    snapshot.processes.push(Process { pid: 53, parent: 1, group: 53, ..agent });
-    assert_eq!(found(&snapshot), [""; 0]);
-    snapshot.processes.push(Process { pid: 60, group: 60, ..agent });
-    assert_found(&snapshot, "two agents run for it: processes 50 and 60");
+fn a_process_that_no_session_claims_is_a_finding() {
+    let on = |change: fn(&mut Process)| {
+        let mut snapshot = sound();
+        change(&mut snapshot.processes[0]);
+        snapshot
+    };
+    assert_found(&on(|process| process.session = id(7)), "its process 50 runs, and the session is not live");
+    assert_found(&on(|process| process.session = id(1)), "its process 50 runs, and the session is PENDING");
+    let older = on(|process| process.epoch = Some(Epoch(2)));
+    assert_found(&older, "its process 50 is of epoch 2, and the session's is 3; the running server should have seen");
+    assert_found(&on(|process| process.shim = None), "its process 50 runs without a shim");
+    assert_eq!(found(&on(|process| process.epoch = None)), [""; 0]);
 }
 
 #[test]
-fn a_running_session_has_a_process_while_a_server_serves() {
+fn what_a_crash_left_of_agents_is_left_to_the_next_start() {
+    let without_row = |mut snapshot: Snapshot| {
+        snapshot.live.remove(1);
+        snapshot.files.clear();
+        snapshot.noted.clear();
+        snapshot.events.sessions.clear();
+        snapshot.server = Server::Absent;
+        snapshot
+    };
+    let snapshot = without_row(sound());
+    assert_eq!(
+        found(&snapshot),
+        [
+            format!(
+                "session {0}: its directory agents/{0} is there, and the session is not live; the next start removes it",
+                id(2)
+            ),
+            format!(
+                "session {}: its shim, process 40, runs, and the session is not live; the next start ends it",
+                id(2)
+            ),
+            format!("session {}: its process 50 runs, and the session is not live; the next start ends it", id(2)),
+        ]
+    );
+    assert!(check(&snapshot).iter().all(|finding| finding.nature == Nature::Leftover));
+    assert_eq!(running_on(&snapshot), 0);
+}
+
+#[test]
+fn a_directory_is_of_its_session_s_epoch() {
+    for epoch in [2, 4] {
+        let mut snapshot = sound();
+        snapshot.directories[0].epoch = Some(Epoch(epoch));
+        assert_found(&snapshot, &format!("is of epoch {epoch}, and the session's is 3"));
+    }
+}
+
+#[test]
+fn a_start_under_way_may_have_anything_older_in_its_directory_and_nothing_newer() {
     let mut snapshot = sound();
+    snapshot.live[1].phase = Ok(starting(4));
     snapshot.processes.clear();
-    assert_found(&snapshot, "it is RUNNING and no process of its agent is found");
-    for server in [Server::Absent, Server::Settling] {
+    assert_eq!(found(&snapshot), [""; 0]);
+    snapshot.shims.clear();
+    assert_eq!(found(&snapshot), [""; 0]);
+    snapshot.directories[0].epoch = Some(Epoch(5));
+    assert_found(&snapshot, "is of epoch 5, and the session's is 4");
+}
+
+#[test]
+fn a_shim_of_an_older_epoch_is_left_to_the_next_start() {
+    let mut snapshot = Snapshot { server: Server::Absent, ..sound() };
+    snapshot.live[1].phase = Ok(starting(4));
+    snapshot.processes.clear();
+    assert_found(&snapshot, "its shim, process 40, is of epoch 3, and the session's is 4; the next start ends it");
+    assert_eq!((check(&snapshot)[0].nature, running_on(&snapshot)), (Nature::Leftover, 0));
+}
+
+#[test]
+fn a_pending_session_may_have_the_directory_of_a_failed_start_and_no_shim() {
+    let mut snapshot = sound();
+    snapshot.directories.push(Directory { session: id(1), epoch: Some(Epoch(0)), ..snapshot.directories[0] });
+    assert_eq!(found(&snapshot), [""; 0]);
+    snapshot.shims.push(Shim { session: id(1), ..snapshot.shims[0] });
+    assert_found(&snapshot, &format!("session {}: its shim, process 40, runs, and the session is PENDING", id(1)));
+}
+
+#[test]
+fn a_session_has_one_shim_which_its_lock_names() {
+    let mut snapshot = sound();
+    snapshot.directories[0].named = Some(39);
+    assert_found(&snapshot, "the lock of its directory names process 39, and its shim is process 40");
+    snapshot.directories[0].named = None;
+    snapshot.shims.push(Shim { pid: 41, ..snapshot.shims[0] });
+    assert_found(&snapshot, "two shims have its directory: processes 40 and 41");
+}
+
+#[test]
+fn a_shim_has_the_directory_that_is_there() {
+    let mut snapshot = sound();
+    snapshot.shims.push(Shim { pid: 41, is_in_place: false, ..snapshot.shims[0] });
+    assert_found(&snapshot, "its shim, process 41, runs, and its directory is gone");
+}
+
+#[test]
+fn a_lock_is_held_by_shims_only() {
+    let mut snapshot = Snapshot { server: Server::Absent, ..sound() };
+    snapshot.live[1].phase = Ok(starting(3));
+    without_agents(&mut snapshot);
+    snapshot.directories[0].stranger = Some(77);
+    assert_found(&snapshot, "process 77 has the lock of its directory");
+}
+
+#[test]
+fn a_running_session_s_directory_has_a_shim_and_that_an_agent() {
+    let mut snapshot = sound();
+    snapshot.shims[0].has_agent = false;
+    assert_found(&snapshot, "it is RUNNING under epoch 3, and its shim, process 40, has no agent");
+    without_agents(&mut snapshot);
+    assert_found(&snapshot, "it is RUNNING under epoch 3, and no shim has its directory");
+    snapshot.server = Server::Absent;
+    assert_found(&snapshot, "its shim is gone without a word; the next start starts its agent again");
+    snapshot.directories[0].ended = Some(Epoch(3));
+    assert_eq!(found(&snapshot), [""; 0]);
+}
+
+#[test]
+fn a_running_session_without_a_directory_may_be_a_service_s() {
+    let mut snapshot = sound();
+    without_agents(&mut snapshot);
+    snapshot.directories.clear();
+    for server in [Server::Serving, Server::Absent] {
         snapshot.server = server;
         assert_eq!(found(&snapshot), [""; 0]);
     }
 }
 
 #[test]
-fn a_process_that_outlived_its_server_is_left_to_the_next_start() {
-    let snapshot = Snapshot { server: Server::Absent, ..sound() };
-    assert_found(&snapshot, "its process 50 is left over; the next start ends it");
-    assert_eq!(check(&snapshot)[0].nature, Nature::Leftover);
+fn nothing_is_said_of_agents_while_a_server_settles_them_or_their_sessions_can_not_be_read() {
+    let mut snapshot = sound();
+    snapshot.shims[0].session = id(7);
+    snapshot.server = Server::Settling;
+    assert_eq!(found(&snapshot), [""; 0]);
+    snapshot.server = Server::Serving;
+    snapshot.faults.push("a row can't be read".into());
+    assert_found(&snapshot, "the store's file is damaged");
+}
+
+#[test]
+fn the_log_of_events_is_whole_and_of_known_sessions() {
+    let mut snapshot = sound();
+    snapshot.events.faults.push("page 3 is never used".into());
+    assert_found(&snapshot, "the log of events is damaged (page 3 is never used); stop the server and move events.db");
+    let mut snapshot = sound();
+    snapshot.events.sessions.insert(id(3), Some("its events have no ledger".into()));
+    assert_found(&snapshot, "its log of events is damaged (its events have no ledger)");
+    let mut snapshot = sound();
+    snapshot.events.sessions.insert(id(9), None);
+    assert_found(&snapshot, "its events are kept, and the session is neither live nor in the history");
+}
+
+/// Ends all agents and their shims.
+fn without_agents(snapshot: &mut Snapshot) {
+    snapshot.shims.clear();
+    snapshot.processes.clear();
 }
 
 fn assert_found(snapshot: &Snapshot, sentence: &str) {
@@ -209,9 +347,13 @@ fn empty() -> Snapshot {
         version: VERSION,
         live: Vec::new(),
         history: Vec::new(),
+        noted: Vec::new(),
         customers: Vec::new(),
         files: Vec::new(),
+        directories: Vec::new(),
+        shims: Vec::new(),
         processes: Vec::new(),
+        events: Inspected::default(),
     }
 }
 
@@ -225,6 +367,7 @@ fn sound() -> Snapshot {
             session(2, "bob@example.org", running(3), None),
         ],
         history: vec![session(3, "ada@example.org", ended("stopped by its customer"), None)],
+        noted: vec![id(2)],
         customers: vec![Customer {
             key: CustomerKey::new("ada@example.org"),
             email: "Ada@example.org".into(),
@@ -232,7 +375,16 @@ fn sound() -> Snapshot {
             created: WallTime::from_unix_millis(1),
         }],
         files: vec![DataFile { name: format!("{}.json", id(2)), session: Some(id(2)), fault: None }],
-        processes: vec![Process { pid: 50, parent: 40, group: 50, session: id(2), epoch: Some(Epoch(3)) }],
+        directories: vec![Directory {
+            session: id(2),
+            epoch: Some(Epoch(3)),
+            ended: None,
+            named: Some(40),
+            stranger: None,
+        }],
+        shims: vec![Shim { pid: 40, session: id(2), is_in_place: true, has_agent: true }],
+        processes: vec![Process { pid: 50, session: id(2), epoch: Some(Epoch(3)), shim: Some(40) }],
+        events: Inspected { sessions: [(id(2), None), (id(3), None)].into(), ..Inspected::default() },
         ..empty()
     }
 }
@@ -245,6 +397,11 @@ fn session(n: u8, customer: &str, phase: Phase, inline_data: Option<Result<(), S
 fn running(epoch: u32) -> Phase {
     let at = Timestamp::from_micros(5);
     Phase::Running { epoch: Epoch(epoch), since: at, first_ready: at, failures: Default::default() }
+}
+
+fn starting(epoch: u32) -> Phase {
+    let at = Timestamp::from_micros(5);
+    Phase::Starting { epoch: Epoch(epoch), not_before: at, deadline: at, start: Start::First { failed_starts: 0 } }
 }
 
 fn ended(reason: &str) -> Phase {

@@ -1,0 +1,29 @@
+//! What must hold of the log of events. Pure.
+
+use std::collections::HashSet;
+
+use crate::verify::{Nature, Snapshot};
+
+use super::Findings;
+
+pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings) {
+    for fault in &snapshot.events.faults {
+        let what = format!("the log of events is damaged ({fault})");
+        let advice = "stop the server and move events.db away with the files beside it: only what agents said is lost";
+        findings.add(Nature::Damage, None, what, advice);
+    }
+    for (session, fault) in &snapshot.events.sessions {
+        if let Some(why) = fault {
+            let what = format!("its log of events is damaged ({why})");
+            findings.damage(*session, what, "report this: only what its agents said is lost");
+        }
+    }
+    if !snapshot.is_whole() {
+        return;
+    }
+    let known: HashSet<_> = snapshot.live.iter().chain(&snapshot.history).map(|row| row.id).collect();
+    for session in snapshot.events.sessions.keys().filter(|session| !known.contains(session)) {
+        let what = "its events are kept, and the session is neither live nor in the history";
+        findings.add(Nature::Lasting, Some(*session), what, "report this: they take space, and nothing is lost");
+    }
+}
