@@ -23,9 +23,11 @@ mod credential;
 mod duration;
 mod environment;
 mod error;
+mod events;
 mod file;
 mod hosts;
 mod keys;
+mod kinds;
 mod limits;
 mod load;
 mod log;
@@ -40,12 +42,14 @@ mod value;
 pub use choice::Choice;
 pub use credential::Credential;
 pub use error::{ConfigError, Conflict, Origin, Problem, Problems};
+pub use events::Events;
 pub use limits::Limits;
 pub use load::{Loaded, Origins, Overrides, Sources};
 pub use log::{Log, LogFormat};
 pub use network::Network;
 pub use persona::{AgentKind, Persona, PersonaName, Protocol};
 pub use seed_api::SeedApi;
+pub(crate) use size::format as format_size;
 pub use throttle::Throttle;
 
 /// The configuration file that is read when none is named, if it exists.
@@ -96,6 +100,8 @@ pub struct Config {
     pub throttle: Throttle,
     /// `[seed_api]`: who may use the seed API without a token.
     pub seed_api: SeedApi,
+    /// `[events]`: the log of what agents say of themselves.
+    pub events: Events,
     /// `[history]`: the record of ended sessions.
     pub history: History,
     /// `[shutdown]`: how the server stops.
@@ -118,6 +124,7 @@ impl Default for Config {
             credential: Credential::default(),
             throttle: Throttle::default(),
             seed_api: SeedApi::default(),
+            events: Events::default(),
             history: History::default(),
             shutdown: Shutdown::default(),
             personas: BTreeMap::from([(PersonaName::built_in(), Persona::default())]),
@@ -130,8 +137,9 @@ impl Config {
     ///
     /// [`Config::load`] has already called this.
     pub fn check(&self) -> Result<Vec<String>, Vec<Conflict>> {
+        let of_personas = self.personas.iter().flat_map(|(name, persona)| persona.conflicts(name, &self.limits));
         let conflicts: Vec<Conflict> =
-            [self.exposure_conflict(), self.limits.conflict()].into_iter().flatten().collect();
+            self.exposure_conflict().into_iter().chain(self.limits.conflicts()).chain(of_personas).collect();
         if conflicts.is_empty() { Ok(self.exposure_warning().into_iter().collect()) } else { Err(conflicts) }
     }
 
@@ -161,7 +169,7 @@ impl Config {
     fn exposure_conflict(&self) -> Option<Conflict> {
         let exposed = !self.listens_on_loopback_only() && !self.behind_proxy && !self.plain_http;
         exposed.then(|| Conflict {
-            keys: &["listen"],
+            keys: vec!["listen".to_owned()],
             text: format!(
                 "`listen` is {}, which other machines can reach without encryption: put a proxy \
                  that speaks TLS in front and set `behind_proxy = true`, or accept unencrypted \
@@ -250,10 +258,13 @@ mod tests {
         let mut config: Config = toml::from_str(&without_comments(EXAMPLE)).unwrap();
         let customers = config.personas.get_mut("CUSTOMERS").unwrap();
 
-        // These three have no default of their own, so the example shows a value for each.
+        // These six have no default of their own, so the example shows a value for each.
         assert_eq!(config.service_mapping.take().unwrap(), Path::new(DEFAULT_SERVICE_MAPPING));
         assert!(config.seed_api.tokenless_from.take().is_some());
         assert!(customers.working_directory.take().is_some());
+        assert!(customers.user.take().is_some());
+        assert!(customers.line.take().is_some());
+        assert!(customers.service.take().is_some());
 
         assert_eq!(config, Config::default());
     }

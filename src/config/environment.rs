@@ -16,7 +16,7 @@ const PREFIX: &str = "FRONTDESK_";
 const PERSONAS: &str = "FRONTDESK_PERSONAS__";
 
 /// Names that mean something else to one of Frontdesk's commands or to an agent.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 9] = [
     "FRONTDESK_TOKEN",
     "FRONTDESK_SERVER",
     "FRONTDESK_SESSION",
@@ -24,6 +24,7 @@ const RESERVED: [&str; 8] = [
     "FRONTDESK_DESK",
     "FRONTDESK_CONFIG",
     "FRONTDESK_FAILPOINT",
+    "FRONTDESK_FAILPOINT_RESUME",
     "FRONTDESK_FAILPOINT_WHEN",
 ];
 

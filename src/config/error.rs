@@ -96,8 +96,8 @@ impl fmt::Display for Problem {
 /// Two or more settings that do not go together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflict {
-    /// The keys that could be changed, the likeliest first.
-    pub keys: &'static [&'static str],
+    /// The keys that could be changed, the likeliest first, as [`super::Origins::get`] takes them.
+    pub keys: Vec<String>,
     /// What is wrong and what to do about it.
     pub text: String,
 }

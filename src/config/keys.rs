@@ -42,8 +42,11 @@ pub(super) const KEYS: &[Key] = &[
     text("limits.bodies"),
     toml("limits.connections"),
     toml("limits.max_running"),
+    toml("limits.max_starting"),
     toml("limits.requests_per_session"),
     text("limits.message"),
+    text("limits.spool"),
+    text("limits.log"),
     text("credential.timeout"),
     text("credential.cache"),
     toml("credential.hashing_threads"),
@@ -57,6 +60,7 @@ pub(super) const KEYS: &[Key] = &[
         Form::Toml,
         "loopback only, and nobody if the server listens beyond it or behind a proxy",
     ),
+    text("events.keep"),
     text("history.keep"),
     text("shutdown.grace"),
 ];
@@ -64,6 +68,7 @@ pub(super) const KEYS: &[Key] = &[
 /// Every key of a persona.
 pub(super) const PERSONA_KEYS: &[Key] = &[
     text("agent"),
+    optional("service", Form::Text, "only a persona with agent = \"http\" has one"),
     toml("command"),
     text("protocol"),
     toml("auto_initialize"),
@@ -74,9 +79,20 @@ pub(super) const PERSONA_KEYS: &[Key] = &[
     text("max_lifetime"),
     text("stop_grace"),
     text("request_timeout"),
+    text("ping_interval"),
+    text("ping_timeout"),
+    text("orphan_timeout"),
     toml("environment"),
     toml("inherit_environment"),
     optional("working_directory", Form::Text, "the agent runs where the server runs"),
+    toml("own_directory"),
+    optional("user", Form::Text, "the agent runs as the server's own user"),
+    text("memory"),
+    text("cpu_time"),
+    toml("open_files"),
+    toml("processes"),
+    text("output_rate"),
+    optional("line", Form::Text, "`limits.message` holds"),
 ];
 
 /// The section whose keys are the names of personas.

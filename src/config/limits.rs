@@ -23,12 +23,21 @@ pub struct Limits {
     /// Sessions with an agent at once on this node; 1 to 1000000. Default 2000.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub max_running: u32,
+    /// Agents being started at once on this node; 1 to 10000. Default 32.
+    #[serde(deserialize_with = "value::between::<_, 1, 10_000>")]
+    pub max_starting: u32,
     /// Requests in flight to one agent; 1 to 65536. Default 64.
     #[serde(deserialize_with = "value::between::<_, 1, 65_536>")]
     pub requests_per_session: u32,
     /// Bytes of one line from an agent; at least 1. Default 16 MiB.
     #[serde(with = "size")]
     pub message: u64,
+    /// Bytes that one agent has written and the server has not yet stored; at least twice `message`. Default 64 MiB.
+    #[serde(with = "size")]
+    pub spool: u64,
+    /// Bytes of one agent's log before it is begun anew; the one before is kept. At least 1. Default 1 MiB.
+    #[serde(with = "size")]
+    pub log: u64,
 }
 
 impl Default for Limits {
@@ -38,21 +47,41 @@ impl Default for Limits {
             bodies: 1 << 30,
             connections: 20_000,
             max_running: 2_000,
+            max_starting: 32,
             requests_per_session: 64,
             message: 16 << 20,
+            spool: 64 << 20,
+            log: 1 << 20,
         }
     }
 }
 
 impl Limits {
-    pub(super) fn conflict(&self) -> Option<Conflict> {
+    pub(super) fn conflicts(&self) -> Vec<Conflict> {
+        [self.bodies_conflict(), self.spool_conflict()].into_iter().flatten().collect()
+    }
+
+    fn bodies_conflict(&self) -> Option<Conflict> {
         (self.bodies < self.body).then(|| Conflict {
-            keys: &["limits.bodies", "limits.body"],
+            keys: ["limits.bodies", "limits.body"].map(str::to_owned).to_vec(),
             text: format!(
                 "`limits.bodies` is {}, less than `limits.body` with {}: raise `limits.bodies` or \
                  lower `limits.body`",
                 size::format(self.bodies),
                 size::format(self.body)
+            ),
+        })
+    }
+
+    // While one line waits for its end, the next one has to fit.
+    fn spool_conflict(&self) -> Option<Conflict> {
+        (self.message > self.spool / 2).then(|| Conflict {
+            keys: ["limits.spool", "limits.message"].map(str::to_owned).to_vec(),
+            text: format!(
+                "`limits.spool` is {}, less than twice `limits.message` with {}: raise `limits.spool` or \
+                 lower `limits.message`",
+                size::format(self.spool),
+                size::format(self.message)
             ),
         })
     }

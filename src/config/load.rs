@@ -14,8 +14,7 @@ use super::error::{ConfigError, Conflict, Origin, Problem, Problems};
 use super::file::{self, Layer, Setting};
 use super::keys::KeyPath;
 use super::log::LogFormat;
-use super::persona::PersonaName;
-use super::{Config, DEFAULT_FILE, environment};
+use super::{Config, DEFAULT_FILE, environment, kinds};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug)]
@@ -123,7 +122,7 @@ impl Overrides {
 }
 
 fn merge(file: Layer, environment: Layer) -> Result<(Config, Origins), ConfigError> {
-    let mut problems = missing_commands(&file, &environment);
+    let mut problems = kinds::misfits(&file, &environment);
     problems.extend(file.problems);
     problems.extend(environment.problems);
 
@@ -151,32 +150,8 @@ fn problem_of(setting: &Setting) -> Option<Problem> {
     Some(Problem { origin: Some(setting.origin.clone()), text: format!("`{}` {}", setting.path, error.message()) })
 }
 
-// The environment may adjust the persona that exists when none is written; any other must say
-// what its agent is.
-fn missing_commands(file: &Layer, environment: &Layer) -> Vec<Problem> {
-    let mut names = environment.personas.keys();
-    if file.personas.is_empty() && names.all(|name| name == PersonaName::BUILT_IN) {
-        return Vec::new();
-    }
-    let mut named = environment.personas.clone();
-    named.extend(file.personas.clone());
-    let settings = || file.settings.iter().chain(&environment.settings);
-    named
-        .into_iter()
-        .map(|(name, origin)| (KeyPath::persona(&name).child("command"), origin))
-        .filter(|(command, _)| !settings().any(|setting| setting.path == *command))
-        .map(|(command, origin)| Problem {
-            origin: Some(origin),
-            text: format!(
-                "`{command}` is missing: say what starts the agent, such as \
-                 [\"frontdesk\", \"agent\", \"echo\"]"
-            ),
-        })
-        .collect()
-}
-
 fn located(conflict: Conflict, origins: &Origins) -> Problem {
-    let mut places = conflict.keys.iter().filter_map(|key| origins.at(&KeyPath::new(key)));
+    let mut places = conflict.keys.iter().filter_map(|key| origins.get(key));
     Problem { origin: places.next().cloned(), text: conflict.text }
 }
 
@@ -441,6 +416,10 @@ pub(super) mod tests {
                 r#"`seed_api.tokenless_from` has the network "10.0.0.1/8": write "10.0.0.0/8""#.to_owned(),
             ),
             (
+                "limits.max_starting = 0",
+                "`limits.max_starting` must be a whole number from 1 to 10000, not 0".to_owned(),
+            ),
+            (
                 "personas.A.command = []",
                 r#"`personas.A.command` must be a list of a program and its arguments such as ["frontdesk", "agent", "echo"], not []"#.to_owned(),
             ),
@@ -468,8 +447,18 @@ pub(super) mod tests {
     #[test]
     fn a_wrong_value_in_a_persona_says_what_is_expected() {
         for (line, sentence) in [
-            ("agent = 'http'", r#"agent` must be "process", not "http""#),
+            ("agent = 'shell'", r#"agent` must be "process" or "http", not "shell""#),
             ("protocol = 'grpc'", r#"protocol` must be "json-rpc" or "none", not "grpc""#),
+            (
+                "memory = 'none'",
+                r#"memory` must be a size of at least 1 byte such as "256 MiB", "1 GB" or a plain number of bytes, or "off", not "none""#,
+            ),
+            ("open_files = 15", r#"open_files` must be a whole number from 16 to 1048576, or "off", not 15"#),
+            ("processes = 0", r#"processes` must be a whole number from 1 to 32768, or "off", not 0"#),
+            ("cpu_time = 3600", "cpu_time` must be a duration with a unit, not the plain number 3600: write \"3600s\""),
+            ("user = ''", r#"user` must be the name or number of a user such as "agents" or 1001, not """#),
+            ("user = -1", r#"user` must be the name or number of a user such as "agents" or 1001, not -1"#),
+            ("user = 'a:b'", r#"user` must be the name or number of a user such as "agents" or 1001, not "a:b""#),
             ("start_attempts = 0", "start_attempts` must be a whole number from 1 to 100, not 0"),
             ("environment = ['A=b']", r#"environment` must be a table of texts such as { MODE = "test" }"#),
             ("environment = { SECRET = 17 }", "environment` must give SECRET a text: write its value in quotes"),

@@ -4,18 +4,24 @@
 //! written persona names its command is checked by the loader, because only it knows what was
 //! written.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::shim::order;
 
 use super::choice::{self, Choice};
-use super::duration;
-use super::value::{self, read, texts, wrong};
+use super::error::Conflict;
+use super::keys::KeyPath;
+use super::{duration, limits, size, value};
+
+mod command;
+mod name;
+mod service;
+
+pub use name::PersonaName;
 
 /// The first word of a command that means this very binary.
 const THIS_BINARY: &str = "frontdesk";
@@ -29,8 +35,11 @@ pub struct Persona {
     /// How the agent is reached. Default `process`.
     #[serde(with = "choice")]
     pub agent: AgentKind,
-    /// The program and its arguments; at least the program. Must be written in a persona.
-    #[serde(deserialize_with = "command")]
+    /// The name of the service that serves an `http` agent's sessions, as in the service mapping. Must be written there.
+    #[serde(deserialize_with = "service::service", skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The program and its arguments; at least the program. Must be written in a persona of processes.
+    #[serde(deserialize_with = "command::command")]
     pub command: Vec<String>,
     /// What is spoken over the agent's stdin and stdout. Default `json-rpc`.
     #[serde(with = "choice")]
@@ -60,22 +69,57 @@ pub struct Persona {
     /// How long the agent may take to answer one request; 1ms to 36500d. Default 60 seconds.
     #[serde(with = "duration::positive")]
     pub request_timeout: Duration,
+    /// How often a running agent is asked whether it is there; 1ms to 36500d. Default 30 seconds. `None`: never.
+    #[serde(with = "duration::or_off")]
+    pub ping_interval: Option<Duration>,
+    /// How long the agent may take to answer that; 1ms to 36500d. Default 30 seconds.
+    #[serde(with = "duration::positive")]
+    pub ping_timeout: Duration,
+    /// How long the agent goes on without a server; 1ms to 36500d. Default 10 minutes.
+    #[serde(with = "duration::positive")]
+    pub orphan_timeout: Duration,
     /// Variables added to the agent's environment. Default none.
-    #[serde(deserialize_with = "environment")]
+    #[serde(deserialize_with = "command::environment")]
     pub environment: BTreeMap<String, String>,
     /// The only variables of the server's own environment that the agent gets to see. Default
     /// `PATH`, `HOME`, `LANG`, `LC_ALL`, `TZ`, `USER` and `TMPDIR`.
-    #[serde(deserialize_with = "variable_names")]
+    #[serde(deserialize_with = "command::variable_names")]
     pub inherit_environment: Vec<String>,
     /// Where the agent runs. Default `None`: where the server runs.
     #[serde(with = "value::optional_path", skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<PathBuf>,
+    /// Whether each session has a directory of its own for its agent to run in, which goes with it. Not together with
+    /// `working_directory`. Default `false`.
+    #[serde(deserialize_with = "value::boolean")]
+    pub own_directory: bool,
+    /// The name or number of the user that the agent runs as; only root may say so. Default `None`: the server's user.
+    #[serde(deserialize_with = "command::user", skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Bytes of memory of the agent with all its processes; at least 1. Default `None`: no limit.
+    #[serde(with = "size::or_off")]
+    pub memory: Option<u64>,
+    /// Time on processors of the agent with all its processes; 1ms to 36500d. Default `None`: no limit.
+    #[serde(with = "duration::or_off")]
+    pub cpu_time: Option<Duration>,
+    /// Open files of each of the agent's processes; 16 to 1048576. Default `None`: as many as the server was given.
+    #[serde(with = "value::BetweenOrOff::<16, 1_048_576>")]
+    pub open_files: Option<u32>,
+    /// Processes of the agent at once, itself included; 1 to 32768. Default `None`: no limit.
+    #[serde(with = "value::BetweenOrOff::<1, 32_768>")]
+    pub processes: Option<u32>,
+    /// Bytes a second that the agent may write to stdout and stderr; at least 1. Default `None`: no limit.
+    #[serde(with = "size::or_off")]
+    pub output_rate: Option<u64>,
+    /// Bytes of one line from the agent; at least 1, at most half of `limits.spool`. Default `None`: `limits.message`.
+    #[serde(with = "size::optional", skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
 }
 
 impl Default for Persona {
     fn default() -> Self {
         Self {
             agent: AgentKind::Process,
+            service: None,
             command: [THIS_BINARY, "agent", "echo"].map(str::to_owned).to_vec(),
             protocol: Protocol::JsonRpc,
             auto_initialize: false,
@@ -86,9 +130,20 @@ impl Default for Persona {
             max_lifetime: None,
             stop_grace: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(30),
+            orphan_timeout: Duration::from_mins(10),
             environment: BTreeMap::new(),
             inherit_environment: ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR"].map(str::to_owned).to_vec(),
             working_directory: None,
+            own_directory: false,
+            user: None,
+            memory: None,
+            cpu_time: None,
+            open_files: None,
+            processes: None,
+            output_rate: None,
+            line: None,
         }
     }
 }
@@ -98,6 +153,43 @@ impl Persona {
     pub fn runs_this_binary(&self) -> bool {
         self.command.first().is_some_and(|word| word == THIS_BINARY)
     }
+
+    /// What an agent of this persona may take, as its shim is told.
+    pub fn limits(&self) -> order::Limits {
+        order::Limits {
+            memory: self.memory,
+            cpu_time: self.cpu_time,
+            open_files: self.open_files.map(u64::from),
+            processes: self.processes,
+            output_rate: self.output_rate,
+        }
+    }
+
+    /// What does not go together in the persona of this name.
+    pub(super) fn conflicts(&self, name: &PersonaName, limits: &limits::Limits) -> Vec<Conflict> {
+        let key = |key: &str| KeyPath::persona(name.as_str()).child(key).to_string();
+        [self.directory_conflict(key), self.line_conflict(key, limits)].into_iter().flatten().collect()
+    }
+
+    fn directory_conflict(&self, key: impl Fn(&str) -> String) -> Option<Conflict> {
+        let (own, elsewhere) = (key("own_directory"), key("working_directory"));
+        (self.own_directory && self.working_directory.is_some()).then(|| Conflict {
+            text: format!("`{own}` is on and `{elsewhere}` names a directory: leave one of them out"),
+            keys: vec![own, elsewhere],
+        })
+    }
+
+    fn line_conflict(&self, key: impl Fn(&str) -> String, limits: &limits::Limits) -> Option<Conflict> {
+        let (line, bytes) = (key("line"), self.line?);
+        (bytes > limits.spool / 2).then(|| Conflict {
+            text: format!(
+                "`{line}` is {}, more than half of `limits.spool` with {}: raise `limits.spool` or lower `{line}`",
+                size::format(bytes),
+                size::format(limits.spool)
+            ),
+            keys: vec![line, "limits.spool".to_owned()],
+        })
+    }
 }
 
 /// How an agent is reached.
@@ -105,14 +197,17 @@ impl Persona {
 pub enum AgentKind {
     /// A child process, spoken to over its stdin and stdout.
     Process,
+    /// A service of the service mapping, spoken to over HTTP.
+    Http,
 }
 
 impl Choice for AgentKind {
-    const ALL: &'static [Self] = &[Self::Process];
+    const ALL: &'static [Self] = &[Self::Process, Self::Http];
 
     fn name(self) -> &'static str {
         match self {
             Self::Process => "process",
+            Self::Http => "http",
         }
     }
 }
@@ -137,130 +232,5 @@ impl Choice for Protocol {
     }
 }
 
-/// The name of a persona: 1 to 64 of the characters A-Z a-z 0-9 _ . -
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PersonaName(String);
-
-impl PersonaName {
-    /// The persona that exists when none is written.
-    pub const BUILT_IN: &'static str = "CUSTOMERS";
-    /// The longest name, in characters.
-    pub const LONGEST: usize = 64;
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(super) fn built_in() -> Self {
-        Self(Self::BUILT_IN.to_owned())
-    }
-}
-
-impl TryFrom<String> for PersonaName {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if (1..=Self::LONGEST).contains(&name.len()) && name.bytes().all(allowed) {
-            Ok(Self(name))
-        } else {
-            Err(format!(
-                "the name of a persona must be 1 to 64 of the characters A-Z a-z 0-9 _ . -, not {}",
-                value::shown(&name.into())
-            ))
-        }
-    }
-}
-
-impl FromStr for PersonaName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        name.to_owned().try_into()
-    }
-}
-
-impl From<PersonaName> for String {
-    fn from(name: PersonaName) -> Self {
-        name.0
-    }
-}
-
-impl Borrow<str> for PersonaName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PersonaName {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-fn command<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
-    const EXPECTED: &str = "a list of a program and its arguments such as [\"frontdesk\", \"agent\", \"echo\"]";
-    read(source, |value| {
-        texts(value)
-            .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
-            .filter(|words| !words.iter().any(|word| word.contains('\0')))
-            .ok_or_else(|| wrong(EXPECTED, value))
-    })
-}
-
-fn variable_names<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
-    const EXPECTED: &str = "a list of names of environment variables such as [\"PATH\", \"HOME\"]";
-    read(source, |value| {
-        texts(value)
-            .filter(|names| names.iter().all(|name| is_variable_name(name)))
-            .ok_or_else(|| wrong(EXPECTED, value))
-    })
-}
-
-// The values may be secrets, so unlike all others these errors do not show what was written.
-fn environment<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, String>, D::Error> {
-    read(source, |value| {
-        let table = value.as_table().ok_or("must be a table of texts such as { MODE = \"test\" }")?;
-        table.iter().map(|(name, value)| variable(name, value)).collect()
-    })
-}
-
-fn variable(name: &str, value: &toml::Value) -> Result<(String, String), String> {
-    if !is_variable_name(name) {
-        return Err(format!("has the name {name:?}, which no environment variable can have: leave it out"));
-    }
-    let text = value
-        .as_str()
-        .filter(|text| !text.contains('\0'))
-        .ok_or_else(|| format!("must give {name} a text: write its value in quotes"))?;
-    Ok((name.to_owned(), text.to_owned()))
-}
-
-fn is_variable_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn persona_names_are_short_and_plain() {
-        for name in ["CUSTOMERS", "a", "sales-2.x_y", &"x".repeat(64)] {
-            assert!(name.parse::<PersonaName>().is_ok(), "{name}");
-        }
-        for name in ["", "a b", "käse", "a/b", &"x".repeat(65)] {
-            assert!(name.parse::<PersonaName>().is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn only_the_exact_word_frontdesk_means_this_binary() {
-        let mut persona = Persona::default();
-        assert!(persona.runs_this_binary());
-        persona.command[0] = "./frontdesk".to_owned();
-        assert!(!persona.runs_this_binary());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::keys::{KEYS, Key, KeyPath, PERSONA_KEYS, PERSONAS};
+use super::kinds;
 use super::load::Loaded;
 
 impl Loaded {
@@ -49,7 +50,8 @@ impl Page<'_> {
         for (name, persona) in personas {
             let path = KeyPath::persona(name);
             self.line(format_args!("\n[{path}]"));
-            for key in PERSONA_KEYS {
+            let kind = persona.get("agent").and_then(Value::as_str).unwrap_or_default();
+            for key in PERSONA_KEYS.iter().filter(|key| kinds::knows(kind, key.path)) {
                 self.key(key, key.path, &path.child(key.path), persona.get(key.path));
             }
         }
@@ -97,9 +99,18 @@ mod tests {
         environment = { "A B" = "line\nbreak", C = "" }
         inherit_environment = []
         working_directory = "/tmp"
+        user = 1001
+        memory = "1 GiB"
+        cpu_time = "90s"
+        open_files = 64
+        processes = 8
+        output_rate = 1001
+        line = "1 MiB"
+        ping_interval = "off"
 
         [personas.SALES]
         command = ["sell"]
+        own_directory = true
         [personas.SALES.environment]
         MODE = "test"
     "#;
@@ -121,7 +132,7 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines.contains(&"body = \"1 MiB\" # FRONTDESK_LIMITS__BODY"));
         assert!(lines.contains(&"bodies = \"1 GiB\""));
-        let keep = lines.iter().find(|line| line.starts_with("keep")).unwrap();
+        let keep = lines.iter().find(|line| line.starts_with("keep = \"1d")).unwrap();
         assert!(keep.starts_with("keep = \"1d 12h\" # /"), "{keep}");
         assert!(keep.ends_with("/frontdesk.toml:2"), "{keep}");
     }

@@ -31,8 +31,46 @@ pub(super) fn serialize<S: Serializer>(bytes: &u64, sink: S) -> Result<S::Ok, S:
     sink.serialize_str(&format(*bytes))
 }
 
+/// A size, or "off".
+pub(super) mod or_off {
+    use serde::{Deserializer, Serializer};
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
+        super::read(source, |value| {
+            if value.as_str() == Some("off") {
+                return Ok(None);
+            }
+            let expected = format_args!("{}, or \"off\"", super::EXPECTED);
+            super::parse(value).map(Some).ok_or_else(|| super::wrong(expected, value))
+        })
+    }
+
+    pub(in crate::config) fn serialize<S: Serializer>(bytes: &Option<u64>, sink: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::serialize(bytes, sink),
+            None => sink.serialize_str("off"),
+        }
+    }
+}
+
+/// A size that may be left out.
+pub(super) mod optional {
+    use serde::{Deserializer, Serializer};
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
+        super::deserialize(source).map(Some)
+    }
+
+    pub(in crate::config) fn serialize<S: Serializer>(bytes: &Option<u64>, sink: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::serialize(bytes, sink),
+            None => sink.serialize_none(),
+        }
+    }
+}
+
 /// The shortest exact way to write a size, such as `256 MiB`.
-pub(super) fn format(bytes: u64) -> String {
+pub(crate) fn format(bytes: u64) -> String {
     UNITS
         .into_iter()
         .filter(|(unit, _)| bytes.is_multiple_of(*unit))

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serializer, de};
 use toml::Value;
 
 /// "must be {expected}, not {value}".
@@ -27,12 +27,34 @@ where
     D: Deserializer<'de>,
 {
     read(source, |value| {
-        value
-            .as_integer()
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|number| (MIN..=MAX).contains(number))
-            .ok_or_else(|| wrong(format_args!("a whole number from {MIN} to {MAX}"), value))
+        number_between(value, MIN, MAX).ok_or_else(|| wrong(format_args!("a whole number from {MIN} to {MAX}"), value))
     })
+}
+
+fn number_between(value: &Value, least: u32, most: u32) -> Option<u32> {
+    value.as_integer().and_then(|number| u32::try_from(number).ok()).filter(|number| (least..=most).contains(number))
+}
+
+/// A whole number from `MIN` to `MAX`, or "off".
+pub(super) struct BetweenOrOff<const MIN: u32, const MAX: u32>;
+
+impl<const MIN: u32, const MAX: u32> BetweenOrOff<MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u32>, D::Error> {
+        read(source, |value| {
+            if value.as_str() == Some("off") {
+                return Ok(None);
+            }
+            let expected = format_args!("a whole number from {MIN} to {MAX}, or \"off\"");
+            number_between(value, MIN, MAX).map(Some).ok_or_else(|| wrong(expected, value))
+        })
+    }
+
+    pub(super) fn serialize<S: Serializer>(number: &Option<u32>, sink: S) -> Result<S::Ok, S::Error> {
+        match number {
+            Some(number) => sink.serialize_u32(*number),
+            None => sink.serialize_str("off"),
+        }
+    }
 }
 
 /// Reads a text that is not empty.
@@ -79,9 +101,7 @@ pub(super) fn shown(value: &Value) -> String {
 pub(super) mod path {
     use std::path::Path;
 
-    use serde::Serializer;
-
-    use super::{Deserializer, PathBuf, non_empty, read, wrong};
+    use super::{Deserializer, PathBuf, Serializer, non_empty, read, wrong};
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<PathBuf, D::Error> {
         read(source, |value| {
@@ -97,9 +117,7 @@ pub(super) mod path {
 
 /// A path that may be left out.
 pub(super) mod optional_path {
-    use serde::Serializer;
-
-    use super::{Deserializer, PathBuf, path};
+    use super::{Deserializer, PathBuf, Serializer, path};
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Option<PathBuf>, D::Error> {
         path::deserialize(source).map(Some)
