@@ -15,11 +15,14 @@ mod agent;
 mod completions;
 mod config;
 mod customer;
+mod launcher;
 mod operate;
 mod output;
 mod serve;
 mod session;
+mod stop;
 mod table;
+mod torture;
 mod verify;
 mod welcome;
 
@@ -51,6 +54,8 @@ enum Command {
     /// Manage the customers of the embedded credential server.
     #[command(subcommand)]
     Customer(customer::Customer),
+    /// Stop the server; its agents run on, unless they are to end as well.
+    Stop(stop::Stop),
     /// Request, use, stop and list sessions.
     #[command(subcommand)]
     Session(session::Session),
@@ -59,9 +64,14 @@ enum Command {
     Config(config::Config),
     /// Check a data directory, of a running server or without one, for everything that must not be.
     Verify(verify::Verify),
-    /// Built-in agents.
+    /// Kill a server of its own at random, and check that nothing was stuck, doubled, lost or orphaned.
+    Torture(torture::Torture),
+    /// Check an agent that you write; the built-in one.
     #[command(subcommand)]
     Agent(agent::Agent),
+    /// Fork the shims of agents, by order of the server that started this process.
+    #[command(hide = true)]
+    Launcher(launcher::Launcher),
     /// Print a shell's completion script.
     Completions(completions::Completions),
 }
@@ -139,10 +149,13 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(serve) => serve.run(),
         Command::Customer(customer) => customer.run(),
+        Command::Stop(stop) => stop.run(),
         Command::Session(session) => session.run(),
         Command::Config(config) => config.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Torture(torture) => torture.run(),
         Command::Agent(agent) => agent.run(),
+        Command::Launcher(launcher) => launcher.run(),
         Command::Completions(completions) => completions.run(),
     };
     match outcome {

@@ -1,19 +1,24 @@
-//! `frontdesk agent`: agents that come with the server.
+//! `frontdesk agent`: for people who write agents.
 
 use clap::Subcommand;
 
 use super::Outcome;
 
+mod check;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Agent {
-    /// Answers each request with what it was asked: an example, and a first agent to try.
+    /// Run an agent as the server would, and say what is wrong with it.
+    Check(check::Check),
+    /// Answer each request with what it was asked: an example, and a first agent to try.
     Echo,
 }
 
 impl Agent {
     pub(super) fn run(self) -> Outcome {
         match self {
-            Self::Echo => Ok(crate::agent::echo::run()?),
+            Self::Check(check) => check.run(),
+            Self::Echo => Ok(crate::agent::echo::run()),
         }
     }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::agent::Launcher;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Command, Operator, Reply};
 use crate::credential::embedded::Embedded;
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, DataPaths};
+use crate::events::EventLog;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 
@@ -23,7 +25,7 @@ pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failur
         .context("cannot start the asynchronous runtime")?;
     match runtime.block_on(settle(config, command))? {
         Reply::Refused(why) => Err(Failure::Failed(why)),
-        reply @ (Reply::Done { .. } | Reply::Customers(_) | Reply::Sessions(_)) => Ok(reply),
+        reply @ (Reply::Done { .. } | Reply::Customers(_) | Reply::Sessions(_) | Reply::Events(_)) => Ok(reply),
     }
 }
 
@@ -51,11 +53,14 @@ fn is_in_use(error: &anyhow::Error) -> bool {
 
 async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     // Only who adds something wants a new data directory: others have mistaken the place.
-    if !config.data_dir.exists() && !matches!(command, Command::AddCustomer { .. }) {
+    if !DataPaths::new(&config.data_dir).database().exists() && !matches!(command, Command::AddCustomer { .. }) {
         let place = config.data_dir.display();
-        bail!(
-            "there is no data directory {place}; name the right one with --data-dir, or start `frontdesk serve` once"
-        );
+        let what = if config.data_dir.exists() {
+            format!("{place} is no data directory")
+        } else {
+            format!("there is no data directory {place}")
+        };
+        bail!("{what}; name the right one with --data-dir, or start `frontdesk serve` once");
     }
     let data_dir = DataDir::open(&config.data_dir)?;
     if matches!(command, Command::ListSessions { before: None, .. }) {
@@ -70,7 +75,10 @@ async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
     let embedded = Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), &config.credential)?);
-    let reply = Operator::new(store, clock, embedded, None).execute(command).await;
+    let events = EventLog::open(data_dir.paths(), config.events.keep)
+        .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
+    let launcher = Launcher::to_end(Arc::clone(&store), Arc::clone(&clock), events.clone(), data_dir.paths().agents());
+    let reply = Operator::new(store, clock, embedded, None, events).ending(launcher).execute(command).await;
     drop(data_dir);
     Ok(reply)
 }

@@ -9,9 +9,10 @@ use clap::Args;
 use crate::config::{Loaded, LogFormat, Overrides};
 use crate::control::{self, Operator};
 use crate::node::Node;
+use crate::shutdown::AtStop;
 use crate::{descriptors, server, telemetry};
 
-use super::{Configuration, Failure, Outcome, welcome};
+use super::{Configuration, Failure, Outcome, stop, welcome};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Serve {
@@ -55,27 +56,42 @@ async fn serve(loaded: Loaded) -> Outcome {
     let stop = server::stop_signal().context("cannot watch for signals")?;
     let node = Node::start(loaded.config).await?;
     let app = &node.app;
-    let operator =
-        Operator::new(app.store.clone(), app.clock.clone(), node.embedded.clone(), Some(app.registry.clone()));
+    let operator = Operator::new(
+        app.store.clone(),
+        app.clock.clone(),
+        node.embedded.clone(),
+        Some(app.registry.clone()),
+        node.events.clone(),
+    )
+    .stopping(node.tasks().clone());
     control::serve(node.data_dir().paths().root(), operator, node.tasks())
         .context("cannot make the control socket in the data directory")?;
     welcome::greet(&node).await?;
+    let (tasks, agents) = (node.tasks().clone(), node.data_dir().paths().agents());
     let cut_off = node
         .serve(async {
-            let signal = stop.await;
-            tracing::info!(
-                signal,
-                "stopping: finishing open requests and ending agents; a second signal stops at once"
-            );
+            let (cause, at_stop) = tokio::select! {
+                stopped = stop => stopped,
+                at_stop = tasks.asked_to_stop() => ("frontdesk stop", at_stop),
+            };
+            tracing::info!(cause, "{}; a signal now stops at once", before_the_end(at_stop));
             hasten_on_second_signal();
+            at_stop
         })
         .await;
     if cut_off > 0 {
         tracing::warn!(tasks = cut_off, "stopped with work cut off; the next start settles it");
         return Ok(ExitCode::FAILURE);
     }
-    tracing::info!("stopped: every agent has ended, sessions that were running go on at the next start");
+    tracing::info!("{}", stop::at_the_end(tasks.leaves_agents(), stop::living_agents(&agents)));
     Ok(ExitCode::SUCCESS)
+}
+
+fn before_the_end(at_stop: AtStop) -> &'static str {
+    match at_stop {
+        AtStop::LeaveAgents => "stopping: finishing open requests and leaving the agents to the next start",
+        AtStop::EndAgents => "stopping: finishing open requests and ending agents",
+    }
 }
 
 fn address(text: &str) -> Result<std::net::SocketAddr, &'static str> {
@@ -87,7 +103,7 @@ fn address(text: &str) -> Result<std::net::SocketAddr, &'static str> {
 fn hasten_on_second_signal() {
     if let Ok(again) = server::stop_signal() {
         tokio::spawn(async move {
-            let signal = again.await;
+            let (signal, _) = again.await;
             tracing::warn!(signal, "stopped at once; the next start settles what was open");
             std::process::exit(1);
         });

@@ -1,7 +1,7 @@
 //! `frontdesk session`: one customer's session from the request to its end, and an operator's view of all.
 //!
-//! `request`, `initialize`, `send` and `status` are a customer's: they speak HTTP to any Frontdesk. `list` is an
-//! operator's: it asks the server that has the data directory, or its store. `stop` is both.
+//! `request`, `initialize`, `send` and `status` are a customer's: they speak HTTP to any Frontdesk. `list` and
+//! `events` are an operator's: they ask the server that has the data directory, or its store. `stop` is both.
 
 use std::net::IpAddr;
 
@@ -11,6 +11,7 @@ use hyper::Uri;
 use super::Outcome;
 
 mod client;
+mod events;
 mod initialize;
 mod list;
 mod refusal;
@@ -49,6 +50,8 @@ pub(super) enum Session {
     Stop(stop::Stop),
     /// List the sessions on this machine's server.
     List(list::List),
+    /// Show what a session's agents said: progress, events, log lines, parts of answers.
+    Events(events::Events),
 }
 
 impl Session {
@@ -60,6 +63,7 @@ impl Session {
             Self::Status(status) => status.run(),
             Self::Stop(stop) => stop.run(),
             Self::List(list) => list.run(),
+            Self::Events(events) => events.run(),
         }
     }
 }

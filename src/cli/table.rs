@@ -5,17 +5,23 @@ use std::process::ExitCode;
 use anstyle::Style;
 use serde::Serialize;
 
+use crate::id::Printable;
+
 use super::{Failure, Outcome, output};
 
 /// Between two columns.
-const GAP: &str = "  ";
+pub(super) const GAP: &str = "  ";
 
-/// Prints aligned columns under a heading; for an empty table, the sentence, which is no part of the output.
+/// Prints aligned columns under a heading, with `-` where there is nothing; for an empty table, the sentence, which is no
+/// part of the output.
 pub(super) fn print(heading: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> Result<(), Failure> {
     let mut rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         anstream::eprintln!("{empty}");
         return Ok(());
+    }
+    for cell in rows.iter_mut().flatten().filter(|cell| cell.is_empty()) {
+        "-".clone_into(cell);
     }
     let bold = Style::new().bold();
     let widths = widths(heading, &rows);
@@ -56,6 +62,11 @@ pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The whole text made safe to print: only a terminal's width cuts it.
+pub(super) fn escaped(text: &str) -> String {
+    text.chars().map(|character| Printable(character.encode_utf8(&mut [0; 4])).to_string()).collect()
+}
+
 fn widths(heading: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
     let column = |number: usize| {
         let cells = rows.iter().map(|row| row[number].chars().count());
@@ -72,6 +83,11 @@ fn line(cells: &[String], widths: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_escaped_and_kept_whole() {
+        assert_eq!(escaped(&"a\u{1b}".repeat(300)), r"a\u{1b}".repeat(300));
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -22,6 +22,7 @@ const MOST_BYTES: usize = 1 << 30;
 pub(super) struct Client {
     server: String,
     runtime: tokio::runtime::Runtime,
+    idempotency_key: Option<String>,
 }
 
 /// What a Frontdesk answered.
@@ -49,7 +50,12 @@ impl Client {
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        Ok(Self { server: server.to_owned(), runtime })
+        Ok(Self { server: server.to_owned(), runtime, idempotency_key: None })
+    }
+
+    /// The same, for requests that are to be handled once.
+    pub(super) fn under_key(self, key: Option<&str>) -> Self {
+        Self { idempotency_key: key.map(str::to_owned), ..self }
     }
 
     /// Sends one request, and waits for the answer.
@@ -61,9 +67,12 @@ impl Client {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| Failure::Usage("this cannot be sent: the email is too long, or the token is none".into()))?;
+        if let Some(key) = &self.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|_| {
+            Failure::Usage("this cannot be sent: the email is too long, or the token or the key is none".into())
+        })?;
         let answer = self.runtime.block_on(async { HttpClient::new().fetch(request, LONGEST, MOST_BYTES).await });
         answer.map(Answer::from).map_err(|error| self.words(&error))
     }

@@ -33,11 +33,14 @@ impl List {
             return table::print_json(&rows);
         }
         let empty = if self.all { "no sessions yet" } else { "no live sessions; --all shows ended ones, too" };
-        table::print(
-            &["ID", "PHASE", "CUSTOMER", "PERSONA", "AGE", "PID", "EPOCH", "REASON"],
-            rows.iter().map(cells),
-            empty,
-        )?;
+        // What takes the place of the reasons has to be worth it.
+        let is_measured = rows.iter().any(|row| row.usage.is_some());
+        let heading = ["ID", "PHASE", "CUSTOMER", "PERSONA", "AGE", "PID", "EPOCH", "REASON"];
+        let heading = heading.into_iter().flat_map(|name| match name {
+            "EPOCH" if is_measured => vec!["MEMORY", name],
+            _ => vec![name],
+        });
+        table::print(&heading.collect::<Vec<_>>(), rows.iter().map(|row| cells(row, is_measured)), empty)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -58,23 +61,29 @@ impl List {
     }
 }
 
-fn cells(row: &SessionRow) -> Vec<String> {
+fn cells(row: &SessionRow, is_measured: bool) -> Vec<String> {
     let why = [row.outcome.as_deref(), row.reason.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    vec![
-        row.id.to_string(),
-        row.phase.clone(),
-        Printable(&row.customer).to_string(),
-        Printable(&row.persona).to_string(),
-        age(row.age_seconds),
-        row.pid.map(|pid| pid.to_string()).unwrap_or_default(),
-        row.epoch.to_string(),
-        escaped(&why),
-    ]
+    let memory = || row.usage.map(|usage| memory(usage.memory)).unwrap_or_default();
+    let cells = [
+        Some(row.id.to_string()),
+        Some(row.phase.clone()),
+        Some(Printable(&row.customer).to_string()),
+        Some(Printable(&row.persona).to_string()),
+        Some(age(row.age_seconds)),
+        Some(row.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        is_measured.then(memory),
+        Some(row.epoch.to_string()),
+        Some(table::escaped(&why)),
+    ];
+    cells.into_iter().flatten().collect()
 }
 
-/// The whole text made safe to print: only a terminal's width cuts it.
-fn escaped(text: &str) -> String {
-    text.chars().map(|character| Printable(character.encode_utf8(&mut [0; 4])).to_string()).collect()
+/// Memory in MiB, and in GiB once that takes more than four digits.
+fn memory(bytes: u64) -> String {
+    match bytes >> 20 {
+        mebibytes @ ..10_000 => format!("{mebibytes}M"),
+        mebibytes @ 10_000.. => format!("{}G", mebibytes >> 10),
+    }
 }
 
 /// An age in its largest whole unit.
@@ -89,16 +98,16 @@ fn age(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{age, escaped};
-
-    #[test]
-    fn a_long_reason_is_escaped_and_kept_whole() {
-        assert_eq!(escaped(&"a\u{1b}".repeat(300)), r"a\u{1b}".repeat(300));
-    }
+    use super::{age, memory};
 
     #[test]
     fn an_age_is_told_in_its_largest_whole_unit() {
         let ages = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 345_601].map(age);
         assert_eq!(ages, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "4d"]);
+    }
+
+    #[test]
+    fn memory_is_told_in_five_places_at_most() {
+        assert_eq!([0, 412 << 20, 9_999 << 20, 10 << 30].map(memory), ["0M", "412M", "9999M", "10G"]);
     }
 }

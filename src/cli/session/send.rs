@@ -20,6 +20,9 @@ pub(in crate::cli) struct Send {
     /// The request as JSON, or - to read it from standard input.
     #[arg(value_name = "JSON", allow_hyphen_values = true)]
     request: String,
+    /// Under this key the request is handled at most once, however often it is sent.
+    #[arg(long, value_name = "TEXT")]
+    idempotency_key: Option<String>,
     #[command(flatten)]
     token: Token,
     #[command(flatten)]
@@ -39,6 +42,7 @@ impl Send {
         let (client, token) = (self.target.client()?, self.token.get());
         let wire = Wire { email: &self.email, request: &request };
         let body = serde_json::to_string(&wire).map_err(anyhow::Error::from)?;
+        let client = client.under_key(self.idempotency_key.as_deref());
         let answer = client.ask(Method::PUT, "/handleSessionRequests", token, body)?;
         let reply = client.read(&answer)?;
         if answer.status != StatusCode::OK {
