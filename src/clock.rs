@@ -171,6 +171,11 @@ fn resumed_now(last: Option<&Heartbeat>, boot_id: &str, since_boot: i64, wall: W
     Timestamp(last.now.0.saturating_add(elapsed.max(0)))
 }
 
+/// The boot-time clock as it is. It is a timeline of its own, for processes that live within one boot and without a store.
+pub fn boot_time() -> Timestamp {
+    Timestamp(since_boot())
+}
+
 fn since_boot() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     time.tv_sec * 1_000_000 + time.tv_nsec / 1_000

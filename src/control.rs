@@ -17,10 +17,12 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::id::SessionId;
 use crate::shutdown::Tasks;
 
+mod events;
 mod operator;
 #[cfg(test)]
 mod tests;
 
+pub use events::{EventPage, EventRow};
 pub use operator::{CustomerRow, Operator, SessionRow};
 
 const SOCKET: &str = "control.sock";
@@ -70,12 +72,26 @@ pub enum Command {
         /// At most so many.
         most: usize,
     },
+    /// List what a session's agents said of themselves, in its order.
+    ListEvents {
+        /// The session's id, or its customer's email.
+        session: String,
+        /// Only those after this number.
+        after: u64,
+        /// At most so many.
+        most: usize,
+    },
     /// Stop a session.
     StopSession {
         /// Its id.
         id: String,
         /// Kill its agent at once.
         force: bool,
+    },
+    /// Stop the server.
+    Stop {
+        /// End the agents as well.
+        agents: bool,
     },
 }
 
@@ -92,6 +108,8 @@ pub enum Reply {
     Customers(Vec<CustomerRow>),
     /// The sessions asked for.
     Sessions(Vec<SessionRow>),
+    /// The events asked for.
+    Events(EventPage),
     /// It could not be done; one sentence that says why.
     Refused(String),
 }

@@ -3,7 +3,9 @@
 //! ```text
 //! frontdesk.lock   held by whoever has the directory open; its text is that process's id
 //! frontdesk.db     the store (with -wal and -shm beside it)
+//! events.db        the log of events (likewise)
 //! data/            session data too large for a row, one file a session
+//! agents/          a directory for each session with an agent: see [`crate::shim::place`]
 //! control.sock     where operators' commands reach a running server
 //! ```
 
@@ -41,9 +43,24 @@ impl DataPaths {
         ["", "-wal", "-shm"].map(|suffix| self.root.join(format!("frontdesk.db{suffix}")))
     }
 
+    /// The log of events.
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events.db")
+    }
+
+    /// The log of events and the files that SQLite keeps beside it.
+    pub fn events_files(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|suffix| self.root.join(format!("events.db{suffix}")))
+    }
+
     /// The directory of session data files.
     pub fn session_data(&self) -> PathBuf {
         self.root.join("data")
+    }
+
+    /// The directory of the sessions with an agent.
+    pub fn agents(&self) -> PathBuf {
+        self.root.join("agents")
     }
 
     /// The lock's file.
@@ -98,10 +115,11 @@ impl DataDir {
         make_directory(root).map_err(failed)?;
         // Where agents run and data files lie must not depend on the directory in which somebody started the server.
         let paths = DataPaths::new(&root.canonicalize().map_err(failed)?);
-        let data = paths.session_data();
-        make_directory(&data).map_err(failed)?;
-        if is_open_to_others(&data) {
-            fs::set_permissions(&data, Permissions::from_mode(0o700)).map_err(failed)?;
+        for own in [paths.session_data(), paths.agents()] {
+            make_directory(&own).map_err(failed)?;
+            if is_open_to_others(&own) {
+                fs::set_permissions(&own, Permissions::from_mode(0o700)).map_err(failed)?;
+            }
         }
         if is_open_to_others(paths.root()) {
             let directory = paths.root().display();

@@ -1,9 +1,10 @@
 //! The limit of open descriptors: raised for the server, which has a descriptor for each connection and a few for each
-//! agent, and given back to the agents, which may use select(2) or close every descriptor up to their limit.
+//! agent. The agents' shims set back what it was, because agents may use select(2) or close every descriptor up to their
+//! limit.
 
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the limit was before this process raised it. It belongs to the process, as the limit itself does.
 static BEFORE: OnceLock<Rlimit> = OnceLock::new();
@@ -20,10 +21,8 @@ pub fn raise() {
     }
 }
 
-/// Gives a child the limit that it would have if this process had not raised its own.
-pub fn give_back(child: Pid) {
-    let Some(before) = BEFORE.get() else { return };
-    if let Err(error) = prlimit(Some(child), Resource::Nofile, *before) {
-        tracing::debug!(error = %error, "descriptor limit of an agent not set");
-    }
+/// The soft and the hard limit that this process had before it raised its own; [`u64::MAX`] is no limit. Nothing if it
+/// raised none.
+pub fn before() -> Option<(u64, u64)> {
+    BEFORE.get().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX)))
 }

@@ -2,7 +2,8 @@
 //!
 //! They stand at every durable step. Without the feature `failpoints` each is nothing at all. With it, the variable
 //! `FRONTDESK_FAILPOINT` says what happens: `NAME=kill` ends the process there as `kill -9` would, `NAME=error` makes
-//! the step fail, and `NAME=kill@3` waits for the third time. If `FRONTDESK_FAILPOINT_WHEN` names a file, nothing
+//! the step fail, `NAME=pause` waits there until the file named by `FRONTDESK_FAILPOINT_RESUME` is there, and `NAME=kill@3`
+//! waits for the third time. Each process counts for itself. If `FRONTDESK_FAILPOINT_WHEN` names a file, nothing
 //! counts before that file is there, and the hit removes it: so a test says when, and sees that it was reached. A new
 //! durable step gets a new point: the sweep in the tests takes its list from here.
 
@@ -19,31 +20,65 @@ pub enum Failpoint {
     BeforeDataFile,
     /// A file of session data is in place; no row names it yet.
     AfterDataFile,
-    /// An epoch is stored; its agent is not spawned yet.
+    /// An epoch is stored; the agent's directory does not know of it.
     BeforeSpawn,
-    /// An agent is spawned; nobody has heard of it.
+    /// The agent's directory names the epoch; its shim is not ordered yet.
+    AfterFence,
+    /// A shim is ordered; nobody has heard of it.
     AfterSpawn,
     /// An agent is gone; the store does not know yet.
     AfterAgentEnd,
     /// The end of a session is stored and may have been answered; its data file is still there.
     BeforeDataRemoval,
+    /// A restarted server has taken up agents, and not yet ended what belongs to nobody.
+    DuringAdoption,
     /// A restarted server has ended leftovers but not settled its sessions.
     DuringRecovery,
+    /// The launcher has an order and has not forked.
+    LauncherBeforeFork,
+    /// A shim lives and has not taken the lock of its directory.
+    ShimBeforeLock,
+    /// A shim has the lock and has read its own epoch; there is no agent.
+    ShimBeforeAgent,
+    /// A shim has forked its agent; nobody has heard of it.
+    ShimAfterAgent,
+    /// A shim has read output, which is not in the spool.
+    ShimBeforeSpool,
+    /// Output is in the spool and not sent.
+    ShimAfterSpool,
+    /// Nothing is left of an agent; its end is not noted.
+    ShimBeforeEnd,
+    /// An agent's end is noted and not told.
+    ShimAfterEnd,
 }
 
 impl Failpoint {
-    /// All of them, for the sweep.
-    pub const ALL: [Self; 10] = [
+    /// All of the server, for the sweep.
+    pub const ALL: [Self; 12] = [
         Self::BeforeCommit,
         Self::AfterCommit,
         Self::BeforeAnswer,
         Self::BeforeDataFile,
         Self::AfterDataFile,
         Self::BeforeSpawn,
+        Self::AfterFence,
         Self::AfterSpawn,
         Self::AfterAgentEnd,
         Self::BeforeDataRemoval,
+        Self::DuringAdoption,
         Self::DuringRecovery,
+    ];
+
+    /// All of the launcher and of shims.
+    pub const OF_SHIMS: [Self; 8] = [
+        Self::LauncherBeforeFork,
+        Self::ShimBeforeLock,
+        Self::ShimBeforeAgent,
+        Self::ShimAfterAgent,
+        Self::ShimBeforeSpool,
+        Self::ShimAfterSpool,
+        Self::ShimBeforeEnd,
+        Self::ShimAfterEnd,
     ];
 
     /// The name by which the variable asks for it.
@@ -55,14 +90,24 @@ impl Failpoint {
             Self::BeforeDataFile => "before-data-file",
             Self::AfterDataFile => "after-data-file",
             Self::BeforeSpawn => "before-spawn",
+            Self::AfterFence => "after-fence",
             Self::AfterSpawn => "after-spawn",
             Self::AfterAgentEnd => "after-agent-end",
             Self::BeforeDataRemoval => "before-data-removal",
+            Self::DuringAdoption => "during-adoption",
             Self::DuringRecovery => "during-recovery",
+            Self::LauncherBeforeFork => "launcher-before-fork",
+            Self::ShimBeforeLock => "shim-before-lock",
+            Self::ShimBeforeAgent => "shim-before-agent",
+            Self::ShimAfterAgent => "shim-after-agent",
+            Self::ShimBeforeSpool => "shim-before-spool",
+            Self::ShimAfterSpool => "shim-after-spool",
+            Self::ShimBeforeEnd => "shim-before-end",
+            Self::ShimAfterEnd => "shim-after-end",
         }
     }
 
-    /// Dies here, or returns whether the step is to fail, as the variable asks.
+    /// Dies or waits here, or returns whether the step is to fail, as the variable asks.
     #[cfg(feature = "failpoints")]
     pub fn hit(self) -> bool {
         armed::hit(self)
@@ -81,15 +126,22 @@ mod armed {
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use super::Failpoint;
 
     struct Armed {
         name: String,
-        kill: bool,
+        action: Action,
         nth: u32,
         hits: AtomicU32,
         when: Option<PathBuf>,
+    }
+
+    enum Action {
+        Kill,
+        Fail,
+        Pause { until: PathBuf },
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -103,15 +155,25 @@ mod armed {
             return false;
         }
         let _ = armed.when.as_ref().map(std::fs::remove_file);
-        if armed.kill {
-            let me = rustix::process::getpid();
-            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
-            // The signal ends every thread; this one must not go on until it arrives.
-            loop {
-                std::thread::park();
+        match &armed.action {
+            Action::Kill => die(),
+            Action::Fail => true,
+            Action::Pause { until } => {
+                while !until.exists() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                false
             }
         }
-        true
+    }
+
+    fn die() -> ! {
+        let me = rustix::process::getpid();
+        let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        // The signal ends every thread; this one must not go on until it arrives.
+        loop {
+            std::thread::park();
+        }
     }
 
     fn read() -> Option<Armed> {
@@ -120,7 +182,11 @@ mod armed {
         let (action, nth) = action.split_once('@').unwrap_or((action, "1"));
         Some(Armed {
             name: name.to_owned(),
-            kill: action == "kill",
+            action: match action {
+                "kill" => Action::Kill,
+                "pause" => Action::Pause { until: std::env::var_os("FRONTDESK_FAILPOINT_RESUME")?.into() },
+                _ => Action::Fail,
+            },
             nth: nth.parse().ok()?,
             hits: AtomicU32::new(0),
             when: std::env::var_os("FRONTDESK_FAILPOINT_WHEN").map(PathBuf::from),
@@ -134,9 +200,10 @@ mod tests {
 
     #[test]
     fn every_point_has_a_name_of_its_own() {
-        let mut names: Vec<_> = Failpoint::ALL.iter().map(|point| point.name()).collect();
+        let points = || Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS);
+        let mut names: Vec<_> = points().map(|point| point.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Failpoint::ALL.len());
+        assert_eq!(names.len(), points().count());
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! It owns the pool of idle connections, the TLS configuration, and the rule for when a request may be sent again. It
 //! follows no redirect, keeps no cookie, reads no proxy variable, speaks no HTTP/2 and knows no content type: it sends
-//! one request and returns the whole answer or says why there is none. Called by the remote credential check and the
-//! command line.
+//! one request and returns the whole answer, or its head and the body as it comes, or says why there is none. Called by
+//! the remote credential check, agents that are services, and the command line.
 //!
 //! # When a request is sent twice
 //!
 //! A server may close an idle connection at the very moment a request goes out on it (RFC 9112 section 9.3.1). hyper-util
 //! repeats a request by itself only if no byte of it was ever handed to the socket, so such a race would reach the
 //! caller as an error. This client therefore repeats a request itself, once, on a connection opened for the purpose, if
-//! all of this holds: the method is idempotent and there is no body; the connection had already carried an answer; and
-//! it ended before any byte of an answer to this request. A request on a fresh connection is never sent twice.
+//! all of this holds: the method is idempotent and there is no body, or the caller says that a repetition does no harm; the
+//! connection had already carried an answer; and it ended before any byte of an answer to this request. A request on a
+//! fresh connection is never sent twice.
 
 mod connector;
 #[cfg(test)]
@@ -97,12 +98,31 @@ impl HttpClient {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Response<Bytes>, FetchError> {
-        let (head, body) = self.send(request).await?.into_parts();
+        let may_repeat = is_repeatable(&request);
+        let (head, body) = self.send(request, may_repeat).await?.into_parts();
         Ok(Response::from_parts(head, read_body(body, max_bytes).await?))
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, FetchError> {
-        let spare = is_repeatable(&request).then(|| request.clone());
+    /// Sends one request and returns the head of its answer with the body still to be read. `may_repeat` says that a
+    /// request which a closing idle connection swallowed may be sent once more, whatever its method.
+    ///
+    /// It has no timeout of its own: dropping the future or the body closes the connection. The URI is as for
+    /// [`HttpClient::fetch`].
+    ///
+    /// # Errors
+    ///
+    /// See [`FetchError`]; never [`FetchError::Timeout`] or [`FetchError::TooLarge`].
+    pub async fn open(
+        &self,
+        request: Request<Full<Bytes>>,
+        may_repeat: bool,
+    ) -> Result<Response<Incoming>, FetchError> {
+        check_uri(request.uri())?;
+        self.send(request, may_repeat).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>, may_repeat: bool) -> Result<Response<Incoming>, FetchError> {
+        let spare = may_repeat.then(|| request.clone());
         let error = match self.inner.pooled.request(request).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,

@@ -6,14 +6,18 @@
 //! | what | module |
 //! | --- | --- |
 //! | the command line, one command a file | [`cli`] |
+//! | a server of its own, killed at random to see what its promises are worth | [`torture`] |
 //! | one server put together, from a configuration to its end | [`node`] |
 //! | connections; routes, who may call, and every status code; operators' commands | [`server`], [`http`], [`control`] |
 //! | a session's life: a pure machine, the driver that does its IO, the table of drivers | [`session`] |
-//! | an agent: its process, its protocol, its restarts, what it leaves behind | [`agent`] |
+//! | an agent as the server has it: started or taken up, spoken to, judged by its end; a process behind a shim, or a service | [`agent`] |
+//! | the process between server and agent, so that the agent outlives the server: its launcher, its directory, its limits | [`shim`] |
 //! | who decides about credentials, and how guessing is slowed | [`credential`] |
 //! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
+//! | what agents say of themselves, stored by a writer of its own | [`events`] |
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
-//! | the data directory; the end of tasks; logs | [`data_dir`], [`shutdown`], [`telemetry`] |
+//! | the data directory, and whether all in it and around it is as it must be | [`data_dir`], [`verify`] |
+//! | the end of tasks; logs; how many files may be open | [`shutdown`], [`telemetry`], [`descriptors`] |
 //! | identities, time, tokens, points of failure | [`id`], [`clock`], [`token`], [`failpoint`] |
 //!
 //! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
@@ -26,6 +30,7 @@ pub mod control;
 pub mod credential;
 pub mod data_dir;
 pub mod descriptors;
+pub mod events;
 pub mod failpoint;
 pub mod http;
 pub mod http_client;
@@ -37,8 +42,10 @@ mod random;
 pub mod server;
 pub mod service_mapping;
 pub mod session;
+pub mod shim;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod token;
+pub mod torture;
 pub mod verify;

@@ -13,11 +13,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::net::TcpListener;
 
-use crate::agent::{CallLimits, Launcher};
-use crate::clock::{Clock, SystemClock};
+use crate::agent::http::Services;
+use crate::agent::{AgentLimits, Launcher, Means};
+use crate::clock::{Clock, SystemClock, WallTime};
 use crate::config::Config;
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
@@ -25,15 +26,18 @@ use crate::credential::gate::Gate;
 use crate::credential::remote::RemoteVerifier;
 use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
+use crate::events::EventLog;
 use crate::http::body::Bodies;
 use crate::http::{self, App};
 use crate::http_client::HttpClient;
 use crate::server;
 use crate::service_mapping::ServiceMapping;
 use crate::session::Registry;
-use crate::shutdown::Tasks;
-use crate::store::Store;
+use crate::shim::launch::Launch;
+use crate::shim::user;
+use crate::shutdown::{AtStop, Tasks};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError};
 
 /// A node that has recovered and is ready to serve.
 pub struct Node {
@@ -41,6 +45,8 @@ pub struct Node {
     pub app: Arc<App>,
     /// The customers of this node, for operators' commands.
     pub embedded: Arc<Embedded>,
+    /// What agents have said.
+    pub events: EventLog,
     /// The service mapping in force.
     pub mapping: Arc<ServiceMapping>,
     listener: TcpListener,
@@ -55,6 +61,7 @@ impl Node {
     /// # Errors
     /// One sentence that says what is missing and what to do.
     pub async fn start(config: Config) -> Result<Self> {
+        check_users(&config)?;
         let data_dir = DataDir::open(&config.data_dir)?;
         let mapping_path = config.service_mapping_path().to_owned();
         let mapping = Arc::new(ServiceMapping::load(&mapping_path, config.service_mapping.is_some())?);
@@ -67,12 +74,22 @@ impl Node {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
         let tasks = Tasks::default();
         let embedded = Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), &config.credential)?);
-        let registry = registry(&config, &store, &clock, &tasks);
+        let client = HttpClient::new();
+        let events = EventLog::open(data_dir.paths(), config.events.keep);
+        let events = events
+            .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
+        let means = Means {
+            launch: Launch::default(),
+            agents: data_dir.paths().agents(),
+            services: Services { mapping: Arc::clone(&mapping), client: client.clone() },
+            events: events.clone(),
+        };
+        let registry = registry(&config, &store, &clock, &tasks, means);
         registry.recover().await?;
         registry.look_after();
         mapping.watch(mapping_path, &tasks);
-        keep_house(&config, &store, &clock, &tasks);
-        let remote = RemoteVerifier::new(HttpClient::new(), config.credential.timeout);
+        keep_house(&config, &store, &events, &clock, &tasks);
+        let remote = RemoteVerifier::new(client, config.credential.timeout);
         let app = Arc::new(App {
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
             gate: Gate::new(throttle(&config)),
@@ -83,7 +100,7 @@ impl Node {
             tasks: tasks.clone(),
             config,
         });
-        Ok(Self { app, embedded, mapping, listener, tasks, data_dir })
+        Ok(Self { app, embedded, events, mapping, listener, tasks, data_dir })
     }
 
     /// Where the node listens.
@@ -104,19 +121,19 @@ impl Node {
         &self.tasks
     }
 
-    /// Serves until `stop` completes; then lets open requests finish and ends the agents, within the configured time.
-    /// Sessions stay as they are stored. Returns how many tasks had to be cut off.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
-        let Self { app, embedded, mapping, listener, tasks, data_dir } = self;
+    /// Serves until `stop` completes; then lets open requests finish and leaves or ends the agents, as it says, within the
+    /// configured time. Sessions stay as they are stored. Returns how many tasks had to be cut off.
+    pub async fn serve(self, stop: impl Future<Output = AtStop>) -> usize {
+        let Self { app, embedded, events, mapping, listener, tasks, data_dir } = self;
         let connections = app.config.limits.connections as usize;
         let serving = server::run(listener, http::router(Arc::clone(&app)), connections, tasks.clone());
         tokio::pin!(stop);
-        tokio::select! {
-            () = serving => {}
-            () = &mut stop => {}
-        }
+        let at_stop = tokio::select! {
+            () = serving => AtStop::LeaveAgents,
+            at_stop = &mut stop => at_stop,
+        };
         let grace = app.config.shutdown.grace;
-        tasks.drain();
+        tasks.drain(at_stop);
         let cut_off = match tokio::time::timeout(grace, tasks.ended()).await {
             Ok(()) => 0,
             Err(_) => tasks.count(),
@@ -125,7 +142,7 @@ impl Node {
         if let Err(error) = app.store.beat(app.clock.heartbeat()).await {
             tracing::warn!(error = %error, "last heartbeat not stored");
         }
-        drop((app, embedded, mapping));
+        drop((app, embedded, events, mapping));
         drop(data_dir);
         cut_off
     }
@@ -146,12 +163,25 @@ fn not_bound(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     }
 }
 
-fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tasks: &Tasks) -> Registry {
-    let limits = CallLimits {
+/// Checks that agents can run as the users that their personas name.
+fn check_users(config: &Config) -> Result<()> {
+    for (name, persona) in &config.personas {
+        if let Some(Err(why)) = persona.user.as_deref().map(user::resolve) {
+            bail!("the `user` of persona {name} {why}");
+        }
+    }
+    Ok(())
+}
+
+fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tasks: &Tasks, means: Means) -> Registry {
+    let limits = AgentLimits {
         requests: config.limits.requests_per_session as usize,
         line_bytes: usize::try_from(config.limits.message).unwrap_or(usize::MAX),
+        starting: config.limits.max_starting as usize,
+        spool_bytes: config.limits.spool,
+        log_bytes: config.limits.log,
     };
-    let launcher = Launcher::new(Arc::clone(store), Arc::clone(clock), tasks.clone(), limits);
+    let launcher = Launcher::new(Arc::clone(store), Arc::clone(clock), tasks.clone(), limits, means);
     let personas: HashMap<_, _> =
         config.personas.iter().map(|(name, persona)| (name.to_string(), Arc::new(persona.clone()))).collect();
     Registry::new(
@@ -175,9 +205,9 @@ fn throttle(config: &Config) -> ThrottleConfig {
 }
 
 /// Stores heartbeats, and forgets what has been history for long enough.
-fn keep_house(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tasks: &Tasks) {
+fn keep_house(config: &Config, store: &Arc<dyn Store>, events: &EventLog, clock: &Arc<dyn Clock>, tasks: &Tasks) {
     const BETWEEN_BEATS: Duration = Duration::from_secs(10);
-    const PRUNED_AT_ONCE: usize = 1_000;
+    let events = events.clone();
     let (store, clock, draining, keep) = (Arc::clone(store), Arc::clone(clock), tasks.clone(), config.history.keep);
     tasks.spawn(async move {
         loop {
@@ -185,12 +215,11 @@ fn keep_house(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, t
                 tracing::warn!(error = %error, "heartbeat not stored");
             }
             let keep_millis = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-            let before =
-                crate::clock::WallTime::from_unix_millis(clock.wall().unix_millis().saturating_sub(keep_millis));
+            let before = WallTime::from_unix_millis(clock.wall().unix_millis().saturating_sub(keep_millis));
             while !draining.is_draining() {
-                match store.prune_history(before, PRUNED_AT_ONCE).await {
-                    Ok(PRUNED_AT_ONCE) => {}
-                    Ok(_) => break,
+                match forget_history(&*store, &events, before).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
                     Err(error) => {
                         tracing::warn!(error = %error, "history not pruned");
                         break;
@@ -203,4 +232,17 @@ fn keep_house(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, t
             }
         }
     });
+}
+
+/// Forgets some of the sessions that ended before `before`; whether there may be more. Their events go first: a crash in
+/// between leaves a session without events, and never events without a session.
+async fn forget_history(store: &dyn Store, events: &EventLog, before: WallTime) -> Result<bool, StoreError> {
+    const AT_ONCE: usize = 1_000;
+    let old = store.old_history(before, AT_ONCE).await?;
+    let is_full = old.len() == AT_ONCE;
+    if !old.is_empty() {
+        events.forget(old.clone()).await?;
+        store.delete_history(old).await?;
+    }
+    Ok(is_full)
 }

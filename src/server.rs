@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
 use crate::http::auth::Peer;
-use crate::shutdown::Tasks;
+use crate::shutdown::{AtStop, Tasks};
 
 mod lingering;
 
@@ -124,18 +124,19 @@ impl hyper::service::Service<hyper::Request<Incoming>> for WithPeer {
     }
 }
 
-/// Completes at the first SIGTERM or Ctrl-C, and says which it was.
+/// Completes at the first SIGTERM or Ctrl-C, and says which it was. SIGTERM is what an upgrade or a service manager
+/// sends, and leaves the agents running; whoever presses Ctrl-C wants everything gone.
 ///
 /// # Errors
 /// What the system said when a signal could not be watched.
-pub fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
+pub fn stop_signal() -> std::io::Result<impl Future<Output = (&'static str, AtStop)>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "Ctrl-C",
+            _ = terminate.recv() => ("SIGTERM", AtStop::LeaveAgents),
+            _ = interrupt.recv() => ("Ctrl-C", AtStop::EndAgents),
         }
     })
 }

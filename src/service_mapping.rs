@@ -224,6 +224,7 @@ fn malformed(path: &Path, why: &str) -> MappingError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::AtStop;
 
     #[test]
     fn a_mapping_names_addresses() {
@@ -307,7 +308,7 @@ mod tests {
         std::fs::write(&path, r#"{"A": "three:3"}"#).unwrap();
         until(|| mapping.get("A").as_deref() == Some("three:3") && mapping.problem().is_none()).await;
 
-        tasks.drain();
+        tasks.drain(AtStop::EndAgents);
         tasks.ended().await;
     }
 

@@ -1,7 +1,10 @@
 //! Ending in order: every task of the server belongs to a tracker, and one token says that it is time to go.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +13,17 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     draining: CancellationToken,
+    ends_agents: Arc<AtomicBool>,
+    asked: Arc<watch::Sender<Option<AtStop>>>,
+}
+
+/// What becomes of the agents when the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStop {
+    /// They run on, and the next server takes them up.
+    LeaveAgents,
+    /// They are ended.
+    EndAgents,
 }
 
 impl Tasks {
@@ -18,9 +32,36 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
+    /// Asks whoever runs the server to stop it.
+    pub fn ask_to_stop(&self, at_stop: AtStop) {
+        self.asked.send_replace(Some(at_stop));
+    }
+
+    /// Completes when somebody has asked for the server's stop.
+    pub async fn asked_to_stop(&self) -> AtStop {
+        let mut asked = self.asked.subscribe();
+        // The sender lives as long as `self`.
+        let asked = asked.wait_for(Option::is_some).await.ok().and_then(|asked| *asked);
+        asked.unwrap_or(AtStop::LeaveAgents)
+    }
+
     /// Tells every task to come to its end.
-    pub fn drain(&self) {
+    pub fn drain(&self, at_stop: AtStop) {
+        self.ends_agents.store(at_stop == AtStop::EndAgents, Ordering::SeqCst);
         self.draining.cancel();
+    }
+
+    /// Whether the agents are left to the next server; to be asked once it is time to go.
+    pub fn leaves_agents(&self) -> bool {
+        !self.ends_agents.load(Ordering::SeqCst)
+    }
+
+    /// Completes when it is time to go and the agents are left to the next server.
+    pub async fn leaving(&self) {
+        self.draining().await;
+        if !self.leaves_agents() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Whether it is time to go.

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use crate::id::SessionId;
+use crate::id::{Epoch, SessionId};
 
 const PREFIX: &str = "fds_";
 const ID_BYTES: usize = 16;
@@ -68,6 +68,13 @@ impl TokenKey {
         }
         let session = SessionId::from_bytes(signed.first_chunk().copied()?);
         Some(Claimed { session, hash: hash(signed.last_chunk::<SECRET_BYTES>()?) })
+    }
+
+    /// The secret that opens the socket of the process that watches over this agent.
+    pub fn agent_secret(&self, session: SessionId, epoch: Epoch) -> [u8; 32] {
+        // Longer than what a tag is made of by its first letters: no tag is ever such a secret.
+        let text = format!("agent of session {session} under epoch {epoch}, opened by the desk that started it");
+        *blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes()
     }
 
     fn tag(&self, signed: &[u8]) -> [u8; TAG_BYTES] {

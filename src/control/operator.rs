@@ -5,15 +5,20 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Launcher;
 use crate::clock::Clock;
 use crate::credential::Verifier;
 use crate::credential::embedded::{CustomerError, Embedded};
+use crate::events::EventLog;
 use crate::id::{CustomerKey, Printable, SessionId};
 use crate::session::machine::{self, Event, Limits};
+use crate::session::registry::Places;
 use crate::session::{CommandError, Reason, Registry, SessionRecord};
+use crate::shim::wire::Usage;
+use crate::shutdown::{AtStop, Tasks};
 use crate::store::{Filter, Store, StoreError};
 
-use super::{Command, Reply};
+use super::{Command, Reply, events};
 
 /// Executes commands. Cloning shares what it works on.
 #[derive(Clone)]
@@ -23,6 +28,11 @@ pub struct Operator {
     embedded: Arc<Embedded>,
     /// The sessions that the running server drives; `None` if no server runs.
     registry: Option<Registry>,
+    events: EventLog,
+    /// The running server's tasks, by which it can be asked to stop.
+    tasks: Option<Tasks>,
+    /// Ends the agents that a stopped server has left.
+    launcher: Option<Launcher>,
 }
 
 /// A customer as a table shows it.
@@ -51,6 +61,12 @@ pub struct SessionRow {
     pub epoch: u32,
     /// The agent's process.
     pub pid: Option<u32>,
+    /// What its processes take, if that was measured.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// Which limits are in force and by what, in words; empty if there are none.
+    #[serde(default)]
+    pub limits: String,
     /// When it was requested, in RFC 3339.
     pub created: String,
     /// Since then, in seconds of the wall clock.
@@ -68,8 +84,21 @@ impl Operator {
         clock: Arc<dyn Clock>,
         embedded: Arc<Embedded>,
         registry: Option<Registry>,
+        events: EventLog,
     ) -> Self {
-        Self { store, clock, embedded, registry }
+        Self { store, clock, embedded, registry, events, tasks: None, launcher: None }
+    }
+
+    /// The same, for a server that can be stopped.
+    #[must_use]
+    pub fn stopping(self, tasks: Tasks) -> Self {
+        Self { tasks: Some(tasks), ..self }
+    }
+
+    /// The same, where no server runs but its agents may.
+    #[must_use]
+    pub fn ending(self, launcher: Launcher) -> Self {
+        Self { launcher: Some(launcher), ..self }
     }
 
     /// Executes one command. What can't be done comes back as one sentence.
@@ -82,9 +111,38 @@ impl Operator {
             Command::ListSessions { email, ended, before, most } => {
                 self.sessions(email.as_deref(), ended, before, most).await
             }
+            Command::ListEvents { session, after, most } => {
+                let keys = [self.embedded.key(&session), CustomerKey::new(&session)];
+                let is_served = self.registry.is_some();
+                events::read(&*self.store, &self.events, &session, keys, (after, most), is_served).await
+            }
             Command::StopSession { id, force } => self.stop_session(&id, force).await,
+            Command::Stop { agents } => self.stop_server(agents).await,
         };
         done.unwrap_or_else(Reply::Refused)
+    }
+
+    async fn stop_server(&self, agents: bool) -> Result<Reply, String> {
+        let message = match (&self.tasks, agents) {
+            (Some(tasks), true) => {
+                tasks.ask_to_stop(AtStop::EndAgents);
+                "stopping the server and its agents"
+            }
+            (Some(tasks), false) => {
+                tasks.ask_to_stop(AtStop::LeaveAgents);
+                "stopping the server; its agents run on"
+            }
+            (None, true) => return self.end_agents().await,
+            (None, false) => "no server was running; `frontdesk stop --agents` ends agents that one has left",
+        };
+        Ok(done(message.to_owned()))
+    }
+
+    /// Ends what a stopped server has left.
+    async fn end_agents(&self) -> Result<Reply, String> {
+        let launcher = self.launcher.as_ref().ok_or("its agents are those of a running server")?;
+        let ended = launcher.end_all().await.map_err(|error| format!("its agents can't be found: {error}"))?;
+        Ok(done(format!("no server was running; ended {ended} of its agents")))
     }
 
     async fn add_customer(&self, email: &str, password: SecretString) -> Result<Reply, String> {
@@ -144,10 +202,11 @@ impl Operator {
             let sent = Some(CustomerKey::new(email));
             records = self.store.list(filter(sent), most).await.map_err(|error| of_store(&error))?;
         }
-        Ok(Reply::Sessions(records.iter().map(|record| self.row(record)).collect()))
+        let places = self.registry.as_ref().map(Registry::places).unwrap_or_default();
+        Ok(Reply::Sessions(records.iter().map(|record| self.row(record, &places)).collect()))
     }
 
-    fn row(&self, record: &SessionRecord) -> SessionRow {
+    fn row(&self, record: &SessionRecord, places: &Places) -> SessionRow {
         let driven = self.registry.as_ref().and_then(|registry| registry.driven(record.id));
         let ending = record.phase.ending();
         let (progress, lost) = driven.as_ref().map_or((None, None), |driven| {
@@ -160,11 +219,13 @@ impl Operator {
             persona: record.persona.to_string(),
             phase: record.phase.name().to_owned(),
             epoch: record.phase.epoch().0,
-            pid: driven.and_then(|driven| driven.pid),
+            pid: driven.as_ref().and_then(|driven| driven.pid),
+            usage: driven.as_ref().and_then(|driven| driven.usage),
+            limits: driven.map(|driven| driven.limits).unwrap_or_default(),
             created: record.created.to_string(),
             age_seconds: (self.clock.wall().unix_millis() - record.created.unix_millis()).max(0) / 1_000,
             outcome: ending.map(|ending| ending.outcome.to_string()),
-            reason: record.phase.why().map(ToString::to_string).or(progress).or(lost),
+            reason: places.of(record.id).or(record.phase.why().map(ToString::to_string)).or(progress).or(lost),
         }
     }
 
@@ -240,7 +301,7 @@ fn words(error: &CustomerError, email: &str) -> String {
     }
 }
 
-fn of_store(error: &StoreError) -> String {
+pub(super) fn of_store(error: &StoreError) -> String {
     match error {
         StoreError::Busy => "the store is busy; try again".to_owned(),
         StoreError::Unavailable(_) => {

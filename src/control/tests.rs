@@ -6,6 +6,7 @@ use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::credential::embedded::Embedded;
 use crate::data_dir::DataDir;
+use crate::events::EventLog;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 
@@ -17,7 +18,7 @@ fn operator(directory: &Path) -> Operator {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(None));
     let settings = crate::config::Credential { hashing_threads: 1, ..Default::default() };
     let embedded = Embedded::new(Arc::clone(&store), Arc::clone(&clock), &settings).unwrap();
-    Operator::new(store, clock, Arc::new(embedded), None)
+    Operator::new(store, clock, Arc::new(embedded), None, EventLog::open(data_dir.paths(), 1 << 20).unwrap())
 }
 
 /// Sends a command to a server that does `serve` with the connection.

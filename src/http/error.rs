@@ -288,6 +288,11 @@ impl From<RelayError> for Refusal {
             RelayError::Call(CallError::Lost(_)) => Self::AgentError(
                 "The agent ended before it answered; whether it acted on the request is unknown.".into(),
             ),
+            RelayError::Call(CallError::NoAnswer(_)) => {
+                Self::AgentError("The agent gave no answer; whether it acted on the request is unknown.".into())
+            }
+            RelayError::KeyReused => Self::Invalid("This Idempotency-Key came before with another request.".into()),
+            RelayError::Store(error) => error.into(),
             RelayError::Call(CallError::TimedOut) => Self::AgentTimeout,
             RelayError::Call(CallError::TooMany) => Self::Busy("The agent has too many requests in flight; try again."),
             RelayError::Call(CallError::NotSpoken) => {

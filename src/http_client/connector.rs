@@ -98,8 +98,9 @@ pub(super) fn ended_unanswered(error: &legacy::Error) -> bool {
 /// How far one connection's latest exchange got. Written by the connection's task, read once a request on it failed.
 ///
 /// HTTP/1.1 without pipelining alternates strictly: a request, flushed when complete, then an answer. The first byte
-/// written after a flush and at least one byte read therefore begins the next exchange. A body that follows its head
-/// only after part of an answer came would be taken for a new exchange, which is why only requests without a body ask.
+/// written after a flush and at least one byte read therefore begins the next exchange. A body that followed its head
+/// only after part of an answer came would be taken for a new exchange; bodies are in memory as a whole, so that hyper
+/// flushes them together with their head.
 #[derive(Default)]
 struct Progress {
     /// Exchanges begun on the connection, the latest included.

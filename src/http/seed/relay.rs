@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,6 +17,7 @@ use crate::http::App;
 use crate::http::auth::bearer;
 use crate::http::body::Body;
 use crate::http::error::Refusal;
+use crate::store::RequestKey;
 
 use super::{not_empty, ok, parse, read, whole_body};
 
@@ -40,7 +42,21 @@ async fn relay(app: &App, parts: &Parts, body: Body) -> Result<Json, Refusal> {
     let key = app.verifiers.in_force().key(&call.email);
     let token = bearer(&parts.headers).or(call.token.as_deref());
     let stored = app.session_of_customer(token, &call.email, &key).await?;
-    Ok(app.registry.relay(stored.record.id, &call.request).await?)
+    match idempotency_key(parts)? {
+        Some(key) => Ok(app.registry.relay_once(stored.record.id, key, call.request).await?),
+        None => Ok(app.registry.relay(stored.record.id, &call.request).await?),
+    }
+}
+
+/// The key under which the request may be sent again, if it has one.
+fn idempotency_key(parts: &Parts) -> Result<Option<RequestKey>, Refusal> {
+    const LONGEST_BYTES: usize = 255;
+    match parts.headers.get("idempotency-key").map(HeaderValue::as_bytes) {
+        Some(key) if key.is_empty() || key.len() > LONGEST_BYTES => {
+            Err(Refusal::Invalid("An Idempotency-Key has 1 to 255 bytes.".into()))
+        }
+        key => Ok(key.map(RequestKey::of)),
+    }
 }
 
 fn handled(answer: &[u8]) -> Bytes {
