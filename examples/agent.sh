@@ -9,12 +9,13 @@ while IFS= read -r line; do
     id=$(printf '%s\n' "$line" | sed -n 's/^{"jsonrpc":"2.0","id":\([0-9]*\),.*/\1/p')
     method=$(printf '%s\n' "$line" | sed -n 's/^{[^{]*"method":"\([a-z]*\)","params":.*/\1/p')
     case $method in
-    request) result=$(printf '%s\n' "$line" | sed 's/^{[^{]*"params":{"REQUEST":\(.*\)}}$/\1/') ;;
+    initialize | ping) answer='"result":{}' ;;
+    request) answer=$(printf '%s\n' "$line" | sed 's/^{[^{]*"params":{"REQUEST":\(.*\)}}$/"result":\1/') ;;
     shutdown) exit 0 ;;
-    *) result='{}' ;;
+    *) answer='"error":{"code":-32601,"message":"unknown method"}' ;;
     esac
     # What has no id, such as `cancel`, wants no answer.
     if [ -n "$id" ]; then
-        printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
+        printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$answer"
     fi
 done
