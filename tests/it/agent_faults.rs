@@ -1,8 +1,8 @@
 //! Agents that misbehave hurt themselves only: they are ended, the reason is kept, and another session goes on.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::desk::{BOB, Desk, Opened, faulty, persona};
+use crate::desk::{BOB, Desk, Opened, faulty, goes_on, persona, response};
 use crate::harness::{ADA, until};
 
 #[test]
@@ -57,6 +57,14 @@ fn a_line_longer_than_the_limit_ends_the_agent_and_is_never_held_in_memory() {
     desk.fails_with_its_agent(&ada, "huge-line");
     assert_eq!(desk.why_lost(), "it broke the protocol: a line is longer than 65536 bytes");
     assert!(peak_kib(desk.server.pid()) < 95_000, "the server grew to {} KiB", peak_kib(desk.server.pid()));
+    goes_on(&desk, &bob);
+}
+
+#[test]
+fn a_persona_can_have_a_longest_line_of_its_own() {
+    let (desk, ada, bob) = two_sessions_with("line = \"64 KiB\"", "");
+    desk.fails_with_its_agent(&ada, "huge-line");
+    assert_eq!(desk.why_lost(), "it broke the protocol: a line is longer than 65536 bytes");
     goes_on(&desk, &bob);
 }
 
@@ -238,18 +246,6 @@ fn two_sessions_with(keys: &str, config: &str) -> (Desk, Opened, Opened) {
     desk.server.add_customer(BOB);
     let (ada, bob) = (desk.open(ADA), desk.open(BOB));
     (desk, ada, bob)
-}
-
-/// Another session's agent answers, and is still the first one.
-fn goes_on(desk: &Desk, session: &Opened) {
-    assert_eq!(response(desk, session, &json!({"say": "hello"})), json!({"say": "hello"}));
-    assert_eq!(desk.row(session).epoch, 1);
-}
-
-fn response(desk: &Desk, session: &Opened, request: &Value) -> Value {
-    let answer = desk.ask(session, request);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()["RESPONSE"].clone()
 }
 
 /// Fails to initialise, and returns the reason that the pending session keeps.

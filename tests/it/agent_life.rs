@@ -223,7 +223,9 @@ fn an_agent_sees_the_allowed_variables_its_personas_and_its_marks_and_no_others(
 fn an_agent_inherits_its_three_streams_only_and_the_limit_that_the_server_was_started_with() {
     let limit = Rlimit { current: Some(512), ..getrlimit(Resource::Nofile) };
     setrlimit(Resource::Nofile, limit).unwrap();
-    let desk = Desk::new(&persona("CUSTOMERS", ECHO, ""));
+    // An agent that opens nothing itself; those on the module for authors keep stdout under another number.
+    let script = repository().join("tests/it/agents/faulty.py");
+    let desk = Desk::new(&persona("CUSTOMERS", &json!(["python3", script, "on-request"]).to_string(), ""));
     desk.server.add_customer(BOB);
     desk.open(BOB);
     let ada = desk.open(ADA);

@@ -1,6 +1,8 @@
 //! docs/AGENT-PROTOCOL.md says what the code does.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
 use frontdesk::agent::{leftovers, rpc};
 use frontdesk::config::Persona;
@@ -18,7 +20,9 @@ fn every_method_variable_and_field_stands_in_the_page() {
     let variables = [leftovers::DESK_VARIABLE, leftovers::SESSION_VARIABLE, leftovers::EPOCH_VARIABLE];
     let inherited = Persona::default().inherit_environment;
     let inherited = inherited.iter().map(String::as_str);
-    for name in methods.into_iter().chain(fields).chain(variables).chain(inherited).chain(["REQUEST", "ID", "TEXT"]) {
+    for name in
+        methods.into_iter().chain(fields).chain(variables).chain(inherited).chain(["REQUEST", "ID", "TEXT", "PART"])
+    {
         assert!(page.contains(&format!("`{name}`")), "`{name}` is missing");
     }
 }
@@ -65,6 +69,46 @@ fn the_minimal_agent_of_the_page_is_fifteen_lines_at_most_and_works() {
 
     assert_eq!(answer.json()["RESPONSE"], json!({"you said": {"say": "hello"}}));
     desk.stop(&ada);
+}
+
+#[test]
+fn the_transcript_of_the_page_is_what_the_example_says() {
+    let page = page();
+    let (_, transcript) = page.split_once("## A transcript").unwrap();
+    let mut agent = Command::new("python3")
+        .arg(repository().join("examples/agent.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = agent.stdin.take().unwrap();
+    let mut output = BufReader::new(agent.stdout.take().unwrap()).lines();
+    let mut heard = 0;
+    for line in transcript.lines() {
+        if let Some(text) = line.strip_prefix("--> ") {
+            writeln!(input, "{text}").unwrap();
+        } else if let Some(text) = line.strip_prefix("<-- ") {
+            assert_eq!(output.next().unwrap().unwrap(), text);
+            heard += 1;
+        }
+    }
+    drop(input);
+    assert!(output.next().is_none());
+    assert!(agent.wait().unwrap().success());
+    assert!(heard > 10, "{heard}");
+}
+
+#[test]
+fn the_check_of_the_page_is_what_the_command_says() {
+    let page = page();
+    let (_, rest) = page.split_once("$ frontdesk agent check -- python3 my_agent.py\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_frontdesk"))
+        .args(["agent", "check", "--", "python3", "my_agent.py"])
+        .current_dir(repository().join("tests/it/agents"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), shown);
 }
 
 fn page() -> String {

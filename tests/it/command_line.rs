@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{ADA, Server, Setup, until};
 
 mod errors;
+mod events;
 mod first_start;
 
 /// A server, and the address that customers' commands are given.
@@ -252,5 +253,6 @@ fn the_help_reads_well() {
     insta::assert_snapshot!("help_session", help(&["session", "--help"]));
     insta::assert_snapshot!("help_session_request", help(&["session", "request", "--help"]));
     insta::assert_snapshot!("help_session_stop", help(&["session", "stop", "--help"]));
+    insta::assert_snapshot!("help_agent_check", help(&["agent", "check", "--help"]));
     insta::assert_snapshot!("help_config", help(&["config", "--help"]));
 }

@@ -2,16 +2,20 @@
 //! and everything that it had answered for is there, the customer goes on, and nothing is left over.
 //!
 //! A point that its operation does not reach fails the test. What this does not show: two points at once (`kill` does
-//! it by chance), and a disk that loses what was synced.
+//! it by chance), and a disk that loses what was synced. The points of launchers and shims are swept in `shim_sweep`.
 
 use std::path::PathBuf;
 
+use frontdesk::agent::leftovers::Marked;
+
 use frontdesk::failpoint::Failpoint;
+use frontdesk::session::Phase;
 use frontdesk::store::sqlite::inspect::{self, SessionRow};
 use frontdesk::verify::{Nature, verify};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{ADA, Answer, Server, Setup, try_send, until};
+use crate::harness::{ADA, Answer, Server, Setup, signal, try_send, until};
 use crate::kill::stored_data;
 
 const BOB: (&str, &str) = ("bob@example.org", "battery staple");
@@ -29,21 +33,46 @@ pending_timeout = "50ms"
 
 /// What happens while the server dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Operation {
+pub(crate) enum Operation {
     AddCustomer,
     CreateSmall,
     CreateLarge,
     CreateAgain,
     Initialise,
+    /// A request is relayed.
+    Ask,
     AgentDies,
     StopPending,
     StopRunning,
     Expire,
-    Recover,
+    /// The server is killed, and the next one finds the agent as it was.
+    Adopt,
+    /// The server is killed and then its agent, and the next one finds what is left.
+    RecoverDead,
+    /// The server is told to go, as SIGTERM does.
     Drain,
+    /// The server is told to go with its agents, as Ctrl-C does.
+    DrainEndingAgents,
 }
 
 use Operation::*;
+
+impl Operation {
+    /// Whether it begins with a running agent.
+    fn has_agent(self) -> bool {
+        matches!(self, Ask | AgentDies | StopRunning | Adopt | RecoverDead | Drain | DrainEndingAgents)
+    }
+
+    /// Whether the agent must outlive it.
+    fn keeps_agent(self) -> bool {
+        matches!(self, Adopt | Drain)
+    }
+
+    /// Whether it ends the server by itself.
+    fn ends_server(self) -> bool {
+        matches!(self, Drain | DrainEndingAgents)
+    }
+}
 
 /// Which operations come by a point, and at which of their visits they are tried.
 fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
@@ -61,15 +90,28 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (StopRunning, 1),
             (StopRunning, 2),
             (Expire, 1),
-            (Recover, 1),
-            (Recover, 2),
+            (Adopt, 1),
+            (RecoverDead, 1),
+            (RecoverDead, 2),
             (Drain, 1),
+            (DrainEndingAgents, 1),
         ],
         Failpoint::BeforeDataFile | Failpoint::AfterDataFile => &[(CreateLarge, 1)],
-        Failpoint::BeforeSpawn | Failpoint::AfterSpawn => &[(Initialise, 1), (AgentDies, 1), (Recover, 1)],
-        Failpoint::AfterAgentEnd => &[(AgentDies, 1), (StopRunning, 1), (Drain, 1)],
+        Failpoint::BeforeSpawn | Failpoint::AfterFence | Failpoint::AfterSpawn => {
+            &[(Initialise, 1), (AgentDies, 1), (RecoverDead, 1)]
+        }
+        Failpoint::AfterAgentEnd => &[(AgentDies, 1), (StopRunning, 1), (RecoverDead, 1), (DrainEndingAgents, 1)],
         Failpoint::BeforeDataRemoval => &[(StopPending, 1), (StopRunning, 1), (Expire, 1)],
-        Failpoint::DuringRecovery => &[(Recover, 1)],
+        Failpoint::DuringAdoption | Failpoint::DuringRecovery => &[(Adopt, 1), (RecoverDead, 1)],
+        // Points of other processes, which no operation of the server comes by.
+        Failpoint::LauncherBeforeFork
+        | Failpoint::ShimBeforeLock
+        | Failpoint::ShimBeforeAgent
+        | Failpoint::ShimAfterAgent
+        | Failpoint::ShimBeforeSpool
+        | Failpoint::ShimAfterSpool
+        | Failpoint::ShimBeforeEnd
+        | Failpoint::ShimAfterEnd => &[],
     }
 }
 
@@ -92,9 +134,11 @@ sweep! {
     a_crash_with_a_data_file_not_yet_in_place_loses_nothing: BeforeDataFile kill;
     a_crash_with_a_data_file_and_no_row_loses_nothing: AfterDataFile kill;
     a_crash_before_an_agent_is_spawned_is_settled: BeforeSpawn kill;
+    a_crash_with_an_epoch_that_no_shim_knows_is_settled: AfterFence kill;
     a_crash_with_an_agent_that_nobody_knows_of_is_settled: AfterSpawn kill;
     a_crash_with_an_agent_gone_and_not_yet_noted_is_settled: AfterAgentEnd kill;
     a_crash_with_data_that_outlived_its_session_is_settled: BeforeDataRemoval kill;
+    a_crash_in_the_middle_of_an_adoption_is_settled: DuringAdoption kill;
     a_crash_in_the_middle_of_a_recovery_is_settled: DuringRecovery kill;
     a_commit_that_fails_is_answered_as_such_and_the_server_goes_on: BeforeCommit error;
     a_commit_that_fails_after_it_took_place_leaves_nothing_in_doubt: AfterCommit error;
@@ -112,18 +156,24 @@ fn every_point_is_swept() {
 
 #[expect(clippy::print_stdout, reason = "a test that fails says at which visit")]
 fn sweep(point: Failpoint, action: &str) {
-    let mut template = Server::start(Setup::with_config(&CONFIG.replace("BINARY", env!("CARGO_BIN_EXE_frontdesk"))));
-    template.add_customer(ADA);
-    assert!(template.terminate().success());
+    let template = template();
     for (operation, nth) in visits(point) {
         println!("{}={action}@{nth} during {operation:?}", point.name());
         Case::prepare(&template, &format!("{}={action}@{nth}", point.name()), *operation).run();
     }
 }
 
+/// A server that knows Ada and is not running.
+pub(crate) fn template() -> Server {
+    let mut template = Server::start(Setup::with_config(&CONFIG.replace("BINARY", env!("CARGO_BIN_EXE_frontdesk"))));
+    template.add_customer(ADA);
+    assert!(template.terminate().success());
+    template
+}
+
 /// What was answered with success, and therefore must hold.
 #[derive(Debug)]
-enum Promise {
+pub(crate) enum Promise {
     /// Nothing, or it is in doubt.
     None,
     /// The session is live with this `DATA`, and it runs if it did.
@@ -132,61 +182,78 @@ enum Promise {
     End { id: String },
 }
 
-struct Case {
-    server: Server,
-    operation: Operation,
-    kills: bool,
-    when: PathBuf,
+/// One operation with one point in its way.
+pub(crate) struct Case {
+    pub(crate) server: Server,
+    pub(crate) operation: Operation,
+    pub(crate) when: PathBuf,
     promise: Promise,
+    kills: bool,
     has_bob: bool,
+    /// The processes of the agent that is there when the operation begins.
+    before: Vec<Marked>,
 }
 
 impl Case {
     /// Brings a server to where the operation begins.
-    fn prepare(template: &Server, failpoint: &str, operation: Operation) -> Self {
+    pub(crate) fn prepare(template: &Server, failpoint: &str, operation: Operation) -> Self {
         let mut server = template.copy();
         let when = server.path("when");
         let setup = template.setup.clone().env("FRONTDESK_FAILPOINT", failpoint);
-        server.setup = setup.env("FRONTDESK_FAILPOINT_WHEN", when.to_str().unwrap());
+        // Who is to wait at a point waits for good.
+        let never = server.path("never");
+        server.setup = setup
+            .env("FRONTDESK_FAILPOINT_WHEN", when.to_str().unwrap())
+            .env("FRONTDESK_FAILPOINT_RESUME", never.to_str().unwrap());
         server.start_again();
         let kills = failpoint.contains("=kill");
-        let mut case = Self { server, operation, kills, when, promise: Promise::None, has_bob: false };
-        if matches!(operation, CreateAgain | Initialise | AgentDies | StopPending | StopRunning | Recover | Drain) {
+        let (promise, before) = (Promise::None, Vec::new());
+        let mut case = Self { server, operation, when, promise, kills, has_bob: false, before };
+        if operation.has_agent() || matches!(operation, CreateAgain | Initialise | StopPending) {
             case.create(json!({"large": "x".repeat(100 << 10)}), "CUSTOMERS");
         }
-        if matches!(operation, AgentDies | StopRunning | Recover | Drain) {
+        if operation.has_agent() {
             case.initialise();
+            assert_eq!(case.ask(&json!("before")).json()["RESPONSE"]["handled"], 1);
+            case.before = case.server.marked();
         }
+        if matches!(operation, Adopt | RecoverDead) {
+            case.server.kill();
+        }
+        if operation == RecoverDead {
+            case.server.kill_agents();
+            until("its shim is gone, too", || case.server.own_processes().is_empty());
+        }
+        std::fs::write(&case.when, "").unwrap();
         case
     }
 
     fn run(mut self) {
-        if self.operation == Recover {
-            self.server.kill();
-        }
-        std::fs::write(&self.when, "").unwrap();
         self.act();
         if self.kills {
             self.await_death();
             self.assert_only_leftovers();
         } else {
             until("the point is reached", || !self.when.exists());
-            if self.operation != Drain {
+            if self.operation.ends_server() {
+                self.server.wait();
+            } else {
                 self.assert_kept_promise();
                 self.server.kill();
-            } else {
-                self.server.wait();
             }
         }
+        self.assert_next_server_goes_on();
+    }
+
+    /// Starts the server without the point in its way.
+    pub(crate) fn assert_next_server_goes_on(&mut self) {
         self.server.setup.environment.clear();
         self.server.start_again();
         self.assert_kept_promise();
         self.assert_customer_goes_on();
-        until("no agent is left", || self.server.agents().is_empty());
-        assert_eq!(findings(&self.server), [""; 0]);
     }
 
-    fn act(&mut self) {
+    pub(crate) fn act(&mut self) {
         match self.operation {
             AddCustomer => {
                 let (status, ..) = self.server.run(&["customer", "add", BOB.0, "--password-stdin"], BOB.1);
@@ -208,6 +275,11 @@ impl Case {
                 let body = json!({"EMAIL": ADA.0, "REQUEST": {"exit": 3}, "TOKEN": token});
                 let _ = self.send("PUT", "/handleSessionRequests", &[], &body.to_string());
             }
+            Ask => {
+                let Promise::Session { token, .. } = &self.promise else { panic!("{:?}", self.promise) };
+                let body = json!({"EMAIL": ADA.0, "REQUEST": "now", "TOKEN": token});
+                let _ = self.send("PUT", "/handleSessionRequests", &[], &body.to_string());
+            }
             StopPending | StopRunning => self.stop(),
             Expire => {
                 self.create(json!({"large": "z".repeat(100 << 10)}), "HASTY");
@@ -216,10 +288,11 @@ impl Case {
                     other @ (Promise::None | Promise::End { .. }) => other,
                 };
             }
-            Recover => {
+            Adopt | RecoverDead => {
                 let _ = self.server.try_start();
             }
-            Drain => crate::harness::signal(self.server.pid(), rustix::process::Signal::TERM),
+            Drain => signal(self.server.pid(), Signal::TERM),
+            DrainEndingAgents => signal(self.server.pid(), Signal::INT),
         }
     }
 
@@ -263,19 +336,25 @@ impl Case {
         try_send(self.server.address, method, path, headers, body.as_bytes()).ok()
     }
 
+    /// Asks the agent of the session that must be there.
+    fn ask(&self, request: &Value) -> Answer {
+        let Promise::Session { token, .. } = &self.promise else { panic!("{:?}", self.promise) };
+        self.server.relay(ADA.0, token, request)
+    }
+
     fn await_death(&mut self) {
         self.server.await_end();
         assert!(!self.when.exists(), "the server ended, and not at the point");
     }
 
     /// Right after a crash nothing is wrong but what the next start settles.
-    fn assert_only_leftovers(&self) {
+    pub(crate) fn assert_only_leftovers(&self) {
         let report = verify(&self.server.data_dir()).unwrap();
         let damage: Vec<_> = report.findings.iter().filter(|finding| finding.nature != Nature::Leftover).collect();
         assert!(damage.is_empty(), "{damage:?}");
     }
 
-    fn assert_kept_promise(&self) {
+    pub(crate) fn assert_kept_promise(&self) {
         if self.has_bob {
             assert_eq!(self.server.create(BOB, json!({})).status, 200);
             self.end_whatever_there_is(BOB);
@@ -290,7 +369,10 @@ impl Case {
                 assert!(live(&self.server, id).is_some(), "the session is lost");
                 assert_eq!(&stored_data(&self.server, id), data);
                 let answer = || self.server.relay(ADA.0, token, &json!("still there?"));
-                if *runs {
+                if self.operation.keeps_agent() {
+                    assert_eq!(self.server.marked(), self.before, "another agent");
+                    assert!(answer().json()["RESPONSE"]["handled"].as_u64().unwrap() >= 2);
+                } else if *runs {
                     until("the agent answers", || answer().status == 200);
                 } else {
                     assert_ne!(answer().status, 401, "the token is lost");
@@ -300,7 +382,7 @@ impl Case {
     }
 
     /// Whatever became of the operation: the customer gets a session, its agent answers, and it ends.
-    fn assert_customer_goes_on(&self) {
+    pub(crate) fn assert_customer_goes_on(&self) {
         until("a session runs", || {
             // A session that is ending or about to expire is in the way until it has.
             let created = self.server.create(ADA, json!({}));
@@ -311,6 +393,10 @@ impl Case {
         });
         assert_eq!(findings(&self.server), [""; 0]);
         self.end_whatever_there_is(ADA);
+        until("no agent is left", || self.server.agents().is_empty());
+        // The server itself, and its launcher.
+        until("no shim is left", || self.server.own_processes().len() <= 2);
+        assert_eq!(findings(&self.server), [""; 0]);
     }
 
     fn end_whatever_there_is(&self, customer: (&str, &str)) {
@@ -318,6 +404,12 @@ impl Case {
         assert!(self.server.stop(&answer.session_id(), &answer.token()).status < 300);
         until("the customer has no session", || self.server.status(customer.0) == "IDLE");
     }
+}
+
+/// The phase of the customer's live session, if there is one.
+pub(crate) fn phase(server: &Server) -> Option<Phase> {
+    let tables = inspect::read(&server.data_dir().join("frontdesk.db")).unwrap();
+    tables.live.into_iter().next().map(|row| row.phase.unwrap())
 }
 
 fn findings(server: &Server) -> Vec<String> {

@@ -122,6 +122,13 @@ impl Desk {
         rows.into_iter().find(|row| row.id.to_string() == session.id).unwrap()
     }
 
+    /// All live sessions as operators see them, each once.
+    pub fn rows(&self) -> Vec<SessionRow> {
+        let command = Command::ListSessions { email: None, ended: false, before: None, most: 1_000 };
+        let Reply::Sessions(rows) = self.operate(&command) else { panic!("no sessions") };
+        rows
+    }
+
     /// Kills a session's agent as an operator would.
     pub fn force(&self, session: &Opened) {
         let reply = self.operate(&Command::StopSession { id: session.id.clone(), force: true });
@@ -132,4 +139,17 @@ impl Desk {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(control::send(&self.server.data_dir(), command)).unwrap().unwrap()
     }
+}
+
+/// A session's agent answers, and is still the first one.
+pub fn goes_on(desk: &Desk, session: &Opened) {
+    assert_eq!(response(desk, session, &json!({"say": "hello"})), json!({"say": "hello"}));
+    assert_eq!(desk.row(session).epoch, 1);
+}
+
+/// What a session's agent answers to a request.
+pub fn response(desk: &Desk, session: &Opened, request: &Value) -> Value {
+    let answer = desk.ask(session, request);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["RESPONSE"].clone()
 }

@@ -51,6 +51,7 @@ fn the_plain_command_starts_by_itself_and_completes() {
     let desk = Desk::new(&configuration());
     let ada = desk.request_as("PLAIN", ADA, json!({}));
     assert_eq!(desk.ending(&ada), ("completed".into(), "the command exited with status 0".into()));
+    assert_eq!(desk.row(&ada).epoch, 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use frontdesk::agent::leftovers::Marked;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -28,6 +29,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// A program that becomes the server, with arguments before the server's own command line.
     pub wrapper: Vec<String>,
+    /// The binary, if it is another file than the one that was built.
+    pub binary: Option<PathBuf>,
 }
 
 impl Setup {
@@ -107,6 +110,10 @@ impl Server {
             std::fs::write(self.path("ServiceURLMapping.json"), mapping).unwrap();
         }
         let mut command = self.command();
+        if let Some(binary) = &self.setup.binary {
+            command = Command::new(binary);
+            command.current_dir(self.directory.path());
+        }
         if let [program, arguments @ ..] = self.setup.wrapper.as_slice() {
             command = Command::new(program);
             command.args(arguments).arg(env!("CARGO_BIN_EXE_frontdesk")).current_dir(self.directory.path());
@@ -181,6 +188,11 @@ impl Server {
         self.directory.path().join(name)
     }
 
+    /// The directory in which it runs.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.path("frontdesk-data")
@@ -197,9 +209,15 @@ impl Server {
         self.wait();
     }
 
-    /// Asks the server to end, and waits until it has.
+    /// Asks the server to end and to leave its agents, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         signal(self.pid(), rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Asks the server to end with its agents, as Ctrl-C does, and waits until it has.
+    pub fn interrupt(&mut self) -> ExitStatus {
+        signal(self.pid(), rustix::process::Signal::INT);
         self.wait()
     }
 
@@ -227,7 +245,8 @@ impl Server {
 
     /// Sends one request on a connection of its own.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        try_send(self.address, method, path, headers, body).unwrap()
+        try_send(self.address, method, path, headers, body)
+            .unwrap_or_else(|error| panic!("{error:?}; the server said {:?}", self.log_lines()))
     }
 
     /// `POST /requestSessionCreation` as JSON.
@@ -263,9 +282,49 @@ impl Server {
 
     /// The processes of this server's agents, by the marks in their environment.
     pub fn agents(&self) -> Vec<u32> {
-        let desk = frontdesk::store::sqlite::desk_id(&self.data_dir()).unwrap();
-        frontdesk::agent::leftovers::marked(&desk).into_iter().map(|marked| marked.pid).collect()
+        self.marked().into_iter().map(|marked| marked.pid).collect()
     }
+
+    /// The same with what the marks say.
+    pub fn marked(&self) -> Vec<Marked> {
+        let desk = frontdesk::store::sqlite::desk_id(&self.data_dir()).unwrap();
+        frontdesk::agent::leftovers::marked(&desk)
+    }
+
+    /// The server, its launcher and its shims, in the order in which they were started: every process that runs in the
+    /// server's directory and is not of an agent.
+    pub fn own_processes(&self) -> Vec<u32> {
+        own_processes(self.directory())
+    }
+
+    /// Kills every agent with all its processes, as one that has nothing to do with the server would.
+    pub fn kill_agents(&self) {
+        for pid in self.agents() {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn is_of_an_agent(environment: &[u8]) -> bool {
+    environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(b"FRONTDESK_SESSION="))
+}
+
+/// See [`Server::own_processes`].
+pub fn own_processes(directory: &Path) -> Vec<u32> {
+    let runs_there = |pid: &u32| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|path| path == directory)
+            // What has ended and was not reaped has no command line.
+            && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+            && std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|text| !is_of_an_agent(&text))
+    };
+    let mut pids: Vec<u32> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(runs_there)
+        .collect();
+    pids.sort_unstable();
+    pids
 }
 
 impl Drop for Server {
@@ -274,10 +333,18 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if self.data_dir().exists() {
-            for pid in self.agents() {
-                signal(pid, rustix::process::Signal::KILL);
+        // Shims follow their agents by themselves, unless the test holds them up; agents follow their shims. A shim
+        // that still ended in order would write into the directory that is about to go.
+        for _ in 0..500 {
+            let agents = if self.data_dir().exists() { self.agents() } else { Vec::new() };
+            let left = [self.own_processes(), agents].concat();
+            for pid in &left {
+                signal(*pid, rustix::process::Signal::KILL);
             }
+            if left.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

@@ -53,7 +53,7 @@ fn a_server_killed_at_random_moments_loses_doubles_and_forgets_nothing() {
         client.assert_kept(&server);
     }
     assert!(clients.iter().map(|client| client.sessions).sum::<u32>() > 0, "no client came to anything");
-    assert!(server.terminate().success());
+    assert!(server.interrupt().success());
     assert!(server.agents().is_empty());
     server.start_again();
     for client in &clients {

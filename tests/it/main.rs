@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 #![expect(unreachable_pub, reason = "modules of one test binary are each other's public")]
 
+mod adoption;
+mod agent_check;
 mod agent_faults;
 mod agent_life;
+mod agent_limits;
 mod agent_page;
 mod bodies;
 mod command_line;
@@ -14,11 +17,17 @@ mod crash_sweep;
 mod credential_server;
 mod credential_stub;
 mod desk;
+mod events_outlive;
 mod examples;
+mod failed_task;
 mod first_session;
 mod full_disk;
 mod harness;
+mod http_agents;
+mod keyed_requests;
 mod kill;
+#[cfg(feature = "failpoints")]
+mod late_shim;
 mod logging;
 mod pickle_cpython;
 mod pickle_hostile;
@@ -30,9 +39,13 @@ mod seed_creation;
 mod seed_initialise;
 mod seed_relay;
 mod seed_status;
+mod shim;
+#[cfg(feature = "failpoints")]
+mod shim_sweep;
 mod store_contract;
 mod throttling;
 mod tidy;
 mod tokenless;
+mod torture;
 mod verify;
 mod wire;

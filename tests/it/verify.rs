@@ -1,9 +1,10 @@
 //! `frontdesk verify` on real directories: silent on a sound one, in words on a damaged one.
 
 use rusqlite::Connection;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{ADA, Server, Setup};
+use crate::harness::{ADA, Server, Setup, signal, until};
 
 /// The name of a data file that was never finished.
 const STRAY: &str = "018bcfe5-6800-7000-8000-000000000000.part";
@@ -21,6 +22,10 @@ fn a_running_server_and_a_stopped_one_verify_with_nothing_wrong() {
     );
     assert!(server.terminate().success());
     let before = names(&server);
+    let summary = "checked 1 live session, 0 ended, 2 customers, 1 agent process: nothing wrong";
+    assert_eq!(verify(&server), (0, format!("{summary}; 1 agent runs on without a server\n")));
+    let (stopped, _, errors) = server.run(&["stop", "--agents"], "");
+    assert!(stopped.success(), "{errors}");
     assert_eq!(
         verify(&server),
         (0, "checked 1 live session, 0 ended, 2 customers, 0 agent processes: nothing wrong\n".into())
@@ -40,25 +45,61 @@ fn a_killed_server_s_directory_is_read_with_its_log() {
 }
 
 #[test]
-fn a_process_that_a_crash_left_is_told_and_gone_after_the_next_start() {
-    let config = r#"
-        [personas.CUSTOMERS]
-        command = ["sleep", "600"]
-        protocol = "none"
-    "#;
-    let mut server = Server::start(Setup::with_config(config));
-    server.add_customer(ADA);
-    let created = server.create(ADA, json!({}));
-    server.initialise(ADA.0);
-    let pid = server.agents()[0];
+fn an_agent_that_runs_on_after_a_crash_is_in_order_and_taken_up_by_the_next_start() {
+    let (mut server, _, pid) = with_plain_agent();
     server.kill();
 
-    let sentence = format!("session {}: its process {pid} is left over; the next start ends it", created.session_id());
     let (code, text) = verify(&server);
-    assert_eq!((code, text.lines().next()), (1, Some(sentence.as_str())));
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("1 agent runs on without a server"), "{text}");
     server.start_again();
     assert_eq!(verify(&server).0, 0);
+    assert_eq!(server.agents(), [pid]);
+}
+
+#[test]
+fn what_a_crash_left_of_an_agent_is_told_and_gone_after_the_next_start() {
+    let (mut server, session, pid) = with_plain_agent();
+    server.kill();
+    let database = Connection::open(server.data_dir().join("frontdesk.db")).unwrap();
+    assert_eq!(database.execute("DELETE FROM sessions", []).unwrap(), 1);
+    drop(database);
+
+    let (code, text) = verify(&server);
+    assert_eq!(code, 1);
+    for expected in [
+        format!(
+            "session {session}: its directory agents/{session} is there, and the session is not live; the next start"
+        ),
+        format!("session {session}: its process {pid} runs, and the session is not live; the next start ends it"),
+    ] {
+        assert!(text.contains(&expected), "{expected} is not in\n{text}");
+    }
+    assert_eq!(text.lines().count(), 4, "directory, shim, process and summary: {text}");
+    server.start_again();
+    assert_eq!(verify(&server).0, 0, "{:?}", verify(&server));
     assert!(!server.agents().contains(&pid));
+}
+
+#[test]
+fn a_running_session_whose_shim_was_killed_beside_its_server_is_left_to_the_next_start() {
+    let (mut server, session, agent) = with_plain_agent();
+    let place = frontdesk::shim::place::Place::new(&server.data_dir().join(format!("agents/{session}")));
+    let (shim, _) = place.last_shim().unwrap().unwrap();
+    server.kill();
+    signal(shim.unsigned_abs(), Signal::KILL);
+    // The agent goes with its shim, and the lock with both.
+    until("the agent is gone", || !server.agents().contains(&agent));
+
+    let sentence = format!(
+        "session {session}: it is RUNNING under epoch 1, and its shim is gone without a word; the next start starts its \
+         agent again"
+    );
+    let (code, text) = verify(&server);
+    assert_eq!((code, text.lines().next()), (1, Some(sentence.as_str())), "{text}");
+    server.start_again();
+    until("the agent is started again", || !server.agents().is_empty() && server.status(ADA.0) == "RUNNING");
+    until("nothing is wrong any more", || verify(&server).0 == 0);
 }
 
 #[test]
@@ -118,6 +159,21 @@ fn a_path_that_is_no_data_directory_is_refused_with_exit_code_2() {
         assert_eq!(status.code(), Some(2), "{path}");
         assert!(errors.contains("is no data directory of frontdesk"), "{errors}");
     }
+}
+
+/// A server with one session, which is RUNNING; its id, and its agent's process.
+fn with_plain_agent() -> (Server, String, u32) {
+    let config = r#"
+        [personas.CUSTOMERS]
+        command = ["sleep", "600"]
+        protocol = "none"
+    "#;
+    let server = Server::start(Setup::with_config(config));
+    server.add_customer(ADA);
+    let session = server.create(ADA, json!({})).session_id();
+    server.initialise(ADA.0);
+    let pid = server.agents()[0];
+    (server, session, pid)
 }
 
 fn verify(server: &Server) -> (i32, String) {

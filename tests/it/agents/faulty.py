@@ -4,6 +4,7 @@
 and every other one with what it was asked, so that one script serves the faulty session and its neighbour alike.
 """
 
+import errno
 import json
 import os
 import signal
@@ -61,6 +62,63 @@ def fork_again_and_again(_):
         os._exit(0)
 
 
+def run_aside(task):
+    """Runs a task in a child, and returns once the child has begun."""
+    has_begun, begin = os.pipe()
+    if os.fork() == 0:
+        task(begin)
+        for_ever()
+    os.read(has_begun, 1)
+
+
+def eat_memory_in_children(_):
+    def eat(begin):
+        eaten = bytearray(b"x") * 80_000_000
+        os.write(begin, b"x")
+        for_ever()
+        del eaten
+
+    for _ in range(2):
+        run_aside(eat)
+    for_ever()
+
+
+def eat_time(_):
+    while True:
+        pass
+
+
+def fork_many(_):
+    for _ in range(8):
+        run_aside(lambda begin: os.write(begin, b"x"))
+    for_ever()
+
+
+def eat_files(id):
+    eaten = []
+    try:
+        while True:
+            eaten.append(open("/dev/null"))
+    except OSError as error:
+        del eaten
+        send({"id": id, "result": errno.errorcode[error.errno]})
+
+
+def detach(id):
+    """Leaves a process that has no parent, group, mark or manners in common with this one."""
+    code = "import os, time; os.write(2, b''); time.sleep(300)"
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork() == 0:
+            os.write(tell, b"%d" % os.getpid())
+            os.execve(sys.executable, [sys.executable, "-c", code], {})
+        os._exit(0)
+    os.wait()
+    send({"id": id, "result": int(os.read(told, 20))})
+
+
 FAULTS = {
     "nothing": lambda _: for_ever(),
     "exit": lambda _: (os.write(2, b"no fuel\n"), os._exit(3)),
@@ -68,6 +126,15 @@ FAULTS = {
     "crash": lambda _: os.kill(os.getpid(), signal.SIGSEGV),
     "hang": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "stop-reading": lambda _: for_ever(),
+    "exit-later": lambda id: (send({"id": id, "result": "soon"}), os.write(2, b"no fuel\n"), os._exit(3)),
+    "hang-later": lambda id: (send({"id": id, "result": "soon"}), os.kill(os.getpid(), signal.SIGSTOP)),
+    "eat-memory": lambda _: (held.append(bytearray(b"x") * 200_000_000), for_ever()),
+    "eat-memory-in-children": eat_memory_in_children,
+    "eat-time": eat_time,
+    "fork-many": fork_many,
+    "eat-files": eat_files,
+    "detach": detach,
+    "answer-long": lambda id: send({"id": id, "result": "x" * 600_000}),
     "junk": lambda _: write(b"hello, I am not JSON\n"),
     "flood-stdout": flood_stdout,
     "flood-progress": flood_progress,
@@ -96,10 +163,11 @@ FAULTS = {
     "data": lambda id: send({"id": id, "result": data()}),
     "cancels": lambda id: send({"id": id, "result": cancels}),
 }
-SILENT = {"wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
+SILENT = {"exit-later", "hang-later", "eat-files", "detach", "answer-long", "wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
 
 initialize = {}
 cancels = []
+held = []
 
 
 def data():
@@ -125,6 +193,8 @@ def main(mode, fault=None):
                 FAULTS[fault](id)
             if fault not in SILENT:
                 send({"id": id, "result": request})
+        elif method == "ping":
+            send({"id": id, "result": {}})
         elif method == "cancel":
             cancels.append(params["ID"])
         elif method == "shutdown" and signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:

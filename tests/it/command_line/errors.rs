@@ -125,6 +125,7 @@ fn a_server_that_cannot_start_says_why_once_and_what_helps() {
     std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(path("damaged")).unwrap();
     std::fs::write(path("damaged/frontdesk.db"), "this is no database at all").unwrap();
     std::fs::write(path("mapping.json"), "[").unwrap();
+    std::fs::write(path("user.toml"), "[personas.SALES]\ncommand = ['sell']\nuser = 'no such user'").unwrap();
     for (arguments, code, begins, ends) in [
         (
             ["--data-dir", "file"],
@@ -149,6 +150,12 @@ fn a_server_that_cannot_start_says_why_once_and_what_helps() {
             2,
             "error: none.json can't be read: ",
             "; correct that file, or name another with --service-mapping\n",
+        ),
+        (
+            ["--config", "user.toml"],
+            1,
+            "error: the `user` of persona SALES is \"no such user\", and /etc/passwd has no such user",
+            ": add it there, or correct the key\n",
         ),
     ] {
         let mut serve = frontdesk();

@@ -1,0 +1,125 @@
+//! Requests with an `Idempotency-Key` reach their agent at most once, and whoever asks again gets the same answer, from
+//! the next server, too.
+
+use std::thread::{self, JoinHandle};
+
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, Opened};
+use crate::harness::{ADA, Answer, try_send, until};
+
+#[test]
+fn a_request_that_is_sent_again_under_its_key_is_answered_alike_and_handled_once() {
+    let (desk, ada) = opened();
+    let first = ask(&desk, &ada, "a", &json!("hello"));
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(ask(&desk, &ada, "a", &json!("hello")).json(), first.json());
+    assert_eq!(handled(&ask(&desk, &ada, "b", &json!("hello"))), handled(&first) + 1);
+}
+
+#[test]
+fn requests_under_one_key_at_once_are_one_request() {
+    let (desk, ada) = opened();
+    let asked: Vec<_> = (0..8).map(|_| ask_aside(&desk, &ada, "a", &json!({"sleep_ms": 200}))).collect();
+    let answers: Vec<_> = asked.into_iter().map(|asked| asked.join().unwrap().unwrap()).collect();
+    assert!(answers.iter().all(|answer| answer.status == 200 && handled(answer) == 1), "{answers:?}");
+    assert_eq!(handled(&desk.ask(&ada, &json!(1))), 2);
+}
+
+#[test]
+fn a_key_that_comes_with_another_request_is_refused() {
+    let (desk, ada) = opened();
+    assert_eq!(ask(&desk, &ada, "a", &json!(1)).status, 200);
+    assert_eq!(ask(&desk, &ada, "a", &json!(2)).pair(), (400, "INVALID_REQUEST".into()));
+    for key in ["", &"x".repeat(256)] {
+        assert_eq!(ask(&desk, &ada, key, &json!(1)).pair(), (400, "INVALID_REQUEST".into()));
+    }
+}
+
+#[test]
+fn the_agent_s_refusal_is_an_answer_like_any_other() {
+    let (desk, ada) = opened();
+    for _ in 0..2 {
+        let answer = ask(&desk, &ada, "a", &json!({"fail": "no such room"}));
+        assert_eq!((answer.pair(), &answer.json()["DETAIL"]), ((502, "AGENT_ERROR".into()), &json!("no such room")));
+    }
+}
+
+#[test]
+fn a_request_whose_agent_ended_is_never_handed_to_another() {
+    let (desk, ada) = opened();
+    assert_eq!(ask(&desk, &ada, "a", &json!({"exit": 3})).pair(), (502, "AGENT_ERROR".into()));
+    until("the next agent answers", || desk.ask(&ada, &json!(1)).status == 200);
+    let epoch = desk.row(&ada).epoch;
+    assert_eq!(ask(&desk, &ada, "a", &json!({"exit": 3})).pair(), (502, "AGENT_ERROR".into()));
+    assert_eq!((desk.row(&ada).epoch, desk.ask(&ada, &json!(1)).status), (epoch, 200));
+}
+
+#[test]
+fn an_answer_outlives_the_server_that_gave_it() {
+    let (mut desk, ada) = opened();
+    let first = ask(&desk, &ada, "a", &json!("hello"));
+    desk.server.kill();
+    desk.server.start_again();
+    assert_eq!(ask(&desk, &ada, "a", &json!("hello")).json(), first.json());
+}
+
+#[test]
+fn a_request_under_way_when_the_server_is_killed_is_answered_by_the_next_one() {
+    let (mut desk, ada) = opened();
+    let slow = json!({"sleep_ms": 1_000});
+    let lost = ask_aside(&desk, &ada, "a", &slow);
+    until("the agent works on it", || desk.row(&ada).reason.is_some());
+    desk.server.kill();
+    assert!(lost.join().unwrap().is_none());
+    desk.server.start_again();
+
+    let answer = ask(&desk, &ada, "a", &slow);
+
+    assert_eq!((answer.status, handled(&answer)), (200, 1), "{answer:?}");
+    assert_eq!(handled(&desk.ask(&ada, &json!(1))), 2);
+    assert_eq!(desk.row(&ada).epoch, 1);
+}
+
+#[test]
+fn a_request_that_was_answered_while_no_server_ran_is_answered_by_the_next_one() {
+    let (mut desk, ada) = opened();
+    let slow = json!({"sleep_ms": 400});
+    let lost = ask_aside(&desk, &ada, "a", &slow);
+    until("the agent works on it", || desk.row(&ada).reason.is_some());
+    desk.server.kill();
+    assert!(lost.join().unwrap().is_none());
+    let spool = desk.server.data_dir().join("agents").join(&ada.id).join("spool");
+    until("the agent has answered", || {
+        std::fs::read(&spool).is_ok_and(|said| String::from_utf8_lossy(&said).contains("\"handled\":1"))
+    });
+    desk.server.start_again();
+
+    assert_eq!(handled(&ask(&desk, &ada, "a", &slow)), 1);
+    assert_eq!(handled(&desk.ask(&ada, &json!(1))), 2);
+}
+
+fn opened() -> (Desk, Opened) {
+    let desk = Desk::new("");
+    let ada = desk.open(ADA);
+    (desk, ada)
+}
+
+fn ask(desk: &Desk, session: &Opened, key: &str, request: &Value) -> Answer {
+    ask_aside(desk, session, key, request).join().unwrap().unwrap()
+}
+
+/// Asks from another thread; no answer if the server dies over it.
+fn ask_aside(desk: &Desk, session: &Opened, key: &str, request: &Value) -> JoinHandle<Option<Answer>> {
+    let (address, key) = (desk.server.address, key.to_owned());
+    let body = json!({"EMAIL": session.email, "REQUEST": request, "TOKEN": session.token}).to_string();
+    thread::spawn(move || {
+        let headers = [("Idempotency-Key", key.as_str())];
+        try_send(address, "PUT", "/handleSessionRequests", &headers, body.as_bytes()).ok()
+    })
+}
+
+/// How many requests the agent had handled with this one.
+fn handled(answer: &Answer) -> u64 {
+    answer.json()["RESPONSE"]["handled"].as_u64().unwrap_or_else(|| panic!("{answer:?}"))
+}
