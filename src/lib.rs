@@ -18,7 +18,7 @@
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
 //! | the data directory, and whether all in it and around it is as it must be | [`data_dir`], [`verify`] |
 //! | the end of tasks; logs; how many files may be open | [`shutdown`], [`telemetry`], [`descriptors`] |
-//! | identities, time, tokens, points of failure | [`id`], [`clock`], [`token`], [`failpoint`] |
+//! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
 //!
 //! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
 
@@ -38,6 +38,7 @@ pub mod id;
 pub mod json;
 pub mod node;
 pub mod pickle;
+pub mod principal;
 mod random;
 pub mod server;
 pub mod service_mapping;

@@ -33,6 +33,6 @@ pub mod registry;
 
 pub use driver::CommandError;
 pub use machine::Limits;
-pub use phase::{Ending, Outcome, Phase, Reason, Start};
-pub use record::{NewSession, SessionData, SessionRecord};
+pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
+pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
 pub use registry::{InitialiseError, Registry, RelayError};

@@ -11,14 +11,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::session::phase::{Outcome, PhaseName};
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::token::{TokenHash, TokenKey};
 
+mod audit;
+mod operators;
 mod requests;
 pub mod sqlite;
 
+pub use audit::{Action, Actor, Audit, AuditCursor, AuditEntry, AuditFilter, NumberedEntry};
+pub use operators::{ConsoleSession, OperatorToken, Operators};
 pub use requests::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
 
 /// A pending answer of the store.
@@ -28,9 +35,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 pub const TOKENS_PER_SESSION: usize = 4;
 
 /// A place that keeps sessions and customers.
-pub trait Store: Send + Sync {
-    /// Admits a session, unless its customer has a live one. Of any number of calls at once for one customer exactly
-    /// one is admitted, and the others are answered only after that one is durable.
+pub trait Store: Operators + Audit {
+    /// Admits a session, unless its customer has a live one, or had one, live or ended, that was created with the same
+    /// key. Of any number of calls at once for one customer exactly one is admitted, and the others are answered only
+    /// after that one is durable.
     fn admit(&self, new: NewSession) -> Answer<'_, Admission>;
 
     /// Replaces a live session's record, if the stored revision is the one before the record's own. An ended record
@@ -45,6 +53,9 @@ pub trait Store: Send + Sync {
 
     /// A session, live or ended, with its valid tokens.
     fn session(&self, id: SessionId) -> Answer<'_, Option<Arc<Stored>>>;
+
+    /// Begins to receive data that takes the place of a pending session's. What is received goes straight to storage.
+    fn receive_data(&self, session: SessionId) -> Answer<'_, Box<dyn Incoming>>;
 
     /// A live session's data.
     fn data(&self, id: SessionId) -> Answer<'_, Option<SessionData>>;
@@ -136,6 +147,18 @@ pub enum Admission {
     Admitted(SessionRecord),
     /// Its customer has a live one: this.
     AlreadyLive(SessionRecord),
+    /// It was created before with this key: the session as it is now, and the digest of the call that created it.
+    Repeated(SessionRecord, [u8; 32]),
+}
+
+/// Data on its way to the store. Dropped before it is placed, nothing of it stays.
+pub trait Incoming: Send {
+    /// Takes the next part.
+    fn write(&mut self, part: Bytes) -> Answer<'_, ()>;
+
+    /// Makes what was written the session's data, durably. [`StoreError::Conflict`] if the session is no longer
+    /// pending.
+    fn place(self: Box<Self>) -> Answer<'static, ()>;
 }
 
 /// A session and the tokens that open it.
@@ -172,6 +195,12 @@ pub struct Customer {
 pub struct Filter {
     /// Only this customer's.
     pub customer: Option<CustomerKey>,
+    /// Only those of this persona.
+    pub persona: Option<String>,
+    /// Only those in this phase; with [`PhaseName::Ended`], `ended` has to be set, too.
+    pub phase: Option<PhaseName>,
+    /// Only those that ended so, or are about to.
+    pub outcome: Option<Outcome>,
     /// Ended ones, too.
     pub ended: bool,
     /// Only those older than this one: the cursor of the next page.

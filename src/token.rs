@@ -1,9 +1,10 @@
-//! Session tokens: what a customer shows instead of the password once a session is there.
+//! Tokens: what a customer shows instead of the password once a session is there, and what an operator shows.
 //!
-//! A token is `fds_` and the base64url text (RFC 4648, section 5, unpadded) of three parts: the session's id
-//! (16 bytes), a random secret (32 bytes), and a tag (16 bytes) under the desk's own key. The tag lets a forged token
-//! be turned away before anything is looked up, so that guessing tells nothing about which sessions exist, neither in
-//! the answer nor in its time. The store keeps only a hash of the secret; a stolen store opens no session.
+//! A token is `fds_`, or `fdo_` for an operator's, and the base64url text (RFC 4648, section 5, unpadded) of three
+//! parts: the id of the session or of the operator's token (16 bytes), a secret (32 bytes), and a tag (16 bytes) under
+//! the desk's own key. The tag lets a forged token be turned away before anything is looked up, so that guessing tells
+//! nothing about which sessions exist, neither in the answer nor in its time. The store keeps only a hash of the
+//! secret; a stolen store opens no session.
 
 use std::fmt;
 
@@ -12,8 +13,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use crate::id::{Epoch, SessionId};
+use crate::principal::OperatorTokenId;
 
 const PREFIX: &str = "fds_";
+const OPERATORS_PREFIX: &str = "fdo_";
 const ID_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
@@ -36,38 +39,75 @@ pub struct Claimed {
     pub hash: TokenHash,
 }
 
+/// An operator's token that carries the desk's tag. Whether it is still valid is for the store to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimedOperator {
+    /// Which token it is.
+    pub token: OperatorTokenId,
+    /// What the store must know of it.
+    pub hash: TokenHash,
+}
+
 impl TokenKey {
     /// Wraps the key's bytes.
     pub fn new(key: [u8; 32]) -> Self {
         Self(key)
     }
 
-    /// Makes a token for `session` from 32 random bytes: its text for the customer, its hash for the store.
+    /// Makes a token for `session` from 32 secret bytes: its text for the customer, its hash for the store.
     pub fn issue(&self, session: SessionId, secret: &[u8; SECRET_BYTES]) -> (String, TokenHash) {
-        let mut bytes = [0; TOKEN_BYTES];
-        bytes[..ID_BYTES].copy_from_slice(session.as_bytes());
-        bytes[ID_BYTES..ID_BYTES + SECRET_BYTES].copy_from_slice(secret);
-        let tag = self.tag(&bytes[..ID_BYTES + SECRET_BYTES]);
-        bytes[ID_BYTES + SECRET_BYTES..].copy_from_slice(&tag);
-        let mut text = String::with_capacity(PREFIX.len() + TOKEN_BYTES.div_ceil(3) * 4);
-        text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
-        (text, hash(secret))
+        (self.write(PREFIX, session.as_bytes(), secret), hash(secret))
     }
 
-    /// Reads a token; `None` if this desk has not made it.
+    /// Makes an operator's token from 32 secret bytes: its text for the operator, its hash for the store.
+    pub fn issue_operator(&self, token: OperatorTokenId, secret: &[u8; SECRET_BYTES]) -> (String, TokenHash) {
+        (self.write(OPERATORS_PREFIX, token.as_bytes(), secret), hash(secret))
+    }
+
+    /// Reads a session's token; `None` if this desk has not made it.
     pub fn read(&self, text: &str) -> Option<Claimed> {
+        let (id, hash) = self.parts(PREFIX, text)?;
+        Some(Claimed { session: SessionId::from_bytes(id), hash })
+    }
+
+    /// Reads an operator's token; `None` if this desk has not made it.
+    pub fn read_operator(&self, text: &str) -> Option<ClaimedOperator> {
+        let (id, hash) = self.parts(OPERATORS_PREFIX, text)?;
+        Some(ClaimedOperator { token: OperatorTokenId::from_bytes(id), hash })
+    }
+
+    /// The secret of the token of a session that was created with an idempotency key, so that the call that is
+    /// repeated is answered with the same token though only its hash is kept. `key` is the hash of the key.
+    pub fn repeatable_secret(&self, session: SessionId, key: &[u8; 32]) -> [u8; SECRET_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"secret of the token of the session that was created by this call, first asked for with a key");
+        hasher.update(session.as_bytes()).update(key);
+        *hasher.finalize().as_bytes()
+    }
+
+    fn write(&self, prefix: &str, id: &[u8; ID_BYTES], secret: &[u8; SECRET_BYTES]) -> String {
         let mut bytes = [0; TOKEN_BYTES];
-        let read = URL_SAFE_NO_PAD.decode_slice(text.strip_prefix(PREFIX)?, &mut bytes).ok()?;
+        bytes[..ID_BYTES].copy_from_slice(id);
+        bytes[ID_BYTES..ID_BYTES + SECRET_BYTES].copy_from_slice(secret);
+        let tag = self.tag(prefix, &bytes[..ID_BYTES + SECRET_BYTES]);
+        bytes[ID_BYTES + SECRET_BYTES..].copy_from_slice(&tag);
+        let mut text = String::with_capacity(prefix.len() + TOKEN_BYTES.div_ceil(3) * 4);
+        text.push_str(prefix);
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        text
+    }
+
+    fn parts(&self, prefix: &str, text: &str) -> Option<([u8; ID_BYTES], TokenHash)> {
+        let mut bytes = [0; TOKEN_BYTES];
+        let read = URL_SAFE_NO_PAD.decode_slice(text.strip_prefix(prefix)?, &mut bytes).ok()?;
         if read != TOKEN_BYTES {
             return None;
         }
         let (signed, tag) = bytes.split_at(ID_BYTES + SECRET_BYTES);
-        if !bool::from(self.tag(signed).ct_eq(tag)) {
+        if !bool::from(self.tag(prefix, signed).ct_eq(tag)) {
             return None;
         }
-        let session = SessionId::from_bytes(signed.first_chunk().copied()?);
-        Some(Claimed { session, hash: hash(signed.last_chunk::<SECRET_BYTES>()?) })
+        Some((signed.first_chunk().copied()?, hash(signed.last_chunk::<SECRET_BYTES>()?)))
     }
 
     /// The secret that opens the socket of the process that watches over this agent.
@@ -77,8 +117,10 @@ impl TokenKey {
         *blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes()
     }
 
-    fn tag(&self, signed: &[u8]) -> [u8; TAG_BYTES] {
-        let whole = blake3::keyed_hash(&self.0, signed);
+    fn tag(&self, prefix: &str, signed: &[u8]) -> [u8; TAG_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        // A session's token is never an operator's, whatever ids they have.
+        let whole = hasher.update(prefix.as_bytes()).update(signed).finalize();
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&whole.as_bytes()[..TAG_BYTES]);
         tag
@@ -153,6 +195,31 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert!(changed == text || key.read(&changed).is_none(), "{position}");
         }
+    }
+
+    #[test]
+    fn a_sessions_token_is_no_operators_and_the_other_way_round() {
+        let key = TokenKey::new([7; 32]);
+        let id = *session().as_bytes();
+        let (customers, _) = key.issue(session(), &[9; 32]);
+        let (operators, stored) = key.issue_operator(OperatorTokenId::from_bytes(id), &[9; 32]);
+        let claimed = key.read_operator(&operators).unwrap();
+        assert!(operators.starts_with("fdo_") && claimed.hash.matches(&stored));
+        assert_eq!(key.read_operator(&customers.replace("fds_", "fdo_")), None);
+        assert_eq!(key.read(&operators.replace("fdo_", "fds_")), None);
+        assert_eq!((key.read(&operators), key.read_operator(&customers)), (None, None));
+    }
+
+    #[test]
+    fn a_repeated_call_gets_the_same_secret_and_no_other_call_does() {
+        let key = TokenKey::new([7; 32]);
+        let secret = key.repeatable_secret(session(), &[1; 32]);
+        assert_eq!(secret, key.repeatable_secret(session(), &[1; 32]));
+        let other = SessionId::new(WallTime::from_unix_millis(2), [1; 10]);
+        for unlike in [key.repeatable_secret(session(), &[2; 32]), key.repeatable_secret(other, &[1; 32])] {
+            assert_ne!(secret, unlike);
+        }
+        assert_ne!(secret, TokenKey::new([8; 32]).repeatable_secret(session(), &[1; 32]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::restart::Failures;
@@ -68,6 +69,22 @@ pub enum Phase {
     },
 }
 
+/// A phase without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PhaseName {
+    /// Admitted; waits for initialise.
+    Pending,
+    /// An agent is being started.
+    Starting,
+    /// The agent is ready.
+    Running,
+    /// The agent is being ended.
+    Stopping,
+    /// Over; kept as history.
+    Ended,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -92,7 +109,7 @@ pub enum Start {
 }
 
 /// How a session ended, for whom to blame and whom to bill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The agent said that it had finished.
@@ -180,12 +197,23 @@ impl Phase {
 
     /// The phase's name, as the interface and the store spell it.
     pub fn name(&self) -> &'static str {
+        match self.kind() {
+            PhaseName::Pending => "PENDING",
+            PhaseName::Starting => "STARTING",
+            PhaseName::Running => "RUNNING",
+            PhaseName::Stopping => "STOPPING",
+            PhaseName::Ended => "ENDED",
+        }
+    }
+
+    /// Which phase it is.
+    pub fn kind(&self) -> PhaseName {
         match self {
-            Self::Pending { .. } => "PENDING",
-            Self::Starting { .. } => "STARTING",
-            Self::Running { .. } => "RUNNING",
-            Self::Stopping { .. } => "STOPPING",
-            Self::Ended { .. } => "ENDED",
+            Self::Pending { .. } => PhaseName::Pending,
+            Self::Starting { .. } => PhaseName::Starting,
+            Self::Running { .. } => PhaseName::Running,
+            Self::Stopping { .. } => PhaseName::Stopping,
+            Self::Ended { .. } => PhaseName::Ended,
         }
     }
 

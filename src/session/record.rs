@@ -59,6 +59,17 @@ pub struct NewSession {
     pub token: TokenHash,
     /// From where the request came, for the audit.
     pub origin: Option<IpAddr>,
+    /// By which the call that creates it is known if it comes again.
+    pub key: Option<CreationKey>,
+}
+
+/// An idempotency key of a customer's, and the call that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreationKey {
+    /// The hash of the key as the caller wrote it.
+    pub key: [u8; 32],
+    /// The hash of what was asked: a key that comes again with something else is a mistake.
+    pub digest: [u8; 32],
 }
 
 /// The customer's `DATA`: one JSON object, checked once and opaque since.

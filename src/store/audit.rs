@@ -1,0 +1,134 @@
+//! Who did what to which session, from where: written once, never changed.
+
+use std::net::IpAddr;
+
+use crate::clock::WallTime;
+use crate::id::{CustomerKey, SessionId};
+
+use super::Answer;
+
+/// Keeps the audit. The admission of a session needs no entry of its own: it is read out of the session's row, and
+/// written as an entry when that row is deleted.
+pub trait Audit: Send + Sync {
+    /// Adds an entry.
+    fn note(&self, entry: AuditEntry) -> Answer<'_, ()>;
+
+    /// Up to `most` entries that match, the youngest first, the admissions of sessions among them.
+    fn audit(&self, filter: AuditFilter, most: usize) -> Answer<'_, Vec<NumberedEntry>>;
+}
+
+/// One thing that somebody did, or tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When.
+    pub at: WallTime,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub action: Action,
+    /// To which session.
+    pub session: Option<SessionId>,
+    /// Whose, or to which customer.
+    pub customer: Option<CustomerKey>,
+    /// From which address; nothing for a command on this machine.
+    pub from: Option<IpAddr>,
+    /// More, in words; empty if there is nothing to add.
+    pub detail: String,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A customer, by password or by a session's token.
+    Customer,
+    /// The operator's token of this name.
+    Operator(String),
+    /// Whoever may run commands as the server's own user.
+    CommandLine,
+    /// Somebody who did not prove who they are.
+    Unknown,
+}
+
+macro_rules! actions {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// What was done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Action { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Action {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its name, as the store and the interface spell it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A session was admitted.
+    SessionCreated = "session.created",
+    /// Its initialisation was asked for.
+    SessionInitialised = "session.initialised",
+    /// Its data was replaced.
+    SessionDataReplaced = "session.data_replaced",
+    /// Its stop was asked for.
+    SessionStopped = "session.stopped",
+    /// Its kill was asked for.
+    SessionKilled = "session.killed",
+    /// A customer was added.
+    CustomerAdded = "customer.added",
+    /// A customer's password was changed.
+    PasswordChanged = "customer.password_changed",
+    /// A customer was removed.
+    CustomerRemoved = "customer.removed",
+    /// An operator's token was made.
+    TokenMade = "token.made",
+    /// An operator's token was revoked.
+    TokenRevoked = "token.revoked",
+    /// Somebody signed in at the console.
+    SignedIn = "console.signed_in",
+    /// Somebody signed out of the console.
+    SignedOut = "console.signed_out",
+    /// A customer's credentials were refused.
+    CredentialsRefused = "credentials.refused",
+    /// A token was shown that is good for nothing.
+    TokenRefused = "token.refused",
+    /// A caller lacked the scope for what it asked.
+    ScopeRefused = "scope.refused",
+    /// The server was asked to stop.
+    ServerStopped = "server.stopped",
+}
+
+/// An entry with its place in the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedEntry {
+    /// Where the next page begins: pass it as [`AuditFilter::before`].
+    pub cursor: AuditCursor,
+    /// The entry.
+    pub entry: AuditEntry,
+}
+
+/// A place in the audit: by time, then by what makes entries of one millisecond differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditCursor {
+    /// Milliseconds of the Unix epoch.
+    pub at: i64,
+    /// Tells entries of one millisecond apart.
+    pub tie: [u8; 16],
+}
+
+/// Which entries a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only those about this session.
+    pub session: Option<SessionId>,
+    /// Only those about this customer.
+    pub customer: Option<CustomerKey>,
+    /// Only those of this action.
+    pub action: Option<Action>,
+    /// Only those older than this one.
+    pub before: Option<AuditCursor>,
+}
