@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod choice;
+mod console;
 mod credential;
 mod duration;
 mod environment;
@@ -40,6 +41,7 @@ mod throttle;
 mod value;
 
 pub use choice::Choice;
+pub use console::Console;
 pub use credential::Credential;
 pub use error::{ConfigError, Conflict, Origin, Problem, Problems};
 pub use events::Events;
@@ -100,6 +102,8 @@ pub struct Config {
     pub throttle: Throttle,
     /// `[seed_api]`: who may use the seed API without a token.
     pub seed_api: SeedApi,
+    /// `[console]`: how long an operator stays signed in.
+    pub console: Console,
     /// `[events]`: the log of what agents say of themselves.
     pub events: Events,
     /// `[history]`: the record of ended sessions.
@@ -124,6 +128,7 @@ impl Default for Config {
             credential: Credential::default(),
             throttle: Throttle::default(),
             seed_api: SeedApi::default(),
+            console: Console::default(),
             events: Events::default(),
             history: History::default(),
             shutdown: Shutdown::default(),

@@ -1,33 +1,43 @@
-//! The HTTP interface: the seed's five endpoints, and the first of `/v1`.
+//! The HTTP interface: the seed's five endpoints, `/v1`, and what tells of both.
 //!
 //! ```text
-//! connection (server) ──> router ──> seed, sessions ──> credential, session, store
+//! connection (server) ──> routes ──> access ──> seed, v1 ──> credential, session, store, events
 //! ```
 //!
+//! [`routes`] is the table of all calls: who may make each, and what it looks like from outside.
 //! Handlers read and check a request, ask the domain, and answer; they hold no work half done, so that a client that
 //! hangs up leaves nothing behind but the check of its password, which ends by itself. Status codes are
-//! decided in [`error`] alone.
+//! decided in [`code`] alone.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::{delete, get, post, put};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Verifiers;
+use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
+use crate::data_dir::DataPaths;
+use crate::events::EventLog;
 use crate::session::Registry;
 use crate::shutdown::Tasks;
 use crate::store::Store;
 
+pub mod access;
+mod audit;
 pub mod auth;
 pub mod body;
+pub mod caller;
+pub mod code;
 pub mod error;
+pub mod openapi;
+pub mod operation;
+pub mod routes;
 mod seed;
-mod sessions;
+mod v1;
 
 use body::Bodies;
 use error::Refusal;
@@ -42,8 +52,14 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// The sessions of this node.
     pub registry: Registry,
+    /// What agents say and sessions go through.
+    pub events: EventLog,
+    /// Where the server's files are.
+    pub paths: DataPaths,
     /// Who decides about credentials.
     pub verifiers: Verifiers,
+    /// The accounts of the embedded credential server.
+    pub embedded: Arc<Embedded>,
     /// Slows guessing.
     pub gate: Gate,
     /// The memory of all bodies in flight.
@@ -54,13 +70,7 @@ pub struct App {
 
 /// Builds the routes.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/requestSessionCreation", post(seed::create::handle))
-        .route("/initializeSession", post(seed::initialise::handle))
-        .route("/handleSessionRequests", put(seed::relay::handle))
-        .route("/serverRunning", get(seed::running))
-        .route("/sessionSTATUS", get(seed::status::handle))
-        .route("/v1/sessions/{id}", delete(sessions::stop))
+    routes::add_all(Router::new(), &app)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)

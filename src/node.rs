@@ -91,6 +91,9 @@ impl Node {
         keep_house(&config, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let app = Arc::new(App {
+            events: events.clone(),
+            paths: data_dir.paths().clone(),
+            embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
             gate: Gate::new(throttle(&config)),
             bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),

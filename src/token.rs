@@ -143,10 +143,15 @@ pub fn readable_secret(random: &[u8; 15]) -> String {
 }
 
 fn hash(secret: &[u8; SECRET_BYTES]) -> TokenHash {
-    TokenHash(*blake3::hash(secret).as_bytes())
+    TokenHash::of(secret)
 }
 
 impl TokenHash {
+    /// The hash of a secret that is no token's, such as a cookie's.
+    pub fn of(secret: &[u8]) -> Self {
+        Self(*blake3::hash(secret).as_bytes())
+    }
+
     /// Compares in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

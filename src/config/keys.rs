@@ -60,6 +60,8 @@ pub(super) const KEYS: &[Key] = &[
         Form::Toml,
         "loopback only, and nobody if the server listens beyond it or behind a proxy",
     ),
+    text("console.idle_timeout"),
+    text("console.lifetime"),
     text("events.keep"),
     text("history.keep"),
     text("shutdown.grace"),

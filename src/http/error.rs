@@ -1,24 +1,27 @@
-//! Every refusal of the HTTP interface: its status, its name and its sentence. The only place with status codes.
+//! Every refusal of the HTTP interface: its code and its sentence. [`Code`] has the statuses.
 //!
-//! On the seed's own paths a refusal is `{"MESSAGE": .., "DETAIL": ..}`; under `/v1` it is a problem (RFC 9457) with the
-//! same name in lower case as its `code`. A 4xx explains; a 5xx says one constant sentence, and the log says the rest.
+//! On the seed's own paths a refusal is `{"MESSAGE": .., "DETAIL": ..}`; everywhere else it is a problem (RFC 9457) with
+//! the same name in lower case as its `code`. A 4xx explains; a 5xx says one constant sentence, and the log says the rest.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::agent::CallError;
 use crate::credential::VerifyError;
 use crate::credential::gate::NotAdmitted;
+use crate::principal::Scope;
 use crate::session::{CommandError, InitialiseError, RelayError};
 use crate::store::StoreError;
 
 use super::body::BodyError;
+use super::code::Code;
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,39 +64,70 @@ pub enum Refusal {
     NotReady(&'static str),
     /// There is no such session, or it is somebody else's.
     NoSuchSession,
+    /// The session is in no phase in which that can be done; the sentence says which.
+    WrongPhase(&'static str),
+    /// The agent could not be started, and why.
+    AgentNotStarted(String),
+    /// The idempotency key came before with something else.
+    KeyReused,
+    /// The caller is known and has not the scope.
+    ScopeRequired(Scope),
+    /// A page of another site sent the console's cookie.
+    CrossSite,
+    /// There is no such customer.
+    NoSuchCustomer,
+    /// There is a customer with this email already.
+    CustomerExists,
+    /// The password is too short, too long or too common; the sentence says which.
+    PasswordRefused(String),
+    /// There is no such operator's token.
+    NoSuchToken,
+    /// The server failed at something; the log says at what.
+    Failed,
 }
 
 impl Refusal {
-    /// The status and the seed's name of it.
-    fn status_and_name(&self) -> (StatusCode, &'static str) {
+    /// Its stable code.
+    pub fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_TOO_LARGE"),
-            Self::UnsupportedContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_CONTENT_TYPE"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
-            Self::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_EMAIL_OR_PASSWORD"),
-            Self::TokenRequired => (StatusCode::UNAUTHORIZED, "TOKEN_REQUIRED"),
-            Self::TooManyAttempts(_) => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS"),
-            Self::CreationFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "SESSION_CREATION_FAILED"),
-            Self::NoSessionPending => (StatusCode::NOT_FOUND, "NO_SESSION_PENDING"),
-            Self::NoCapacity => (StatusCode::SERVICE_UNAVAILABLE, "NO_CAPACITY"),
-            Self::NoSessionRunning => (StatusCode::NOT_FOUND, "NO_SESSION_RUNNING"),
-            Self::AgentError(_) => (StatusCode::BAD_GATEWAY, "AGENT_ERROR"),
-            Self::AgentTimeout => (StatusCode::GATEWAY_TIMEOUT, "AGENT_TIMEOUT"),
-            Self::AgentRestarting(_) => (StatusCode::SERVICE_UNAVAILABLE, "AGENT_RESTARTING"),
-            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY"),
-            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "NOT_READY"),
-            Self::NoSuchSession => (StatusCode::NOT_FOUND, "SESSION_NOT_FOUND"),
+            Self::Invalid(_) => Code::InvalidRequest,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::TooLarge(_) => Code::RequestTooLarge,
+            Self::UnsupportedContentType(_) => Code::UnsupportedContentType,
+            Self::TooSlow => Code::RequestTimeout,
+            Self::BadCredentials => Code::InvalidEmailOrPassword,
+            Self::TokenRequired => Code::TokenRequired,
+            Self::TooManyAttempts(_) => Code::TooManyAttempts,
+            Self::CreationFailed(_) => Code::SessionCreationFailed,
+            Self::NoSessionPending => Code::NoSessionPending,
+            Self::NoCapacity => Code::NoCapacity,
+            Self::NoSessionRunning => Code::NoSessionRunning,
+            Self::AgentError(_) => Code::AgentError,
+            Self::AgentTimeout => Code::AgentTimeout,
+            Self::AgentRestarting(_) => Code::AgentRestarting,
+            Self::Busy(_) => Code::ServerBusy,
+            Self::NotReady(_) => Code::NotReady,
+            Self::NoSuchSession => Code::SessionNotFound,
+            Self::WrongPhase(_) => Code::WrongPhase,
+            Self::AgentNotStarted(_) => Code::AgentNotStarted,
+            Self::KeyReused => Code::IdempotencyKeyReused,
+            Self::ScopeRequired(_) => Code::ScopeRequired,
+            Self::CrossSite => Code::CrossSiteRequest,
+            Self::NoSuchCustomer => Code::CustomerNotFound,
+            Self::CustomerExists => Code::CustomerExists,
+            Self::PasswordRefused(_) => Code::PasswordRefused,
+            Self::NoSuchToken => Code::TokenNotFound,
+            Self::Failed => Code::ServerError,
         }
     }
 
     fn detail(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
-            Self::Invalid(why) | Self::AgentError(why) => why,
+            Self::Invalid(why) | Self::AgentError(why) | Self::AgentNotStarted(why) | Self::PasswordRefused(why) => why,
             Self::TooLarge(why)
             | Self::UnsupportedContentType(why)
+            | Self::WrongPhase(why)
             | Self::CreationFailed(why)
             | Self::Busy(why)
             | Self::NotReady(why) => why,
@@ -112,34 +146,29 @@ impl Refusal {
             Self::AgentTimeout => "The agent did not answer in time.",
             Self::AgentRestarting(_) => "The agent was lost and is being started again.",
             Self::NoSuchSession => "There is no such session, or it is not yours.",
+            Self::KeyReused => {
+                "This Idempotency-Key came before with another request; use a new key for a new request."
+            }
+            Self::ScopeRequired(scope) => return Cow::Owned(format!("This token lacks the scope {scope}.")),
+            Self::CrossSite => "A page of another site may not use the console's cookie.",
+            Self::NoSuchCustomer => "There is no such customer.",
+            Self::CustomerExists => "There is a customer with this email already.",
+            Self::NoSuchToken => "There is no such operator's token.",
+            Self::Failed => "The server failed; its log says why.",
         })
     }
 
     fn retry_after(&self) -> Option<Duration> {
         const SOON: Duration = Duration::from_secs(1);
-        match self {
-            Self::TooManyAttempts(after) | Self::AgentRestarting(after) => Some(*after),
-            Self::NoCapacity | Self::Busy(_) | Self::NotReady(_) => Some(SOON),
-            Self::Invalid(_)
-            | Self::NotFound
-            | Self::MethodNotAllowed
-            | Self::TooLarge(_)
-            | Self::UnsupportedContentType(_)
-            | Self::TooSlow
-            | Self::BadCredentials
-            | Self::TokenRequired
-            | Self::CreationFailed(_)
-            | Self::NoSessionPending
-            | Self::NoSessionRunning
-            | Self::AgentError(_)
-            | Self::AgentTimeout
-            | Self::NoSuchSession => None,
+        if let Self::TooManyAttempts(after) | Self::AgentRestarting(after) = self {
+            return Some(*after);
         }
+        self.code().says_when().then_some(SOON)
     }
 
     /// The answer in the form of the path's interface.
     pub fn answer(&self, path: &str) -> Response {
-        if path.starts_with("/v1/") { self.problem() } else { self.seed() }
+        if is_the_seeds(path) { self.seed() } else { self.problem() }
     }
 
     /// The answer as the seed's clients read it.
@@ -151,31 +180,32 @@ impl Refusal {
             #[serde(rename = "DETAIL")]
             detail: &'a str,
         }
-        let (_, message) = self.status_and_name();
-        self.response("application/json", &Answer { message, detail: &self.detail() })
+        // The seed has one name for whatever fails in the server.
+        let code = if self.code() == Code::ServerError { Code::SessionCreationFailed } else { self.code() };
+        self.response("application/json", &Answer { message: code.name(), detail: &self.detail() })
     }
 
     /// The answer as a problem (RFC 9457).
     pub fn problem(&self) -> Response {
-        #[derive(Serialize)]
-        struct Problem<'a> {
-            title: &'a str,
-            status: u16,
-            code: String,
-            detail: &'a str,
+        self.response("application/problem+json", &self.to_problem())
+    }
+
+    /// What is wrong, as a problem says it.
+    pub fn to_problem(&self) -> Problem {
+        let code = self.code();
+        Problem {
+            kind: format!("/docs#{}", code.in_lower_case()),
+            title: code.status().canonical_reason().unwrap_or_default().to_owned(),
+            status: code.status().as_u16(),
+            code: code.in_lower_case(),
+            detail: self.detail().into_owned(),
         }
-        let (status, name) = self.status_and_name();
-        let title = status.canonical_reason().unwrap_or_default();
-        let code = name.to_ascii_lowercase();
-        let problem = Problem { title, status: status.as_u16(), code, detail: &self.detail() };
-        self.response("application/problem+json", &problem)
     }
 
     fn response(&self, content_type: &'static str, answer: &impl Serialize) -> Response {
-        let (status, _) = self.status_and_name();
         let text = serde_json::to_vec(answer).expect("an answer has string keys only and serialises");
         let mut response = Response::new(Body::from(text));
-        *response.status_mut() = status;
+        *response.status_mut() = self.code().status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -183,37 +213,42 @@ impl Refusal {
             let seconds = after.as_millis().div_ceil(1_000).max(1);
             headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
-        match self {
-            Self::TokenRequired => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"frontdesk\""));
-            }
+        if self.code() == Code::TokenRequired {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"frontdesk\""));
+        }
+        if self.code() == Code::InvalidEmailOrPassword {
             // A scheme of our own: for a registered one, browsers would ask for a password by themselves.
-            Self::BadCredentials => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Frontdesk realm=\"frontdesk\""));
-            }
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Frontdesk realm=\"frontdesk\""));
+        }
+        if self.code() == Code::RequestTimeout {
             // What is left of the body would be read as the next request.
-            Self::TooSlow => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Self::Invalid(_)
-            | Self::NotFound
-            | Self::MethodNotAllowed
-            | Self::TooLarge(_)
-            | Self::UnsupportedContentType(_)
-            | Self::TooManyAttempts(_)
-            | Self::CreationFailed(_)
-            | Self::NoSessionPending
-            | Self::NoCapacity
-            | Self::NoSessionRunning
-            | Self::AgentError(_)
-            | Self::AgentTimeout
-            | Self::AgentRestarting(_)
-            | Self::Busy(_)
-            | Self::NotReady(_)
-            | Self::NoSuchSession => {}
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
+}
+
+/// What is wrong, in the form of RFC 9457.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// Where the code is explained, relative to the server.
+    #[serde(rename = "type")]
+    #[schemars(extend("format" = "uri-reference"))]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The HTTP status.
+    #[schemars(range(min = 400, max = 599))]
+    pub status: u16,
+    /// What programs decide by: it never changes its meaning.
+    pub code: String,
+    /// One sentence for a person.
+    pub detail: String,
+}
+
+/// Whether the path is one of the seed's, or of nobody's: whoever asks for nothing of ours is answered as the seed was.
+fn is_the_seeds(path: &str) -> bool {
+    !["/v1/", "/livez", "/readyz", "/openapi.json", "/docs"].iter().any(|ours| path.starts_with(ours))
 }
 
 impl From<BodyError> for Refusal {
@@ -235,7 +270,7 @@ impl From<StoreError> for Refusal {
             StoreError::Unavailable(_) => Self::NotReady("The store is unavailable; try again."),
             StoreError::Conflict | StoreError::Missing | StoreError::Corrupt(_) => {
                 tracing::error!(error = %error, "store answered what it must not");
-                Self::CreationFailed("The server failed; its log says why.")
+                Self::Failed
             }
         }
     }
@@ -291,7 +326,7 @@ impl From<RelayError> for Refusal {
             RelayError::Call(CallError::NoAnswer(_)) => {
                 Self::AgentError("The agent gave no answer; whether it acted on the request is unknown.".into())
             }
-            RelayError::KeyReused => Self::Invalid("This Idempotency-Key came before with another request.".into()),
+            RelayError::KeyReused => Self::KeyReused,
             RelayError::Store(error) => error.into(),
             RelayError::Call(CallError::TimedOut) => Self::AgentTimeout,
             RelayError::Call(CallError::TooMany) => Self::Busy("The agent has too many requests in flight; try again."),
@@ -330,10 +365,9 @@ mod tests {
     #[test]
     fn who_waited_in_vain_is_told_that_the_server_is_busy_and_when_to_try_again() {
         let answer = Refusal::from(NotAdmitted::WaitedInVain).seed();
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.status(), axum::http::StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[RETRY_AFTER], "1");
-        let (_, name) = Refusal::from(NotAdmitted::WaitedInVain).status_and_name();
-        assert_eq!(name, "SERVER_BUSY");
+        assert_eq!(Refusal::from(NotAdmitted::WaitedInVain).code(), Code::ServerBusy);
     }
 
     #[test]

@@ -101,7 +101,3 @@ fn not_empty(email: &str) -> Result<(), Refusal> {
     }
     Ok(())
 }
-
-fn peer(parts: &Parts) -> super::auth::Peer {
-    *parts.extensions.get().expect("the server notes the peer of every connection")
-}

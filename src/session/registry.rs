@@ -32,6 +32,7 @@ mod queue;
 mod recovery;
 mod room;
 mod upkeep;
+mod waiting;
 
 pub use initialise::InitialiseError;
 use keyed::Followed;

@@ -22,7 +22,7 @@ use crate::credential::gate::Admitted;
 use crate::credential::throttle::Sender;
 use crate::credential::{Credentials, InForce, Verdict, Verifier};
 use crate::http::App;
-use crate::http::auth::Peer;
+use crate::http::auth::{Peer, peer};
 use crate::http::body::{self, Body};
 use crate::http::error::Refusal;
 use crate::id::{CustomerKey, Revision, SessionId};
@@ -30,7 +30,7 @@ use crate::pickle;
 use crate::session::{NewSession, Phase, SessionData, SessionRecord};
 use crate::store::{Admission, StoreError};
 
-use super::{LARGEST_PARSED_INLINE_BYTES, invalid, not_empty, ok, parse, peer, read, refuse_encoding};
+use super::{LARGEST_PARSED_INLINE_BYTES, invalid, not_empty, ok, parse, read, refuse_encoding};
 
 /// A well-formed request for a session.
 struct Creation {

@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::credential::Verifier;
 use crate::http::App;
-use crate::http::auth::bearer;
+use crate::http::auth::{bearer, peer};
 use crate::http::body::Body;
 use crate::http::error::Refusal;
 use crate::session::InitialiseError;
 
-use super::{not_empty, ok, parse, peer, read, whole_body};
+use super::{not_empty, ok, parse, read, whole_body};
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();

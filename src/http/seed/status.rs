@@ -12,13 +12,13 @@ use serde::Deserialize;
 
 use crate::credential::Verifier;
 use crate::http::App;
-use crate::http::auth::bearer;
+use crate::http::auth::{bearer, peer};
 use crate::http::body;
 use crate::http::error::Refusal;
 use crate::session::Start;
 use crate::session::{Phase, SessionRecord};
 
-use super::{not_empty, ok, peer, read};
+use super::{not_empty, ok, read};
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();

@@ -1,0 +1,109 @@
+//! Who may make which call, decided in one place before any handler runs.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::principal::{Principal, Scope};
+use crate::store::Stored;
+
+use super::App;
+use super::body;
+use super::caller::Caller;
+use super::error::Refusal;
+
+/// Who may make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Anyone,
+    /// Whoever sends a customer's password; the handler checks it.
+    Password,
+    /// Programs on this machine, and the session's token from elsewhere; the handler checks it.
+    LocalOrToken,
+    /// The session's token alone, in a header or in the body; the handler checks it.
+    Token,
+    /// Whoever is known: a session's token, or any operator.
+    Known,
+    /// The session's customer by its token, and operators with the scope.
+    Session(Scope),
+    /// Operators with the scope.
+    Operator(Scope),
+}
+
+/// What a call is about and who makes it, once it is let in. Handlers take it as an argument.
+#[derive(Clone)]
+pub struct Admitted {
+    /// Who calls.
+    pub caller: Caller,
+    /// The session that the path names, for [`Access::Session`].
+    session: Option<Arc<Stored>>,
+}
+
+impl Admitted {
+    /// The session that the path names.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchSession`] on a path that names none.
+    pub fn session(&self) -> Result<&Arc<Stored>, Refusal> {
+        self.session.as_ref().ok_or(Refusal::NoSuchSession)
+    }
+
+    /// Whether an operator calls.
+    pub fn is_operator(&self) -> bool {
+        matches!(self.caller.principal, Principal::Operator(_))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        // The router lets nothing through to such a handler without it.
+        parts.extensions.get().cloned().ok_or_else(|| Refusal::Failed.problem())
+    }
+}
+
+/// Lets a call in to its handler, or answers it.
+pub async fn enforce(app: Arc<App>, access: Access, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match admit(&app, access, &mut parts).await {
+        Ok(admitted) => {
+            parts.extensions.insert(admitted);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(refusal) => {
+            body::discard(&parts, body).await;
+            refusal.answer(parts.uri.path())
+        }
+    }
+}
+
+async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted, Refusal> {
+    let peer = super::auth::peer(parts);
+    let caller = match access {
+        Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token => {
+            return Ok(Admitted { caller: Caller { principal: Principal::Nobody, peer }, session: None });
+        }
+        Access::Known | Access::Session(_) | Access::Operator(_) => app.caller(parts, peer).await?,
+    };
+    match (&caller.principal, access) {
+        (Principal::Nobody, _) => Err(Refusal::TokenRequired),
+        (Principal::Operator(operator), Access::Session(scope) | Access::Operator(scope)) if !operator.may(scope) => {
+            Err(Refusal::ScopeRequired(scope))
+        }
+        (Principal::Session(_), Access::Operator(scope)) => Err(Refusal::ScopeRequired(scope)),
+        (principal, Access::Session(_)) => {
+            let named = RawPathParams::from_request_parts(parts, &()).await.ok();
+            let named = named.and_then(|params| params.iter().find(|(name, _)| *name == "id")?.1.parse().ok());
+            // Somebody else's session is not looked for, so that it takes no longer than one that is not there.
+            let named = named.filter(|id| !matches!(principal, Principal::Session(own) if own != id));
+            let stored = app.store.session(named.ok_or(Refusal::NoSuchSession)?).await?;
+            Ok(Admitted { session: Some(stored.ok_or(Refusal::NoSuchSession)?), caller })
+        }
+        (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: None }),
+    }
+}

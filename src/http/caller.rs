@@ -1,0 +1,157 @@
+//! Who calls: the principal behind a request's token or cookie.
+
+use axum::http::header::{COOKIE, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, Uri};
+
+use crate::clock::Timestamp;
+use crate::principal::{Operator, Principal};
+use crate::store::OperatorToken;
+use crate::token::TokenHash;
+
+use super::App;
+use super::auth::{Peer, bearer};
+use super::error::Refusal;
+
+/// The console's cookie where the connection is encrypted. The prefix binds it to this very host (RFC 6265bis).
+pub const SECURE_COOKIE: &str = "__Host-frontdesk";
+/// The console's cookie where it is not.
+pub const PLAIN_COOKIE: &str = "frontdesk-console";
+
+/// Who made a request, and from where.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub principal: Principal,
+    /// The connection.
+    pub peer: Peer,
+}
+
+impl App {
+    /// Finds out who calls. A token goes before a cookie; one that is good for nothing is refused even where none is
+    /// needed, so that nobody goes on with a stale one.
+    ///
+    /// # Errors
+    /// [`Refusal::TokenRequired`] for a token or a cookie that opens nothing, [`Refusal::CrossSite`] for a cookie that
+    /// another site's page has sent, or what the store failed with.
+    pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<Caller, Refusal> {
+        let principal = match (bearer(&parts.headers), cookie(&parts.headers)) {
+            (Some(token), _) if self.store.desk().token_key.read_operator(token).is_some() => {
+                Principal::Operator(self.operator_of(token).await?)
+            }
+            (Some(token), _) => Principal::Session(self.session_of(Some(token)).await?.record.id),
+            (None, Some(secret)) => {
+                if !is_safe(&parts.method) && !is_same_origin(parts) {
+                    return Err(Refusal::CrossSite);
+                }
+                Principal::Operator(self.operator_at_console(secret).await?)
+            }
+            (None, None) => Principal::Nobody,
+        };
+        Ok(Caller { principal, peer })
+    }
+
+    /// The operator whose token this is.
+    ///
+    /// # Errors
+    /// [`Refusal::TokenRequired`], or what the store failed with.
+    pub async fn operator_of(&self, token: &str) -> Result<Operator, Refusal> {
+        let claimed = self.store.desk().token_key.read_operator(token).ok_or(Refusal::TokenRequired)?;
+        let stored = self.store.operator_token(claimed.token).await?.ok_or(Refusal::TokenRequired)?;
+        let knows = stored.hash.matches(&claimed.hash);
+        if knows && stored.is_valid(self.clock.wall()) {
+            Ok(operator(stored, false))
+        } else {
+            Err(Refusal::TokenRequired)
+        }
+    }
+
+    /// The operator who has signed in at the console, seen again now.
+    async fn operator_at_console(&self, secret: &str) -> Result<Operator, Refusal> {
+        let hash = TokenHash::of(secret.as_bytes());
+        let session = self.store.console_session(hash).await?.ok_or(Refusal::TokenRequired)?;
+        let now = self.clock.now();
+        if !self.config.console.is_open(session.opened, session.seen, now) {
+            self.store.end_console_session(hash).await?;
+            return Err(Refusal::TokenRequired);
+        }
+        let token = self.store.operator_token(session.token).await?.ok_or(Refusal::TokenRequired)?;
+        if !token.is_valid(self.clock.wall()) {
+            return Err(Refusal::TokenRequired);
+        }
+        if is_stale(session.seen, now) {
+            self.store.saw_console_session(hash, now).await?;
+        }
+        Ok(operator(token, true))
+    }
+}
+
+/// That somebody is there is written down once a minute, not with every click.
+fn is_stale(seen: Timestamp, now: Timestamp) -> bool {
+    const BETWEEN_NOTES: std::time::Duration = std::time::Duration::from_secs(60);
+    now.saturating_since(seen) >= BETWEEN_NOTES
+}
+
+fn operator(token: OperatorToken, by_console: bool) -> Operator {
+    Operator { token: token.id, name: token.name, scopes: token.scopes, by_console }
+}
+
+/// The secret in the console's cookie, if one was sent.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
+    named.find_map(|(name, secret)| (name == SECURE_COOKIE || name == PLAIN_COOKIE).then_some(secret))
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether the page that sent this is one of ours. Browsers say so themselves; older ones name only the origin.
+fn is_same_origin(parts: &Parts) -> bool {
+    if let Some(site) = parts.headers.get("sec-fetch-site") {
+        return site == "same-origin";
+    }
+    let origin = parts.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()?.parse::<Uri>().ok());
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let host = host.or_else(|| parts.uri.authority().cloned());
+    matches!((origin.as_ref().and_then(Uri::authority), &host), (Some(origin), Some(host)) if origin == host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(headers: &[(&str, &str)]) -> Parts {
+        let mut request = axum::http::Request::post("/v1/console/session");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn only_a_page_of_this_very_server_may_use_its_cookie() {
+        for (headers, may) in [
+            (&[("host", "desk:5500"), ("sec-fetch-site", "same-origin")][..], true),
+            (&[("host", "desk:5500"), ("sec-fetch-site", "same-site"), ("origin", "http://desk:5500")], false),
+            (&[("host", "desk:5500"), ("sec-fetch-site", "none")], false),
+            (&[("host", "desk:5500"), ("origin", "http://desk:5500")], true),
+            (&[("host", "desk:5500"), ("origin", "http://desk:5501")], false),
+            (&[("host", "desk:5500"), ("origin", "null")], false),
+            (&[("host", "desk:5500")], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_same_origin(&sent(headers)), may, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let parts = sent(&[("cookie", "a=b; frontdesk-console=secret; c=d")]);
+        assert_eq!(cookie(&parts.headers), Some("secret"));
+        assert_eq!(cookie(&sent(&[("cookie", "__Host-frontdesk=s")]).headers), Some("s"));
+        assert_eq!(cookie(&sent(&[("cookie", "frontdesk=secret")]).headers), None);
+    }
+}

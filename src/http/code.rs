@@ -1,0 +1,121 @@
+//! The codes of all refusals: the only place with their statuses. Stable: programs decide by them.
+
+use axum::http::StatusCode;
+
+macro_rules! codes {
+    ($($name:ident = $status:ident $text:literal: $meaning:literal,)+) => {
+        /// A stable code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its status.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)+ }
+            }
+
+            /// Its name, as the seed's answers spell it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// What it means, and what to do about it.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest = BAD_REQUEST "INVALID_REQUEST":
+        "The request is malformed; `detail` says how. Sending it again changes nothing.",
+    TokenRequired = UNAUTHORIZED "TOKEN_REQUIRED":
+        "The call needs a token, and none that is good for it was sent.",
+    InvalidEmailOrPassword = UNAUTHORIZED "INVALID_EMAIL_OR_PASSWORD":
+        "The email or the password is wrong, or they are not good for this persona; nobody learns which.",
+    ScopeRequired = FORBIDDEN "SCOPE_REQUIRED":
+        "The operator's token is good, and lacks the scope that the call needs.",
+    CrossSiteRequest = FORBIDDEN "CROSS_SITE_REQUEST":
+        "A page of another site tried to use the console's cookie.",
+    NotFound = NOT_FOUND "NOT_FOUND":
+        "There is nothing at this path.",
+    SessionNotFound = NOT_FOUND "SESSION_NOT_FOUND":
+        "There is no such session, or it is somebody else's; nobody learns which.",
+    NoSessionPending = NOT_FOUND "NO_SESSION_PENDING":
+        "No session of this customer waits to be initialised.",
+    NoSessionRunning = NOT_FOUND "NO_SESSION_RUNNING":
+        "No session of this customer is running.",
+    CustomerNotFound = NOT_FOUND "CUSTOMER_NOT_FOUND":
+        "There is no such customer.",
+    TokenNotFound = NOT_FOUND "TOKEN_NOT_FOUND":
+        "There is no such operator's token.",
+    MethodNotAllowed = METHOD_NOT_ALLOWED "METHOD_NOT_ALLOWED":
+        "The path takes other methods: those in `Allow`.",
+    RequestTimeout = REQUEST_TIMEOUT "REQUEST_TIMEOUT":
+        "The body came too slowly; the connection is closed.",
+    SessionAlreadyRunning = CONFLICT "SESSION_ALREADY_RUNNING":
+        "The customer has a live session. The password was good: `session` is its id and `token` a fresh token of it.",
+    WrongPhase = CONFLICT "WRONG_PHASE":
+        "The session is in no phase in which that can be done; `detail` says which would do.",
+    CustomerExists = CONFLICT "CUSTOMER_EXISTS":
+        "There is a customer with this email already.",
+    RequestTooLarge = PAYLOAD_TOO_LARGE "REQUEST_TOO_LARGE":
+        "The body is larger than the server takes.",
+    UnsupportedContentType = UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_CONTENT_TYPE":
+        "The body's type or encoding is not taken.",
+    IdempotencyKeyReused = UNPROCESSABLE_ENTITY "IDEMPOTENCY_KEY_REUSED":
+        "The Idempotency-Key came before with another request. Use a new key for a new request.",
+    PasswordRefused = UNPROCESSABLE_ENTITY "PASSWORD_REFUSED":
+        "The new password is too short, too long or too common; `detail` says which.",
+    TooManyAttempts = TOO_MANY_REQUESTS "TOO_MANY_ATTEMPTS":
+        "Too many attempts to sign in have failed. Try again after the time in Retry-After.",
+    SessionCreationFailed = INTERNAL_SERVER_ERROR "SESSION_CREATION_FAILED":
+        "The session could not be created, for no fault of the caller; nothing is left behind. The log says why.",
+    ServerError = INTERNAL_SERVER_ERROR "SERVER_ERROR":
+        "The server failed, for no fault of the caller. The log says why.",
+    AgentError = BAD_GATEWAY "AGENT_ERROR":
+        "The agent refused the request, or ended before it answered; `detail` says which.",
+    AgentNotStarted = BAD_GATEWAY "AGENT_NOT_STARTED":
+        "The agent could not be started; `detail` says why. The session is pending again while attempts are left.",
+    NoCapacity = SERVICE_UNAVAILABLE "NO_CAPACITY":
+        "As many agents run as may. Try again after the time in Retry-After.",
+    AgentRestarting = SERVICE_UNAVAILABLE "AGENT_RESTARTING":
+        "The agent was lost and is being started again. Try again after the time in Retry-After.",
+    ServerBusy = SERVICE_UNAVAILABLE "SERVER_BUSY":
+        "More is asked at once than the server takes. Try again after the time in Retry-After.",
+    NotReady = SERVICE_UNAVAILABLE "NOT_READY":
+        "The storage is away, or the server is shutting down. Try again after the time in Retry-After.",
+    AgentTimeout = GATEWAY_TIMEOUT "AGENT_TIMEOUT":
+        "The agent did not answer in time; whether it acted on the request is unknown.",
+}
+
+impl Code {
+    /// Its name, as problems spell it.
+    pub fn in_lower_case(self) -> String {
+        self.name().to_ascii_lowercase()
+    }
+
+    /// Whether its answers carry Retry-After.
+    pub fn says_when(self) -> bool {
+        matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_codes_have_one_name() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,72 @@
+//! Every route: its method, its path, who may call it, and what it looks like from outside. The only such table: the
+//! router, the document of the interface and the test of who may do what are all made from it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{Next, from_fn};
+use axum::routing::{MethodRouter, delete, get, post, put};
+
+use crate::principal::Scope;
+
+use super::access::{Access, enforce};
+use super::operation::Operation;
+use super::{App, openapi, seed, v1};
+
+/// A route.
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path, variable parts in braces.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// What it looks like from outside; nothing for the seed's own, which have their page.
+    pub operation: Option<&'static Operation>,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// All routes, in the order of the reference.
+pub static ROUTES: &[Route] = &[
+    seeds(Method::POST, "/requestSessionCreation", Access::Password, || post(seed::create::handle)),
+    seeds(Method::POST, "/initializeSession", Access::LocalOrToken, || post(seed::initialise::handle)),
+    seeds(Method::PUT, "/handleSessionRequests", Access::Token, || put(seed::relay::handle)),
+    seeds(Method::GET, "/serverRunning", Access::Anyone, || get(seed::running)),
+    seeds(Method::GET, "/sessionSTATUS", Access::LocalOrToken, || get(seed::status::handle)),
+    ours(Method::GET, "/v1/sessions/{id}", Access::Session(Scope::SessionsRead), &v1::sessions::get::OPERATION, || {
+        get(v1::sessions::get::handle)
+    }),
+    ours(
+        Method::DELETE,
+        "/v1/sessions/{id}",
+        Access::Session(Scope::SessionsWrite),
+        &v1::sessions::stop::OPERATION,
+        || delete(v1::sessions::stop::handle),
+    ),
+    ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),
+];
+
+const fn ours(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    operation: &'static Operation,
+    handler: fn() -> MethodRouter<Arc<App>>,
+) -> Route {
+    Route { method, path, access, operation: Some(operation), handler }
+}
+
+const fn seeds(method: Method, path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
+    Route { method, path, access, operation: None, handler }
+}
+
+/// Adds every route to a router, each behind its rule of access.
+pub(super) fn add_all(router: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App>> {
+    ROUTES.iter().fold(router, |router, route| {
+        let (app, access) = (Arc::clone(app), route.access);
+        let guard = move |request: Request, next: Next| enforce(Arc::clone(&app), access, request, next);
+        router.route(route.path, (route.handler)().route_layer(from_fn(guard)))
+    })
+}

@@ -1,0 +1,78 @@
+//! `DELETE /v1/sessions/{id}`: ends a session.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::v1::query;
+use crate::principal::Principal;
+use crate::session::Reason;
+use crate::store::Action;
+
+use super::view::SessionView;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "stopSession",
+    tag: Tag::Sessions,
+    summary: "Stop a session",
+    description: "Its agent is asked to end, and killed if it has not after the persona's `stop_grace`; with `force` it \
+                  is killed at once. Asked again, the same: the first reason stays.",
+    query: Some(schema_of::<Query>),
+    headers: &[],
+    body: None,
+    answers: &[
+        Answer {
+            status: 200,
+            description: "It has ended.",
+            contents: &[Content::json(schema_of::<SessionView>)],
+            headers: &[],
+        },
+        Answer {
+            status: 202,
+            description: "It is ending: follow it with `until=ENDED`.",
+            contents: &[Content::json(schema_of::<SessionView>)],
+            headers: &[],
+        },
+    ],
+    problems: &[Code::InvalidRequest],
+};
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// Kill the agent at once.
+    #[serde(default)]
+    force: bool,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    stop(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
+    let Query { force } = query(parts)?;
+    let record = &admitted.session()?.record;
+    let reason = match &admitted.caller.principal {
+        Principal::Operator(operator) => Reason::new(format!("stopped by the operator {}", operator.name)),
+        Principal::Session(_) | Principal::Nobody => Reason::new("stopped by its customer"),
+    };
+    if record.phase.is_live() {
+        let action = if force { Action::SessionKilled } else { Action::SessionStopped };
+        app.audit(&admitted.caller, action, Some(record), "").await?;
+    }
+    let record = app.registry.stop(record.id, force, reason).await?;
+    let status = if record.phase.is_live() { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok(SessionView::of(app, &record).answer(status))
+}

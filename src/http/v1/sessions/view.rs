@@ -1,0 +1,79 @@
+//! A session as `/v1` shows it.
+
+use axum::http::header::ETAG;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::v1::json;
+use crate::id::SessionId;
+use crate::session::{Outcome, PhaseName, SessionRecord};
+
+/// A session.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub struct SessionView {
+    /// Its id, a `UUIDv7`.
+    pub id: SessionId,
+    /// Its customer's email, as the customer wrote it.
+    pub email: String,
+    /// The persona.
+    pub persona: String,
+    /// Where it is in its life.
+    pub phase: PhaseName,
+    /// How often an agent was started for it.
+    pub epoch: u32,
+    /// Rises with each change; the ETag is made of it.
+    pub revision: u32,
+    /// When it was requested, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub created: String,
+    /// How it ended, or is about to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why it is where it is, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What its agent last said of its progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// Its place among the sessions that the server starts by itself, and what they wait for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+}
+
+impl SessionView {
+    /// What is to be seen of a session now.
+    pub fn of(app: &App, record: &SessionRecord) -> Self {
+        let driven = app.registry.driven(record.id);
+        let why = record.phase.why().map(ToString::to_string);
+        let lost = driven.as_ref().and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
+        Self {
+            id: record.id,
+            email: record.email().to_owned(),
+            persona: record.persona.to_string(),
+            phase: record.phase.kind(),
+            epoch: record.phase.epoch().0,
+            revision: record.revision.0,
+            created: record.created.to_string(),
+            outcome: record.phase.ending().map(|ending| ending.outcome),
+            reason: why.or(lost),
+            progress: driven.and_then(|driven| driven.progress),
+            queue: app.registry.places().of(record.id),
+        }
+    }
+
+    /// The answer that shows it.
+    pub fn answer(&self, status: StatusCode) -> Response {
+        let mut response = json(status, self);
+        response.headers_mut().insert(ETAG, etag(self.revision));
+        response
+    }
+}
+
+/// The tag of a session's representation (RFC 9110, section 8.8.3). Weak: progress changes without a new revision.
+pub fn etag(revision: u32) -> HeaderValue {
+    HeaderValue::from_str(&format!("W/\"{revision}\"")).expect("digits and quotes are a header's value")
+}
