@@ -33,6 +33,7 @@ pub mod body;
 pub mod caller;
 pub mod code;
 pub mod error;
+pub mod input;
 pub mod openapi;
 pub mod operation;
 pub mod routes;

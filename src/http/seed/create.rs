@@ -25,12 +25,13 @@ use crate::http::App;
 use crate::http::auth::{Peer, peer};
 use crate::http::body::{self, Body};
 use crate::http::error::Refusal;
+use crate::http::input::{LARGEST_PARSED_INLINE_BYTES, check_email, invalid, parse, read, refuse_encoding};
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::pickle;
 use crate::session::{NewSession, Phase, SessionData, SessionRecord};
 use crate::store::{Admission, StoreError};
 
-use super::{LARGEST_PARSED_INLINE_BYTES, invalid, not_empty, ok, parse, read, refuse_encoding};
+use super::ok;
 
 /// A well-formed request for a session.
 struct Creation {
@@ -248,7 +249,7 @@ impl Creation {
             data: &'a RawValue,
         }
         let wire: Wire<'_> = read(&body.bytes)?;
-        not_empty(&wire.email)?;
+        check_email(&wire.email)?;
         if !wire.data.get().starts_with('{') {
             return Err(Refusal::Invalid("DATA must be an object.".into()));
         }

@@ -14,9 +14,10 @@ use crate::http::App;
 use crate::http::auth::{bearer, peer};
 use crate::http::body::Body;
 use crate::http::error::Refusal;
+use crate::http::input::{check_email, parse, read, whole_body};
 use crate::session::InitialiseError;
 
-use super::{not_empty, ok, parse, read, whole_body};
+use super::ok;
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -33,7 +34,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 async fn initialise(app: &App, parts: &Parts, body: Body) -> Result<(), Refusal> {
     let (email, token) = parse(body, |body| {
         let call: Call<'_> = read(&body.bytes)?;
-        not_empty(&call.email)?;
+        check_email(&call.email)?;
         Ok((call.email.into_owned(), call.token.map(Cow::into_owned)))
     })
     .await?;

@@ -17,9 +17,10 @@ use crate::http::App;
 use crate::http::auth::bearer;
 use crate::http::body::Body;
 use crate::http::error::Refusal;
+use crate::http::input::{check_email, parse, read, whole_body};
 use crate::store::RequestKey;
 
-use super::{not_empty, ok, parse, read, whole_body};
+use super::ok;
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -88,7 +89,7 @@ impl Call {
             request: &'a RawValue,
         }
         let wire: Wire<'_> = read(&body.bytes)?;
-        not_empty(&wire.email)?;
+        check_email(&wire.email)?;
         let (email, token) = (wire.email.into_owned(), wire.token.map(Cow::into_owned));
         let request = body.bytes.slice_ref(wire.request.get().as_bytes());
         Ok(Self { email, token, request, _body: body })

@@ -15,10 +15,11 @@ use crate::http::App;
 use crate::http::auth::{bearer, peer};
 use crate::http::body;
 use crate::http::error::Refusal;
+use crate::http::input::{check_email, read};
 use crate::session::Start;
 use crate::session::{Phase, SessionRecord};
 
-use super::{not_empty, ok, read};
+use super::ok;
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -32,7 +33,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 async fn status(app: &App, parts: &Parts) -> Result<&'static [u8], Refusal> {
     let message = message(parts.uri.query().unwrap_or_default())?;
     let call: Call<'_> = read(&message)?;
-    not_empty(&call.email)?;
+    check_email(&call.email)?;
     if app.registry.persona(&call.persona_type).is_none() {
         return Err(Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()));
     }

@@ -1,0 +1,86 @@
+//! What comes in with a call: its body, whole and parsed, and the checks that all calls share.
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_ENCODING;
+use axum::http::request::Parts;
+
+use super::App;
+use super::body::{self, Body};
+use super::error::Refusal;
+
+/// The longest email, in bytes.
+pub const MOST_EMAIL_BYTES: usize = 64 << 10;
+
+/// Bodies above this are parsed off the async threads, where they keep nobody waiting.
+pub const LARGEST_PARSED_INLINE_BYTES: usize = 128 << 10;
+
+/// Reads a call's body whole. One that is refused unread is thrown away, so that the connection stays usable.
+pub async fn whole_body(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Body, Refusal> {
+    if let Err(refusal) = refuse_encoding(&parts.headers) {
+        body::discard(parts, body).await;
+        return Err(refusal);
+    }
+    Ok(app.bodies.read(parts, body).await?)
+}
+
+/// Refuses a body that would have to be unpacked.
+pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::UnsupportedContentType("A Content-Encoding is not taken; send the body as it is."));
+    }
+    Ok(())
+}
+
+/// Parses a body where its size says: here if it is small, off the async threads if not.
+///
+/// The work gets the body with its share of the memory, which is thus held even after the client has gone.
+pub async fn parse<T: Send + 'static>(
+    body: Body,
+    work: impl FnOnce(Body) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if body.bytes.len() <= LARGEST_PARSED_INLINE_BYTES {
+        return work(body);
+    }
+    let parsed = tokio::task::spawn_blocking(move || work(body)).await;
+    parsed.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "parsing a body panicked");
+        Err(Refusal::Failed)
+    })
+}
+
+/// Reads a JSON object out of checked text; an error says what is wrong with it.
+pub fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+    crate::json::check(bytes).map_err(|error| invalid("The body is not the JSON it must be", &error.to_string()))?;
+    // serde would also read the object's values from an array.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal::Invalid("The body must be a JSON object.".into()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| invalid("The body is not as it must be", &words(&error)))
+}
+
+/// What serde says, without the place, which means nothing to whoever built the object in memory, and without the value
+/// that it found, which may be a password.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rfind(" at line ").map_or(&*text, |end| &text[..end]);
+    match text.rfind(", expected ") {
+        Some(expected) if text.starts_with("invalid ") => {
+            let kind = text.split([' ', ',']).nth(2).unwrap_or_default();
+            format!("a value is of the wrong type ({kind}), {}", &text[expected + 2..])
+        }
+        Some(_) | None => text.to_owned(),
+    }
+}
+
+/// The refusal of something malformed.
+pub fn invalid(what: &str, why: &str) -> Refusal {
+    Refusal::Invalid(format!("{what}: {why}."))
+}
+
+/// Checks the length of an email, the one thing that is asked of one.
+pub fn check_email(email: &str) -> Result<(), Refusal> {
+    if email.is_empty() || email.len() > MOST_EMAIL_BYTES {
+        return Err(Refusal::Invalid("The email must have 1 to 65536 bytes.".into()));
+    }
+    Ok(())
+}
