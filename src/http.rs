@@ -32,6 +32,7 @@ pub mod auth;
 pub mod body;
 pub mod caller;
 pub mod code;
+mod docs;
 pub mod error;
 pub mod input;
 pub mod openapi;

@@ -43,6 +43,11 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
 }
 
+/// Any text.
+pub(super) fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string" })
+}
+
 /// The document, made once.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 

@@ -13,7 +13,7 @@ use crate::principal::Scope;
 
 use super::access::{Access, enforce};
 use super::operation::Operation;
-use super::{App, openapi, seed, v1};
+use super::{App, docs, openapi, seed, v1};
 
 /// A route.
 pub struct Route {
@@ -45,6 +45,8 @@ pub static ROUTES: &[Route] = &[
         &v1::sessions::stop::OPERATION,
         || delete(v1::sessions::stop::handle),
     ),
+    ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
+    ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, || get(docs::style)),
     ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),
 ];
 
