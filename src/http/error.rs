@@ -82,6 +82,8 @@ pub enum Refusal {
     PasswordRefused(String),
     /// There is no such operator's token.
     NoSuchToken,
+    /// The session has ended, and its logs went with it.
+    LogsGone,
     /// The server failed at something; the log says at what.
     Failed,
 }
@@ -118,6 +120,7 @@ impl Refusal {
             Self::CustomerExists => Code::CustomerExists,
             Self::PasswordRefused(_) => Code::PasswordRefused,
             Self::NoSuchToken => Code::TokenNotFound,
+            Self::LogsGone => Code::LogsGone,
             Self::Failed => Code::ServerError,
         }
     }
@@ -154,6 +157,7 @@ impl Refusal {
             Self::NoSuchCustomer => "There is no such customer.",
             Self::CustomerExists => "There is a customer with this email already.",
             Self::NoSuchToken => "There is no such operator's token.",
+            Self::LogsGone => "The session has ended, and its log went with it; its reason quotes the last lines.",
             Self::Failed => "The server failed; its log says why.",
         })
     }

@@ -45,6 +45,23 @@ pub static ROUTES: &[Route] = &[
         &v1::sessions::stop::OPERATION,
         || delete(v1::sessions::stop::handle),
     ),
+    ours(
+        Method::GET,
+        "/v1/sessions/{id}/events",
+        Access::Session(Scope::SessionsRead),
+        &v1::sessions::events::OPERATION,
+        || get(v1::sessions::events::handle),
+    ),
+    ours(
+        Method::GET,
+        "/v1/sessions/{id}/logs",
+        Access::OperatorOfSession(Scope::SessionsRead),
+        &v1::sessions::logs::OPERATION,
+        || get(v1::sessions::logs::handle),
+    ),
+    ours(Method::GET, "/v1/events", Access::Operator(Scope::SessionsRead), &v1::all_events::OPERATION, || {
+        get(v1::all_events::handle)
+    }),
     ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
     ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, || get(docs::style)),
     ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),

@@ -10,7 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::error::Refusal;
 
+pub(super) mod all_events;
+mod event;
 pub(super) mod sessions;
+mod stream;
 mod wait;
 
 /// An answer in JSON. Sessions change from call to call, so nobody keeps it.
