@@ -257,6 +257,14 @@ impl EventLog {
         self.inner.followers.announce(&[(session, FIRST_NUMBER - 1)]);
     }
 
+    /// Those of the sessions of which anything is kept.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub async fn kept(&self, sessions: Vec<SessionId>) -> Result<Vec<SessionId>, StoreError> {
+        Arc::clone(&self.inner.readers).read(move |connection| table::kept(connection, sessions)).await
+    }
+
     /// Deletes all that is kept of the sessions, which must have ended: whatever is appended later has the first number
     /// again.
     ///

@@ -198,6 +198,20 @@ pub(super) fn forget(connection: &Connection, session: SessionId) -> Result<(), 
     Ok(())
 }
 
+/// Those of the sessions of which anything is kept.
+pub(super) fn kept(connection: &Connection, mut sessions: Vec<SessionId>) -> Result<Vec<SessionId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM ledgers WHERE session = ?1").map_err(unavailable)?;
+    let mut failure = None;
+    sessions.retain(|session| match statement.exists([session.as_bytes()]) {
+        Ok(is_kept) => is_kept,
+        Err(error) => {
+            failure = Some(error);
+            false
+        }
+    });
+    failure.map_or(Ok(sessions), |error| Err(unavailable(error)))
+}
+
 /// The last number that the session's log has given.
 pub(super) fn last(connection: &Connection, session: SessionId) -> Result<u64, StoreError> {
     Ok(standing(connection, session)?.last)
@@ -261,7 +275,8 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-fn code(kind: Kind) -> u32 {
+/// The number by which a kind is stored.
+pub(super) fn code(kind: Kind) -> u32 {
     match kind {
         Kind::Progress => 0,
         Kind::Event => 1,

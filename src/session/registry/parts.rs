@@ -125,11 +125,11 @@ impl Outputs<'_> {
             };
             let known = *call.borrow();
             if let Some(known) = known {
-                if !is_begun && !(is_first && known.is_new) {
-                    // Some of it may have been said before it was asked for this time.
+                let was_begun = std::mem::replace(&mut is_begun, true);
+                let may_be_older = !is_first || !known.is_new;
+                if !was_begun && may_be_older {
                     self.after = 0;
                 }
-                is_begun = true;
                 if let Err(error) = self.hand_on(known).await {
                     tracing::warn!(session.id = %self.id, error = %error, "parts of an answer not read");
                 }
