@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Answer, Server, Setup, signal, try_send, until};
 use crate::kill::stored_data;
+use crate::sequence::whole;
 
 const BOB: (&str, &str) = ("bob@example.org", "battery staple");
 /// Its agent leaves a process that does not end with its stdin.
@@ -410,6 +411,10 @@ impl Case {
         // The server itself, and its launcher.
         until("no shim is left", || self.server.own_processes().len() <= 2);
         assert_eq!(findings(&self.server), [""; 0]);
+        for row in inspect::read(&self.server.data_dir().join("frontdesk.db")).unwrap().history {
+            let steps = whole(&self.server, &row.id.to_string());
+            assert_eq!((steps.len() as i64, steps.last().unwrap().as_str()), (row.revision, "ENDED"));
+        }
     }
 
     fn end_whatever_there_is(&self, customer: (&str, &str)) {

@@ -39,6 +39,7 @@ mod seed_creation;
 mod seed_initialise;
 mod seed_relay;
 mod seed_status;
+mod sequence;
 mod shim;
 #[cfg(feature = "failpoints")]
 mod shim_sweep;
