@@ -9,6 +9,7 @@ mod agent_faults;
 mod agent_life;
 mod agent_limits;
 mod agent_page;
+mod answer_parts;
 mod bodies;
 mod command_line;
 mod connections;
