@@ -21,7 +21,7 @@ use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
 use crate::data_dir::DataPaths;
-use crate::session::{Registry, Sequences};
+use crate::session::Registry;
 use crate::shutdown::Tasks;
 use crate::store::Store;
 
@@ -53,8 +53,6 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// The sessions of this node.
     pub registry: Registry,
-    /// What sessions go through and their agents say.
-    pub sequences: Sequences,
     /// Where the server's files are.
     pub paths: DataPaths,
     /// Who decides about credentials.

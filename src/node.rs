@@ -91,7 +91,6 @@ impl Node {
         keep_house(&config, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let app = Arc::new(App {
-            events: events.clone(),
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
@@ -245,7 +244,9 @@ async fn forget_history(store: &dyn Store, events: &EventLog, before: WallTime) 
     let is_full = old.len() == AT_ONCE;
     if !old.is_empty() {
         events.forget(old.clone()).await?;
-        store.delete_history(old).await?;
+        store.delete_history(old.clone()).await?;
+        // Who read one of them meanwhile may have appended its end once more.
+        events.forget(events.kept(old).await?).await?;
     }
     Ok(is_full)
 }

@@ -22,10 +22,10 @@ async fn events_are_numbered_in_the_order_of_their_appending_and_kept_as_they_we
 
     let page = place.open().read(id(1), 0, 1_000).await.unwrap();
 
-    assert_eq!((page.first, page.last), (1, 300));
+    assert_eq!((page.first, page.last), (2, 301));
     for (n, event) in (0..).zip(&page.events) {
         let NewEvent { kind, at, body } = log_line(n);
-        assert_eq!(*event, Event { number: n + 1, epoch: EPOCH, kind, at, body });
+        assert_eq!(*event, Event { number: n + 2, epoch: EPOCH, kind, at, body });
     }
 }
 
@@ -37,10 +37,10 @@ async fn sessions_have_numbers_of_their_own_and_pages_go_on_after_a_number() {
         log.append(id(1), EPOCH, None, log_line(n)).await.unwrap();
         log.append(id(2), EPOCH, None, log_line(n)).await.unwrap();
     }
-    assert_eq!(numbers(&log.read(id(1), 1, 2).await.unwrap()), [2, 3]);
-    assert_eq!(numbers(&log.read(id(2), 3, 9).await.unwrap()), [4]);
+    assert_eq!(numbers(&log.read(id(1), 2, 2).await.unwrap()), [3, 4]);
+    assert_eq!(numbers(&log.read(id(2), 4, 9).await.unwrap()), [5]);
     let nothing = log.read(id(3), 0, 9).await.unwrap();
-    assert_eq!(nothing, Page { events: Vec::new(), first: 1, last: 0 });
+    assert_eq!(nothing, Page { events: Vec::new(), first: 2, last: 1, revision: Revision::FIRST });
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn each_epoch_has_a_position_of_its_own() {
     for (epoch, position) in [(1, 10), (2, 5), (1, 10), (1, 11), (2, 5), (2, 6)] {
         log.append(id(1), Epoch(epoch), Some(position), log_line(position)).await.unwrap();
     }
-    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 4);
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 5);
     assert_eq!(log.position(id(1), Epoch(1)).await.unwrap(), 11);
     assert_eq!(log.position(id(1), Epoch(2)).await.unwrap(), 6);
     assert_eq!(log.position(id(1), Epoch(3)).await.unwrap(), 0);
@@ -83,11 +83,11 @@ async fn the_newest_bytes_are_kept_and_numbers_go_on() {
         log.append(id(1), EPOCH, None, event(n)).await.unwrap();
     }
     let page = log.read(id(1), 0, 99).await.unwrap();
-    assert_eq!((page.first, page.last, numbers(&page)), (8, 10, vec![8, 9, 10]));
+    assert_eq!((page.first, page.last, numbers(&page)), (9, 11, vec![9, 10, 11]));
 
     log.append(id(1), EPOCH, None, NewEvent { body: vec![b'1'; 5_000].into(), ..log_line(0) }).await.unwrap();
     let page = log.read(id(1), 0, 99).await.unwrap();
-    assert_eq!((page.first, page.last, numbers(&page)), (11, 11, vec![11]));
+    assert_eq!((page.first, page.last, numbers(&page)), (12, 12, vec![12]));
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_part_of_an_answer_is_stored_without_a_further_event() {
     let place = Place::new();
     let log = place.open();
     log.append(id(1), EPOCH, Some(7), part(2, 0)).await.unwrap();
-    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 1);
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 2);
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn what_waits_for_further_parts_is_stored_when_the_log_is_closed() {
     let is_ready = std::future::poll_fn(|context| Poll::Ready(append.as_mut().poll(context).is_ready())).await;
     drop((append, log));
     assert!(!is_ready);
-    assert_eq!(place.open().read(id(1), 0, 9).await.unwrap().last, 1);
+    assert_eq!(place.open().read(id(1), 0, 9).await.unwrap().last, 2);
 }
 
 #[tokio::test]
@@ -132,14 +132,14 @@ async fn a_forgotten_session_leaves_nothing_and_others_stay() {
         log.append(id(n), EPOCH, Some(5), log_line(0)).await.unwrap();
     }
     log.forget((2..20).map(id).collect()).await.unwrap();
-    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 1);
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 2);
     let tables = Connection::open(place.directory.paths().events()).unwrap();
     for table in ["events", "ledgers", "positions"] {
         let rows: i64 = tables.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 1, "{table}");
     }
     log.append(id(2), EPOCH, Some(1), log_line(0)).await.unwrap();
-    assert_eq!(numbers(&log.read(id(2), 0, 9).await.unwrap()), [1]);
+    assert_eq!(numbers(&log.read(id(2), 0, 9).await.unwrap()), [2]);
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_failed_commit_is_told_to_all_who_wait_and_none_that_comes_later_takes
         log.append(id(1), EPOCH, Some(position), log_line(position)).await.unwrap();
     }
     let page = log.read(id(1), 0, 9).await.unwrap();
-    assert_eq!((page.last, numbers(&page)), (4, vec![1, 2, 3, 4]));
+    assert_eq!((page.last, numbers(&page)), (5, vec![2, 3, 4, 5]));
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_page_ends_when_it_is_large_but_never_without_an_event() {
     for _ in 0..3 {
         log.append(id(1), EPOCH, None, NewEvent { body: vec![b'1'; 5 << 20].into(), ..log_line(0) }).await.unwrap();
     }
-    assert_eq!(numbers(&log.read(id(1), 1, 9).await.unwrap()), [2]);
+    assert_eq!(numbers(&log.read(id(1), 2, 9).await.unwrap()), [3]);
 }
 
 /// Futures that are polled in their order.

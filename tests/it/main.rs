@@ -9,6 +9,7 @@ mod agent_faults;
 mod agent_life;
 mod agent_limits;
 mod agent_page;
+mod answer_parts;
 mod bodies;
 mod command_line;
 mod connections;
@@ -39,6 +40,7 @@ mod seed_creation;
 mod seed_initialise;
 mod seed_relay;
 mod seed_status;
+mod sequence;
 mod shim;
 #[cfg(feature = "failpoints")]
 mod shim_sweep;

@@ -1,6 +1,5 @@
 //! `GET /v1/events`: what happens to all sessions, from now on.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -8,12 +7,11 @@ use axum::response::Response;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use crate::events::{AllFollower, Announcement};
+use crate::events::{AllFollower, Announcement, Growth};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
 use crate::http::operation::{Answer, Content, Operation, Tag};
-use crate::id::SessionId;
 
 use super::event::EventView;
 use super::sessions::events::Draining;
@@ -52,7 +50,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, _: Admitted, re
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
     let (writer, response) = Writer::new("text/event-stream");
-    let (streamed, follower) = (Arc::clone(&app), app.sequences.follow_all());
+    let (streamed, follower) = (Arc::clone(&app), app.registry.sequences().follow_all());
     app.tasks.spawn(async move {
         // Nobody is there to be told, once the reader has gone.
         let _ = follow(&streamed, follower, writer).await;
@@ -69,24 +67,25 @@ async fn follow(app: &App, mut follower: AllFollower, mut writer: Writer) -> Res
             announced = follower.next() => match announced {
                 None => return Ok(()),
                 Some(Announcement::Lagged { missed }) => writer.tell("lagged", &Lagged { missed }).await?,
-                Some(Announcement::Grown { session, first, last }) => pass_on(app, session, first..=last, &mut writer).await?,
+                Some(Announcement::Grown(growth)) => pass_on(app, growth, &mut writer).await?,
             },
             () = tokio::time::sleep(HEARTBEAT) => writer.beat().await?,
         }
     }
 }
 
-/// Writes the events of these numbers. Those that are gone already were told to whoever was in time.
-async fn pass_on(app: &App, session: SessionId, numbers: RangeInclusive<u64>, writer: &mut Writer) -> Result<(), Gone> {
+/// Writes what is new. Events that are gone already were told to whoever was in time.
+async fn pass_on(app: &App, growth: Growth, writer: &mut Writer) -> Result<(), Gone> {
     const PAGE: usize = 100;
-    let mut after = numbers.start() - 1;
-    while after < *numbers.end() {
+    let Growth { session, first, last } = growth;
+    let mut after = first - 1;
+    while after < last {
         // A session that was forgotten meanwhile has nothing to tell, and storage that is away is told elsewhere.
         let Ok(Some(stored)) = app.store.session(session).await else { return Ok(()) };
-        let Ok(page) = app.sequences.read(&stored.record, after, PAGE).await else { return Ok(()) };
-        let Some(last) = page.events.last() else { return Ok(()) };
-        after = last.number;
-        for event in page.events.iter().filter(|event| numbers.contains(&event.number)) {
+        let Ok(page) = app.registry.sequences().read(&stored.record, after, PAGE).await else { return Ok(()) };
+        let Some(newest) = page.events.last() else { return Ok(()) };
+        after = newest.number;
+        for event in page.events.iter().filter(|event| event.number <= last) {
             let view = EventView { session: Some(session), ..EventView::of(event) };
             writer.tell(event.kind.name(), &view).await?;
         }

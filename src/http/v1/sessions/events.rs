@@ -113,13 +113,13 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
     }
     let record = &admitted.session()?.record;
     if accepts(&parts.headers, "application/json") && !accepts(&parts.headers, "text/event-stream") {
-        let page = app.sequences.read(record, after, limit.into()).await?;
+        let page = app.registry.sequences().read(record, after, limit.into()).await?;
         let items = page.events.iter().map(EventView::of).collect();
         return Ok(json(StatusCode::OK, &EventList { items, first: page.first, last: page.last }));
     }
     let known = last_event_id(&parts.headers)?;
     let after = known.unwrap_or(after);
-    let last = app.sequences.read(record, u64::MAX, 1).await?.last;
+    let last = app.registry.sequences().read(record, u64::MAX, 1).await?.last;
     if known.is_some_and(|known| known >= last) && !record.phase.is_live() {
         let mut response = Response::default();
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -138,7 +138,7 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
 async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, mut writer: Writer) -> Result<(), Gone> {
     const PAGE: usize = 100;
     // Before the first read, so that nothing falls in between.
-    let mut follower = app.sequences.follow(id);
+    let mut follower = app.registry.sequences().follow(id);
     writer.tell("snapshot", snapshot).await?;
     loop {
         let (record, page) = match page(app, id, after, PAGE).await {
@@ -179,7 +179,7 @@ async fn page(
     most: usize,
 ) -> Result<(SessionRecord, crate::events::Page), StoreError> {
     let stored = app.store.session(id).await?.ok_or(StoreError::Missing)?;
-    let page = app.sequences.read(&stored.record, after, most).await?;
+    let page = app.registry.sequences().read(&stored.record, after, most).await?;
     Ok((stored.record.clone(), page))
 }
 

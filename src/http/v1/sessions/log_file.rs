@@ -53,11 +53,13 @@ impl LogFile {
             *at += piece.len() as u64;
             return piece;
         }
-        if self.has_begun_anew() {
-            self.open = File::open(self.place.log()).ok().map(|file| (file, 0));
-            return self.open.as_ref().map_or_else(Bytes::new, |_| self.more());
+        if !self.has_begun_anew() {
+            return Bytes::new();
         }
-        Bytes::new()
+        let Ok(file) = File::open(self.place.log()) else { return Bytes::new() };
+        let piece = piece(&file, 0).unwrap_or_default();
+        self.open = Some((file, piece.len() as u64));
+        piece
     }
 
     /// Whether the log is another file now than the one that is read.
