@@ -1,4 +1,4 @@
-//! The HTTP interface: the seed's five endpoints, and the first of `/v1`.
+//! The HTTP interface: the seed's five endpoints, the first of `/v1`, and whether the server is there.
 //!
 //! ```text
 //! connection (server) ──> router ──> seed, sessions ──> credential, session, store
@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Verifiers;
 use crate::credential::gate::Gate;
+use crate::events::EventLog;
 use crate::session::Registry;
 use crate::shutdown::Tasks;
 use crate::store::Store;
@@ -26,6 +27,9 @@ use crate::store::Store;
 pub mod auth;
 pub mod body;
 pub mod error;
+pub mod forwarded;
+mod health;
+pub mod rate_limit;
 mod seed;
 mod sessions;
 
@@ -40,6 +44,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Where sessions are kept.
     pub store: Arc<dyn Store>,
+    /// What agents have said.
+    pub events: EventLog,
     /// The sessions of this node.
     pub registry: Registry,
     /// Who decides about credentials.
@@ -60,6 +66,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/handleSessionRequests", put(seed::relay::handle))
         .route("/serverRunning", get(seed::running))
         .route("/sessionSTATUS", get(seed::status::handle))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
         .route("/v1/sessions/{id}", delete(sessions::stop))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
