@@ -21,6 +21,7 @@ use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
 use crate::data_dir::DataPaths;
+use crate::events::EventLog;
 use crate::session::Registry;
 use crate::shutdown::Tasks;
 use crate::store::Store;
@@ -33,9 +34,12 @@ pub mod caller;
 pub mod code;
 mod docs;
 pub mod error;
+pub mod forwarded;
+mod health;
 pub mod input;
 pub mod openapi;
 pub mod operation;
+pub mod rate_limit;
 pub mod routes;
 mod seed;
 mod v1;
@@ -51,6 +55,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Where sessions are kept.
     pub store: Arc<dyn Store>,
+    /// What agents have said.
+    pub events: EventLog,
     /// The sessions of this node.
     pub registry: Registry,
     /// Where the server's files are.

@@ -30,7 +30,7 @@ impl App {
             action,
             session: session.map(|record| record.id),
             customer: session.map(|record| record.customer.clone()),
-            from: Some(caller.peer.remote.ip()),
+            from: Some(caller.peer.client),
             detail: detail.to_owned(),
         };
         self.store.note(entry).await

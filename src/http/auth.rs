@@ -7,19 +7,33 @@ use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 
+use crate::credential::throttle::Sender;
 use crate::id::CustomerKey;
 use crate::store::Stored;
 
 use super::App;
 use super::error::Refusal;
 
-/// The two ends of the connection that a request came on.
+/// Who a request came from, and on which connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// The client's.
+    /// The other end of the connection: the client's, or the last proxy's.
     pub remote: SocketAddr,
-    /// Ours.
+    /// Our end of it.
     pub local: SocketAddr,
+    /// The client's address as far as trusted proxies tell, never an IPv4-mapped one.
+    pub client: IpAddr,
+    /// Whether `client` is a proxy's address: the customer's own is not known.
+    pub is_proxy: bool,
+    /// Whether the client's request was encrypted on its way.
+    pub is_secure: bool,
+}
+
+impl Peer {
+    /// Where what this peer sends comes from, as the throttle counts it.
+    pub fn sender(&self) -> Sender {
+        if self.is_proxy { Sender::Proxy(self.client) } else { Sender::Address(self.client) }
+    }
 }
 
 impl App {

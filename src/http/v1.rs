@@ -17,7 +17,7 @@ mod stream;
 mod wait;
 
 /// An answer in JSON. Sessions change from call to call, so nobody keeps it.
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let text = serde_json::to_vec(value).expect("an answer has string keys only and serialises");
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;

@@ -30,6 +30,7 @@ mod kill;
 #[cfg(feature = "failpoints")]
 mod late_shim;
 mod logging;
+mod network;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;

@@ -19,13 +19,13 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::credential::gate::Admitted;
-use crate::credential::throttle::Sender;
 use crate::credential::{Credentials, InForce, Verdict, Verifier};
 use crate::http::App;
 use crate::http::auth::{Peer, peer};
 use crate::http::body::{self, Body};
 use crate::http::error::Refusal;
 use crate::http::input::{LARGEST_PARSED_INLINE_BYTES, check_email, invalid, parse, read, refuse_encoding};
+use crate::http::rate_limit;
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::pickle;
 use crate::session::{NewSession, Phase, SessionData, SessionRecord};
@@ -96,21 +96,30 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Ok(creation) => creation,
         Err(refusal) => return refusal.seed(),
     };
-    create(&app, peer, creation).await.unwrap_or_else(|refusal| refusal.seed())
+    let verifier = app.verifiers.in_force();
+    let key = verifier.key(&creation.login.email);
+    let mut answer = create(&app, peer, verifier, &key, creation).await.unwrap_or_else(|refusal| refusal.seed());
+    let quotas = app.gate.quotas(key.as_str(), peer.sender(), app.clock.now());
+    rate_limit::write(answer.headers_mut(), &quotas);
+    answer
 }
 
-async fn create(app: &Arc<App>, peer: Peer, creation: Creation) -> Result<Response, Refusal> {
+async fn create(
+    app: &Arc<App>,
+    peer: Peer,
+    verifier: InForce,
+    key: &CustomerKey,
+    creation: Creation,
+) -> Result<Response, Refusal> {
     let Creation { login, data, body } = creation;
     let (login, body) = (Arc::new(login), Arc::new(body));
-    let verifier = app.verifiers.in_force();
-    let key = verifier.key(&login.email);
-    check(app, peer, verifier, &key, &login, &body).await?;
+    check(app, peer, verifier, key, &login, &body).await?;
     let Some(persona) = app.registry.persona(&login.persona) else {
         return Err(Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()));
     };
     let deadline = app.clock.now() + persona.pending_timeout;
     loop {
-        let (new, opened) = session(app, peer, &key, &login, &data, Phase::admitted(deadline));
+        let (new, opened) = session(app, peer, key, &login, &data, Phase::admitted(deadline));
         match app.registry.admit(new).await? {
             Admission::Admitted(record) => {
                 tracing::info!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
@@ -145,9 +154,7 @@ async fn check(
     body: &Arc<Body>,
 ) -> Result<(), Refusal> {
     let patience = app.config.credential.timeout;
-    let address = peer.remote.ip();
-    let sender = if app.config.behind_proxy { Sender::Proxy(address) } else { Sender::Address(address) };
-    let attempt = app.gate.admit(key.as_str(), sender, patience, || app.clock.now()).await?;
+    let attempt = app.gate.admit(key.as_str(), peer.sender(), patience, || app.clock.now()).await?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
     let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
     // What was good a moment ago is known at once and needs no task.
@@ -175,7 +182,7 @@ impl Check {
             Ok(Verdict::Refused) => {
                 attempt.refused(app.clock.now());
                 let key = verifier.key(&login.email);
-                tracing::info!(customer = %key, peer = %peer.remote.ip(), "credentials refused");
+                tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
                 Err(Refusal::BadCredentials)
             }
             Err(error) => {
@@ -208,7 +215,7 @@ fn session(
         phase,
     };
     let data = SessionData::Inline(data.clone());
-    (NewSession { record, data, token: hash, origin: Some(peer.remote.ip()) }, Opened { session: id, token })
+    (NewSession { record, data, token: hash, origin: Some(peer.client) }, Opened { session: id, token })
 }
 
 impl Opened {

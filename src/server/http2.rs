@@ -1,0 +1,152 @@
+//! HTTP/2 on one connection: many requests at once, each a stream of its own.
+//!
+//! A client that no longer wants an answer resets its stream, and the request is dropped there and then, with the relay
+//! it waits for. One that resets streams as fast as it opens them is cut off by the library. What `lingering` does for
+//! HTTP/1 is part of the protocol here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::shutdown::Tasks;
+
+use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES};
+
+/// How many requests of one client are answered at once; the protocol asks for at least this many (RFC 9113, section
+/// 6.5.2).
+const MOST_STREAMS: u32 = 100;
+
+/// How much of bodies that nobody has read yet one stream and one connection may hold.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+
+/// How much of an answer is taken from its handler before the client has taken it.
+const MOST_UNSENT_BYTES: usize = 64 << 10;
+
+/// How often a client is asked whether it is there, and how long it may take to say so.
+const BETWEEN_PINGS: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a client that was told that the connection ends, and waits for no answer, may take to end it.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Serves one client.
+pub(super) async fn serve<S>(stream: S, ends: Ends) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let tasks = ends.tasks().clone();
+    let (open, mut changes) = watch::channel(0);
+    let connection = http2::Builder::new(Streams(tasks.clone()))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(MOST_HEAD_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(MOST_UNSENT_BYTES)
+        .keep_alive_interval(BETWEEN_PINGS)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), Requests { ends, open });
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        () = tasks.draining() => {}
+        served = connection.as_mut() => return Ok(served?),
+        () = idle(&mut changes, IDLE_TIMEOUT) => {}
+    }
+    // The client is told by GOAWAY, and may wait for what it has asked.
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        served = connection => Ok(served?),
+        () = idle(&mut changes, PARTING) => Ok(()),
+    }
+}
+
+/// Completes when no request has been open for so long.
+async fn idle(open: &mut watch::Receiver<usize>, time: Duration) {
+    loop {
+        // The sender goes only with the connection.
+        if open.wait_for(|open| *open == 0).await.is_err() {
+            return std::future::pending().await;
+        }
+        match tokio::time::timeout(time, open.changed()).await {
+            Err(_) => return,
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return std::future::pending().await,
+        }
+    }
+}
+
+/// Runs the streams of a connection as tasks of the server.
+#[derive(Clone)]
+struct Streams(Tasks);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
+/// Answers the connection's requests, and counts those that are open.
+struct Requests {
+    ends: Ends,
+    open: watch::Sender<usize>,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
+    type Response = hyper::Response<Counted>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        self.open.send_modify(|open| *open += 1);
+        let open = Open(self.open.clone());
+        let answering = self.ends.answer(request.map(Body::new));
+        Box::pin(async move {
+            let answer: Response = answering.await?;
+            Ok(answer.map(|body| Counted { body, _open: open }))
+        })
+    }
+}
+
+/// One open request.
+struct Open(watch::Sender<usize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// The body of an answer, whose request is open until it is sent.
+struct Counted {
+    body: Body,
+    _open: Open,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
