@@ -300,6 +300,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_log_of_the_first_version_gives_its_first_number_to_the_creation() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.db");
+        let session = SessionId::new(WallTime::from_unix_millis(1), [1; 10]);
+        let old = file::open(&path, &MIGRATIONS[..1]).unwrap();
+        for number in 3..6 {
+            old.execute("INSERT INTO events VALUES (?1, ?2, 1, 0, 7, X'31')", params![session.as_bytes(), number])
+                .unwrap();
+        }
+        old.execute("INSERT INTO ledgers VALUES (?1, 3, 5, 195)", [session.as_bytes()]).unwrap();
+        drop(old);
+
+        let page = page(&open(&path).unwrap(), session, 0, 9).unwrap();
+
+        assert_eq!((page.first, page.last, page.revision), (4, 6, Revision::FIRST));
+        assert_eq!(page.events.iter().map(|event| event.number).collect::<Vec<_>>(), [4, 5, 6]);
+    }
+
+    #[test]
     fn every_kind_is_read_as_it_was_written() {
         for kind in Kind::ALL {
             assert_eq!(Kind::ALL[code(kind) as usize], kind);

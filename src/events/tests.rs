@@ -198,6 +198,109 @@ async fn a_page_ends_when_it_is_large_but_never_without_an_event() {
     assert_eq!(numbers(&log.read(id(1), 2, 9).await.unwrap()), [3]);
 }
 
+#[tokio::test]
+async fn a_step_is_stored_once_in_its_place_also_after_reopening() {
+    let place = Place::new();
+    let log = place.open();
+    let said = log.append(id(1), EPOCH, Some(10), log_line(0));
+    let appends = [boxed(step(&log, 2)), boxed(said), boxed(step(&log, 3)), boxed(step(&log, 2)), boxed(step(&log, 3))];
+    ordered(appends.into()).await.into_iter().for_each(Result::unwrap);
+    drop(log);
+    let log = place.open();
+    step(&log, 3).await.unwrap();
+    step(&log, 4).await.unwrap();
+
+    let page = log.read(id(1), 0, 9).await.unwrap();
+
+    assert_eq!((page.last, page.revision), (5, Revision(4)));
+    assert_eq!(bodies(&page), ["2", r#"{"TEXT":"line 0"}"#, "3", "4"]);
+}
+
+#[tokio::test]
+async fn nothing_is_stored_behind_the_last_step_of_a_session() {
+    let place = Place::new();
+    let log = place.open();
+    let last = log.append_step(id(1), EPOCH, Step { revision: Revision(3), is_last: true }, transition(3));
+    let appends = vec![
+        boxed(step(&log, 2)),
+        boxed(log.append(id(1), EPOCH, None, part(1, 0))),
+        boxed(last),
+        boxed(log.append(id(1), EPOCH, Some(9), log_line(0))),
+    ];
+    ordered(appends).await.into_iter().for_each(Result::unwrap);
+    log.append(id(1), EPOCH, None, log_line(1)).await.unwrap();
+    step(&log, 4).await.unwrap();
+    let page = log.read(id(1), 0, 9).await.unwrap();
+    assert_eq!((numbers(&page), page.events[2].kind, page.revision), (vec![2, 3, 4], Kind::Transition, Revision(3)));
+    assert_eq!(log.position(id(1), EPOCH).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_follows_a_session_is_woken_when_it_has_grown_and_finds_what_it_was_woken_for() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    let (mut one, mut other) = (log.follow(id(1)), log.follow(id(1)));
+    log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
+    for n in 0..3 {
+        log.append(id(1), EPOCH, Some(n + 1), log_line(n)).await.unwrap();
+        assert_eq!(one.changed().await, Some(n + 3));
+        assert_eq!(log.read(id(1), n + 2, 9).await.unwrap().last, n + 3);
+    }
+    assert_eq!(other.changed().await, Some(5));
+    // Told twice, and not grown.
+    log.append(id(1), EPOCH, Some(3), log_line(2)).await.unwrap();
+    let is_told =
+        std::future::poll_fn(|context| Poll::Ready(Box::pin(one.changed()).as_mut().poll(context).is_ready()));
+    assert!(!is_told.await);
+    drop(log);
+    assert_eq!((one.changed().await, other.changed().await), (None, None));
+}
+
+#[tokio::test]
+async fn who_follows_all_sessions_is_told_of_each_and_a_slow_one_of_what_it_has_missed() {
+    let place = Place::new();
+    let log = place.open();
+    assert!(!log.is_followed());
+    let (mut all, mut slow) = (log.follow_all(), log.follow_all());
+    assert!(log.is_followed());
+    log.announce_creation(id(1));
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
+    for (n, last) in [(1, 1), (1, 2), (2, 2)] {
+        assert_eq!(all.next().await, Some(Announcement::Grown { session: id(n), last }));
+    }
+    drop(all);
+    (0..5_000).for_each(|_| log.announce_creation(id(3)));
+    let Some(Announcement::Lagged { missed }) = slow.next().await else { panic!("nothing is missed") };
+    assert!(missed >= 5_003 - 4_096, "{missed}");
+    assert_eq!(slow.next().await, Some(Announcement::Grown { session: id(3), last: 1 }));
+    drop(slow);
+    assert!(!log.is_followed());
+}
+
+#[tokio::test]
+async fn who_follows_a_session_is_told_again_after_a_failed_commit_which_may_have_taken_place() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    let mut follower = log.follow(id(1));
+    let other = Connection::open(place.directory.paths().events()).unwrap();
+    other
+        .execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+        .unwrap();
+    assert!(log.append(id(1), EPOCH, None, log_line(1)).await.is_err());
+    assert_eq!(follower.changed().await, Some(2));
+}
+
+#[tokio::test]
+async fn sessions_of_which_something_is_kept_are_told_from_others() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
+    assert_eq!(log.kept(vec![id(1), id(2), id(3)]).await.unwrap(), [id(2)]);
+}
+
 /// Futures that are polled in their order.
 mod futures {
     use std::future::poll_fn;
@@ -246,6 +349,15 @@ fn boxed<F: Future<Output = Result<(), StoreError>> + 'static>(future: F) -> Pin
 
 fn id(n: u8) -> SessionId {
     SessionId::new(WallTime::from_unix_millis(1), [n; 10])
+}
+
+fn step(log: &EventLog, revision: u32) -> impl Future<Output = Result<(), StoreError>> + 'static {
+    let step = Step { revision: Revision(revision), is_last: false };
+    log.append_step(id(1), EPOCH, step, transition(revision))
+}
+
+fn transition(revision: u32) -> NewEvent {
+    NewEvent { kind: Kind::Transition, body: revision.to_string().into(), ..log_line(0) }
 }
 
 fn log_line(n: u64) -> NewEvent {

@@ -182,3 +182,6 @@ fn body(revision: Revision, phase: &Phase) -> Vec<u8> {
     };
     serde_json::to_vec(&transition).expect("a transition has string keys only and serialises")
 }
+
+#[cfg(test)]
+mod tests;

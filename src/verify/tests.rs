@@ -315,6 +315,9 @@ fn the_log_of_events_is_whole_and_of_known_sessions() {
     snapshot.events.sessions.insert(id(3), Told { fault: Some("its events have no ledger".into()), revision: 0 });
     assert_found(&snapshot, "its log of events is damaged (its events have no ledger)");
     let mut snapshot = sound();
+    snapshot.events.sessions.insert(id(3), Told { fault: None, revision: 3 });
+    assert_found(&snapshot, "its events tell of revision 3, and it has come to revision 2 only");
+    let mut snapshot = sound();
     snapshot.events.sessions.insert(id(9), Told::default());
     assert_found(&snapshot, "its events are kept, and the session is neither live nor in the history");
 }
