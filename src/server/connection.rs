@@ -86,10 +86,10 @@ async fn speak(stream: TcpStream, ends: Ends) -> Result<(), Error> {
 /// The two ends of a connection, and what answers its requests. Cloning shares it.
 #[derive(Clone)]
 pub(super) struct Ends {
-    remote: SocketAddr,
-    local: SocketAddr,
-    is_encrypted: bool,
-    surface: Arc<Surface>,
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) is_encrypted: bool,
+    pub(super) surface: Arc<Surface>,
 }
 
 impl Ends {

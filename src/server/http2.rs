@@ -7,20 +7,24 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::response::Response;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 
 use crate::shutdown::Tasks;
 
 use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES};
+
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use turn::{Taken, Turns, idle};
 
 /// How many requests of one client are answered at once; the protocol asks for at least this many (RFC 9113, section
 /// 6.5.2).
@@ -37,8 +41,8 @@ const MOST_UNSENT_BYTES: usize = 64 << 10;
 const BETWEEN_PINGS: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a client that was told that the connection ends, and waits for no answer, may take to end it.
-const PARTING: Duration = Duration::from_secs(2);
+/// How long a client that was told that the connection ends may do nothing, if it waits for no answer.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Serves one client.
 pub(super) async fn serve<S>(stream: S, ends: Ends) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
@@ -46,7 +50,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let tasks = ends.tasks().clone();
-    let (open, mut changes) = watch::channel(0);
+    let (turns, mut changes) = Turns::new();
     let connection = http2::Builder::new(Streams(tasks.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
@@ -56,7 +60,7 @@ where
         .max_send_buf_size(MOST_UNSENT_BYTES)
         .keep_alive_interval(BETWEEN_PINGS)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), Requests { ends, open });
+        .serve_connection(TokioIo::new(stream), Requests { ends, turns });
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
@@ -72,21 +76,6 @@ where
     }
 }
 
-/// Completes when no request has been open for so long.
-async fn idle(open: &mut watch::Receiver<usize>, time: Duration) {
-    loop {
-        // The sender goes only with the connection.
-        if open.wait_for(|open| *open == 0).await.is_err() {
-            return std::future::pending().await;
-        }
-        match tokio::time::timeout(time, open.changed()).await {
-            Err(_) => return,
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return std::future::pending().await,
-        }
-    }
-}
-
 /// Runs the streams of a connection as tasks of the server.
 #[derive(Clone)]
 struct Streams(Tasks);
@@ -97,56 +86,23 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
     }
 }
 
-/// Answers the connection's requests, and counts those that are open.
+/// Answers the connection's requests, and notes whose turn it is in each.
 struct Requests {
     ends: Ends,
-    open: watch::Sender<usize>,
+    turns: Turns,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
-    type Response = hyper::Response<Counted>;
+    type Response = hyper::Response<Taken>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        self.open.send_modify(|open| *open += 1);
-        let open = Open(self.open.clone());
+        let turn = self.turns.begin();
         let answering = self.ends.answer(request.map(Body::new));
         Box::pin(async move {
             let answer: Response = answering.await?;
-            Ok(answer.map(|body| Counted { body, _open: open }))
+            Ok(answer.map(|body| Taken::new(body, turn)))
         })
-    }
-}
-
-/// One open request.
-struct Open(watch::Sender<usize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
-    }
-}
-
-/// The body of an answer, whose request is open until it is sent.
-struct Counted {
-    body: Body,
-    _open: Open,
-}
-
-impl hyper::body::Body for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{LONG, curl, relayed, with_a_session};
 use crate::credential_stub::{Behaviour, CredentialStub};
-use crate::harness::{ADA, Server, Setup, signal, until};
+use crate::harness::{ADA, Server, Setup, percent, signal, until};
 use crate::wire::Wire;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -26,6 +26,16 @@ fn a_client_that_knows_may_speak_http_2_at_once() {
     let (version, answer) = curl(&[&["--http2-prior-knowledge", &url][..], &json].concat());
     assert_eq!((version.as_str(), answer.pair()), ("2", (200, "SESSION_CREATION_REQUEST_ACCEPTED".into())));
     assert_eq!(curl(&["--http1.1", &format!("{base}/livez")]).0, "1.1");
+}
+
+#[test]
+fn without_a_token_the_target_names_the_host_and_must_be_this_server() {
+    let server = Server::start(Setup::default());
+    let message = percent(&json!({"PERSONA_TYPE": "CUSTOMERS", "EMAIL": "nobody"}).to_string());
+    let url = format!("http://{}/sessionSTATUS?message={message}", server.address);
+    assert_eq!(curl(&["--http2-prior-knowledge", &url]).1.pair(), (200, "IDLE".into()));
+    let rebound = curl(&["--http2-prior-knowledge", "--header", "Host: example.org", &url]).1;
+    assert_eq!(rebound.pair(), (401, "TOKEN_REQUIRED".into()));
 }
 
 #[test]
