@@ -42,7 +42,7 @@ pub mod operation;
 pub mod rate_limit;
 pub mod routes;
 mod seed;
-mod v1;
+pub mod v1;
 
 use body::Bodies;
 use error::Refusal;

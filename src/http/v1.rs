@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use super::error::Refusal;
 
 pub(super) mod all_events;
-mod event;
-pub(super) mod sessions;
+pub mod event;
+pub mod sessions;
 mod stream;
-mod wait;
+pub mod wait;
 
 /// An answer in JSON. Sessions change from call to call, so nobody keeps it.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {

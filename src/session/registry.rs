@@ -172,7 +172,7 @@ impl Registry {
                     registry.admitted(record);
                 }
                 // It may have been stored by a call that never learned it, and is queued again.
-                Ok(Admission::AlreadyLive(record)) => registry.admitted(record),
+                Ok(Admission::AlreadyLive(record) | Admission::Repeated(record, _)) => registry.admitted(record),
                 Err(_) => {}
             }
             let _ = reply.send(admission);

@@ -1,8 +1,8 @@
 //! `/v1/sessions`.
 
-pub(in crate::http) mod events;
+pub mod events;
 pub(in crate::http) mod get;
 mod log_file;
 pub(in crate::http) mod logs;
 pub(in crate::http) mod stop;
-mod view;
+pub mod view;
