@@ -160,7 +160,7 @@ fn what_was_received_when_the_process_died_is_removed_and_what_a_row_means_stays
 
     drop(place.open());
 
-    assert_eq!(data_files(&place), [meant.clone()]);
+    assert_eq!(&data_files(&place), std::slice::from_ref(meant));
 }
 
 #[cfg(feature = "failpoints")]
