@@ -14,7 +14,7 @@
 //! | the process between server and agent, so that the agent outlives the server: its launcher, its directory, its limits | [`shim`] |
 //! | who decides about credentials, and how guessing is slowed | [`credential`] |
 //! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
-//! | what agents say of themselves, stored by a writer of its own | [`events`] |
+//! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
 //! | the data directory, and whether all in it and around it is as it must be | [`data_dir`], [`verify`] |
 //! | the end of tasks; logs; how many files may be open | [`shutdown`], [`telemetry`], [`descriptors`] |

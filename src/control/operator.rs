@@ -343,6 +343,8 @@ impl Operator {
         };
         let mut record = record.clone();
         let stop = Event::Stop { force: true, reason: Reason::new(reason) };
+        // A server that was killed may not have come to it.
+        self.note(&record).await;
         for event in [stop, Event::Recovered] {
             if !record.phase.is_live() {
                 break;
@@ -350,12 +352,17 @@ impl Operator {
             let step = machine::step(&record.phase, &event, &limits, self.clock.now())?;
             record = record.after(step.phase);
             self.store.put(record.clone(), self.clock.wall()).await?;
-            if let Err(error) = self.sequences.append(&record).await {
-                // The session is stopped all the same; who reads its events finds its end.
-                tracing::warn!(session.id = %record.id, error = %error, "transition not stored");
-            }
+            self.note(&record).await;
         }
         Ok(Arc::new(record))
+    }
+
+    /// Appends the step that led to the record, unless it is in the session's sequence. A log of events that fails does
+    /// not keep the session from its end, which who reads its events finds all the same.
+    async fn note(&self, record: &SessionRecord) {
+        if let Err(error) = self.sequences.append(record).await {
+            tracing::warn!(session.id = %record.id, error = %error, "transition not stored");
+        }
     }
 }
 

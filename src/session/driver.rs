@@ -146,17 +146,24 @@ impl Driver {
     async fn tell_again(&mut self) {
         let record = self.record();
         if record.revision > Revision::FIRST {
-            self.told = Some(self.context.sequences.tell(&record, &self.context.tasks).await);
+            self.tell(&record).await;
         }
+    }
+
+    /// Appends the transition that led to the record, beside whatever follows.
+    async fn tell(&mut self, record: &SessionRecord) {
+        let Context { sequences, tasks, .. } = &self.context;
+        self.told = Some(sequences.tell(record, self.told.take(), tasks).await);
     }
 
     /// Waits until the transition before is durable, so that no crash can lose more than the last one. A log of events
     /// that is away must not keep a session from its end.
     async fn await_told(&mut self) {
         const PATIENCE: Duration = Duration::from_secs(5);
-        if let Some(told) = self.told.take()
-            && tokio::time::timeout(PATIENCE, told.durable()).await.is_err()
-        {
+        let Some(told) = &mut self.told else { return };
+        if tokio::time::timeout(PATIENCE, told.durable()).await.is_ok() {
+            self.told = None;
+        } else {
             tracing::warn!(session.id = %self.record().id,
                 "a transition is not yet in the session's sequence; the session goes on without it");
         }
@@ -275,7 +282,7 @@ impl Driver {
             self.await_told().await;
             let Some(stored) = self.persist(next, reply).await else { return false };
             Failpoint::AfterStep.hit();
-            self.told = Some(self.context.sequences.tell(&stored, &self.context.tasks).await);
+            self.tell(&stored).await;
             self.publish(record, stored);
         }
         for effect in step.effects {

@@ -89,33 +89,46 @@ impl Sequences {
         self.events.announce_creation(session);
     }
 
-    /// Appends the step that led to this record, in a task that tries until it is stored or the server goes. It has
-    /// its place in the sequence when this returns.
-    pub(super) async fn tell(&self, record: &SessionRecord, tasks: &Tasks) -> Told {
-        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+    /// Appends the step that led to this record, in a task that tries until it is stored or the server goes, and not
+    /// `before` the transition ahead of it. With none ahead it has its place in the sequence when this returns.
+    pub(super) async fn tell(&self, record: &SessionRecord, before: Option<Told>, tasks: &Tasks) -> Told {
         let (is_durable, told) = oneshot::channel();
         let mut appending = Box::pin(self.append(record));
-        let first = poll_fn(|context| Poll::Ready(appending.as_mut().poll(context))).await;
-        let (sequences, record, draining) = (self.clone(), record.clone(), tasks.clone());
+        let first = match &before {
+            Some(_) => Poll::Pending,
+            None => poll_fn(|context| Poll::Ready(appending.as_mut().poll(context))).await,
+        };
+        let (sequences, record, tracked) = (self.clone(), record.clone(), tasks.clone());
         tasks.spawn(async move {
-            let mut outcome = match first {
+            if let Some(mut before) = before {
+                before.durable().await;
+            }
+            let first = match first {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => appending.await,
             };
-            while let Err(error) = &outcome {
-                tracing::warn!(session.id = %record.id, revision = record.revision.0, error = %error,
-                    "transition not stored in the session's sequence; trying again");
-                if draining.is_draining() {
-                    // The next server appends it.
-                    return;
-                }
-                tokio::time::sleep(BETWEEN_TRIES).await;
-                outcome = sequences.append(&record).await;
+            if sequences.insist(&record, first, &tracked).await {
+                // A driver that has left waits for nothing.
+                let _ = is_durable.send(());
             }
-            // A driver that has left waits for nothing.
-            let _ = is_durable.send(());
         });
         Told(told)
+    }
+
+    /// Appends a step again until it is stored; whether it is before the server goes.
+    async fn insist(&self, record: &SessionRecord, mut outcome: Result<(), StoreError>, tasks: &Tasks) -> bool {
+        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+        while let Err(error) = &outcome {
+            tracing::warn!(session.id = %record.id, revision = record.revision.0, error = %error,
+                "transition not stored in the session's sequence; trying again");
+            if tasks.is_draining() {
+                // The next server appends it.
+                return false;
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+            outcome = self.append(record).await;
+        }
+        true
     }
 
     /// Appends the end of a session whose server did not come to it.
@@ -132,8 +145,8 @@ impl Sequences {
 
 impl Told {
     /// Completes when the transition is stored, or nobody tries to store it any more.
-    pub(super) async fn durable(self) {
-        let _ = self.0.await;
+    pub(super) async fn durable(&mut self) {
+        let _ = (&mut self.0).await;
     }
 }
 

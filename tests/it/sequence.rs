@@ -47,6 +47,7 @@ fn a_session_that_ends_without_an_agent_has_its_end_and_one_whose_start_failed_s
     let desk = Desk::new(&persona("CUSTOMERS", r#"["false"]"#, "start_attempts = 2"));
     let ada = desk.request(ADA);
     assert_eq!(desk.server.initialise(ADA.0).status, 500);
+    until("the failed start is told", || sequence(&desk.server, &ada.id).len() == 3);
     let failed = sequence(&desk.server, &ada.id).pop().unwrap();
     assert_eq!(body(&failed)["phase"], "PENDING");
     assert!(body(&failed)["reason"].as_str().unwrap().contains("exited with status 1"), "{failed:?}");
@@ -119,6 +120,25 @@ fn a_session_s_end_is_there_also_for_who_reads_it_without_a_server_after_a_crash
     assert_eq!(events[1]["body"]["phase"], "ENDED");
     desk.server.start_again();
     assert_eq!(whole(&desk.server, &ada.id), ["PENDING", "ENDED"]);
+}
+
+#[test]
+fn a_session_ends_while_the_log_of_events_is_away_and_its_sequence_is_whole_once_that_is_back() {
+    let desk = Desk::new("");
+    let ada = desk.open(ADA);
+    let log = rusqlite::Connection::open(desk.server.data_dir().join("events.db")).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'away'); END";
+    until("the running session's events are there", || sequence(&desk.server, &ada.id).len() == 3);
+    log.execute_batch(refuse).unwrap();
+
+    desk.stop(&ada);
+
+    let (_, _, errors) = desk.server.run(&["session", "events", &ada.id], "");
+    assert!(errors.contains("unavailable"), "{errors}");
+    log.execute_batch("DROP TRIGGER refuse").unwrap();
+    let is_closed = || log.query_row("SELECT closed FROM ledgers", [], |row| row.get::<_, bool>(0)).unwrap();
+    until("the end is stored", is_closed);
+    assert_eq!(whole(&desk.server, &ada.id), ["PENDING", "STARTING", "RUNNING", "STOPPING", "ENDED"]);
 }
 
 /// Creates, initialises and stops in turns, until the server is gone.

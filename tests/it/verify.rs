@@ -75,7 +75,10 @@ fn what_a_crash_left_of_an_agent_is_told_and_gone_after_the_next_start() {
     ] {
         assert!(text.contains(&expected), "{expected} is not in\n{text}");
     }
-    assert_eq!(text.lines().count(), 4, "directory, shim, process and summary: {text}");
+    assert_eq!(text.lines().count(), 5, "directory, shim, process, events and summary: {text}");
+    let events = Connection::open(server.data_dir().join("events.db")).unwrap();
+    events.execute_batch("DELETE FROM events; DELETE FROM ledgers;").unwrap();
+    drop(events);
     server.start_again();
     assert_eq!(verify(&server).0, 0, "{:?}", verify(&server));
     assert!(!server.agents().contains(&pid));

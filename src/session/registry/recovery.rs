@@ -79,7 +79,7 @@ impl Registry {
     /// Appends a pending session's last transition once more; those with a driver are told of by that.
     async fn tell_again(&self, record: &SessionRecord) {
         if record.revision > Revision::FIRST {
-            drop(self.sequences().tell(record, &self.inner.context.tasks).await);
+            drop(self.sequences().tell(record, None, &self.inner.context.tasks).await);
         }
     }
 

@@ -73,9 +73,8 @@ async fn a_transition_that_is_told_twice_is_there_once_and_a_started_one_says_no
     let (at, tasks) = (Timestamp::from_micros(1), Tasks::default());
     let running = Phase::Running { epoch: Epoch(1), since: at, first_ready: at, failures: Default::default() };
     let running = record.after(running);
-    let (one, other) = (desk.sequences.tell(&running, &tasks).await, desk.sequences.tell(&running, &tasks).await);
-    one.durable().await;
-    other.durable().await;
+    let one = desk.sequences.tell(&running, None, &tasks).await;
+    desk.sequences.tell(&running, Some(one), &tasks).await.durable().await;
     let page = desk.sequences.read(&running, 1, 9).await.unwrap();
     assert_eq!((page.last, page.events[0].epoch), (2, Epoch(1)));
     assert_eq!(page.events[0].body, r#"{"phase":"RUNNING","epoch":1,"revision":2}"#);
