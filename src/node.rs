@@ -27,6 +27,7 @@ use crate::credential::remote::RemoteVerifier;
 use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
 use crate::events::EventLog;
+use crate::http::audit::Refused;
 use crate::http::body::Bodies;
 use crate::http::{self, App};
 use crate::http_client::HttpClient;
@@ -90,7 +91,10 @@ impl Node {
         mapping.watch(mapping_path, &tasks);
         keep_house(&config, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
+        let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
+        tasks.spawn(refused_writer.run());
         let app = Arc::new(App {
+            refused,
             events: events.clone(),
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),

@@ -35,4 +35,4 @@ pub use driver::CommandError;
 pub use machine::Limits;
 pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
 pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
-pub use registry::{InitialiseError, Registry, RelayError};
+pub use registry::{InitialiseError, Initialised, Registry, RelayError};

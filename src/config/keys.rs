@@ -40,6 +40,7 @@ pub(super) const KEYS: &[Key] = &[
     text("log.level"),
     text("limits.body"),
     text("limits.bodies"),
+    text("limits.data"),
     toml("limits.connections"),
     toml("limits.max_running"),
     toml("limits.max_starting"),

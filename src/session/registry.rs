@@ -27,6 +27,7 @@ use crate::shutdown::Tasks;
 use crate::store::{Admission, Store, StoreError};
 
 mod initialise;
+mod join;
 mod keyed;
 mod queue;
 mod recovery;
@@ -35,6 +36,7 @@ mod upkeep;
 mod waiting;
 
 pub use initialise::InitialiseError;
+pub use join::Initialised;
 use keyed::Followed;
 pub use queue::Places;
 use queue::Queue;
@@ -158,7 +160,9 @@ impl Registry {
             let admission = registry.inner.context.store.admit(new).await;
             match &admission {
                 // A live one may have been stored by a call that never learned it, and is queued again.
-                Ok(Admission::Admitted(record) | Admission::AlreadyLive(record)) => registry.admitted(record),
+                Ok(
+                    Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _),
+                ) => registry.admitted(record),
                 Err(_) => {}
             }
             let _ = reply.send(admission);

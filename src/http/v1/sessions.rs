@@ -1,5 +1,9 @@
 //! `/v1/sessions`.
 
+pub(in crate::http) mod create;
+pub(in crate::http) mod data;
 pub(in crate::http) mod get;
+pub(in crate::http) mod initialise;
+pub(in crate::http) mod request;
 pub(in crate::http) mod stop;
 mod view;
