@@ -115,9 +115,32 @@ impl Agent {
     /// # Errors
     /// A [`CallError`] if the agent refused, was lost, took longer than `timeout`, or has too much to do.
     pub async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        self.request_numbered(request, timeout, |_| ()).await
+    }
+
+    /// The same; `begun` is given the number of the call before the agent is given the request.
+    pub(crate) async fn request_numbered(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        begun: impl FnOnce(u64),
+    ) -> Result<Json, CallError> {
         match self {
-            Self::Process(agent) => agent.request(request, timeout).await,
-            Self::Http(agent) => agent.request(request, timeout).await,
+            Self::Process(agent) => agent.request(request, timeout, begun).await,
+            Self::Http(agent) => agent.request(request, timeout, begun).await,
+        }
+    }
+
+    /// Waits until everything that the agent said before is durable; a log of events that is away is not waited for
+    /// for long.
+    pub(crate) async fn flushed(&self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let is_flushed = match self {
+            Self::Process(agent) => agent.flushed(PATIENCE).await,
+            Self::Http(agent) => agent.flushed(PATIENCE).await,
+        };
+        if !is_flushed {
+            tracing::warn!("an answer goes ahead of what its agent said before: the log of events does not take it");
         }
     }
 
@@ -134,10 +157,7 @@ impl Agent {
     ) -> Result<KeptCall<'_>, E> {
         match self {
             Self::Process(agent) => agent.request_once(request, timeout, note).await,
-            Self::Http(agent) => {
-                note(0).await?;
-                Ok(KeptCall::of_service(agent.request(request, timeout).await))
-            }
+            Self::Http(agent) => agent.request_once(request, timeout, note).await,
         }
     }
 

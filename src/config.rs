@@ -38,6 +38,7 @@ mod seed_api;
 mod show;
 mod size;
 mod throttle;
+mod tls;
 mod value;
 
 pub use choice::Choice;
@@ -53,6 +54,7 @@ pub use persona::{AgentKind, Persona, PersonaName, Protocol};
 pub use seed_api::SeedApi;
 pub(crate) use size::format as format_size;
 pub use throttle::Throttle;
+pub use tls::Tls;
 
 /// The configuration file that is read when none is named, if it exists.
 pub const DEFAULT_FILE: &str = "./frontdesk.toml";
@@ -92,6 +94,12 @@ pub struct Config {
     #[serde(deserialize_with = "value::boolean")]
     pub plain_http: bool,
 
+    /// The proxies whose `Forwarded` or `X-Forwarded-*` headers are believed. Default none.
+    #[serde(deserialize_with = "network::list")]
+    pub trusted_proxies: Vec<Network>,
+
+    /// `[tls]`: the certificate with which the server proves who it is.
+    pub tls: Tls,
     /// `[log]`: what is logged and how it looks.
     pub log: Log,
     /// `[limits]`: how much the server takes on before it refuses.
@@ -123,6 +131,8 @@ impl Default for Config {
             hosts: Vec::new(),
             behind_proxy: false,
             plain_http: false,
+            trusted_proxies: Vec::new(),
+            tls: Tls::default(),
             log: Log::default(),
             limits: Limits::default(),
             credential: Credential::default(),
@@ -143,8 +153,8 @@ impl Config {
     /// [`Config::load`] has already called this.
     pub fn check(&self) -> Result<Vec<String>, Vec<Conflict>> {
         let of_personas = self.personas.iter().flat_map(|(name, persona)| persona.conflicts(name, &self.limits));
-        let conflicts: Vec<Conflict> =
-            self.exposure_conflict().into_iter().chain(self.limits.conflicts()).chain(of_personas).collect();
+        let of_listening = [self.exposure_conflict(), self.tls.conflict()].into_iter().flatten();
+        let conflicts: Vec<Conflict> = of_listening.chain(self.limits.conflicts()).chain(of_personas).collect();
         if conflicts.is_empty() { Ok(self.exposure_warning().into_iter().collect()) } else { Err(conflicts) }
     }
 
@@ -166,31 +176,38 @@ impl Config {
             Some(networks) => networks.iter().any(|network| network.contains(peer)),
             None => {
                 // Behind a proxy every caller seems to come from this machine.
-                self.listens_on_loopback_only() && !self.behind_proxy && peer.to_canonical().is_loopback()
+                self.listens_on_loopback_only()
+                    && self.tls.files().is_none()
+                    && !self.behind_proxy
+                    && self.trusted_proxies.is_empty()
+                    && peer.to_canonical().is_loopback()
             }
         }
     }
 
+    /// Whether other machines can reach the server, and nothing says that what they send is encrypted.
+    fn is_exposed(&self) -> bool {
+        !self.listens_on_loopback_only() && self.tls.files().is_none() && !self.behind_proxy
+    }
+
     fn exposure_conflict(&self) -> Option<Conflict> {
-        let exposed = !self.listens_on_loopback_only() && !self.behind_proxy && !self.plain_http;
-        exposed.then(|| Conflict {
+        (self.is_exposed() && !self.plain_http).then(|| Conflict {
             keys: vec!["listen".to_owned()],
             text: format!(
-                "`listen` is {}, which other machines can reach without encryption: put a proxy \
-                 that speaks TLS in front and set `behind_proxy = true`, or accept unencrypted \
-                 traffic with `plain_http = true`",
+                "`listen` is {}, which other machines can reach without encryption: set \
+                 `tls.certificate` and `tls.key`, or put a proxy that speaks TLS in front and set \
+                 `behind_proxy = true`, or accept unencrypted traffic with `plain_http = true`",
                 self.listen
             ),
         })
     }
 
     fn exposure_warning(&self) -> Option<String> {
-        let plain = self.plain_http && !self.listens_on_loopback_only();
-        plain.then(|| {
+        (self.is_exposed() && self.plain_http).then(|| {
             format!(
                 "`plain_http` is on and `listen` is {}: passwords and tokens cross the network \
-                 unencrypted; to end this, put a proxy that speaks TLS in front and set \
-                 `behind_proxy = true` and `plain_http = false`",
+                 unencrypted; to end this, set `tls.certificate` and `tls.key`, or put a proxy that \
+                 speaks TLS in front and set `behind_proxy = true`",
                 self.listen
             )
         })
@@ -220,11 +237,16 @@ pub struct Shutdown {
     /// seconds.
     #[serde(with = "duration::or_zero")]
     pub grace: Duration,
+
+    /// How long the server goes on as before once it has said that it is not ready, so that load balancers send nobody
+    /// to it any more; 0s (none) to 36500d. Not part of `grace`. Default 0 seconds.
+    #[serde(with = "duration::or_zero")]
+    pub readiness_delay: Duration,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(20) }
+        Self { grace: Duration::from_secs(20), readiness_delay: Duration::ZERO }
     }
 }
 
@@ -234,6 +256,10 @@ mod tests {
 
     fn listening_on(address: &str) -> Config {
         Config { listen: address.parse().unwrap(), ..Config::default() }
+    }
+
+    fn tls() -> Tls {
+        Tls { certificate: Some("certificate.pem".into()), key: Some("key.pem".into()) }
     }
 
     fn may_seed(config: &Config, peer: &str) -> bool {
@@ -263,8 +289,10 @@ mod tests {
         let mut config: Config = toml::from_str(&without_comments(EXAMPLE)).unwrap();
         let customers = config.personas.get_mut("CUSTOMERS").unwrap();
 
-        // These six have no default of their own, so the example shows a value for each.
+        // These eight have no default of their own, so the example shows a value for each.
         assert_eq!(config.service_mapping.take().unwrap(), Path::new(DEFAULT_SERVICE_MAPPING));
+        assert!(config.tls.certificate.take().is_some());
+        assert!(config.tls.key.take().is_some());
         assert!(config.seed_api.tokenless_from.take().is_some());
         assert!(customers.working_directory.take().is_some());
         assert!(customers.user.take().is_some());
@@ -302,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn listening_beyond_loopback_names_the_two_cures() {
+    fn listening_beyond_loopback_names_the_three_cures() {
         let conflicts = listening_on("0.0.0.0:5500").check().unwrap_err();
         assert_eq!(
             conflicts[0].text,
-            "`listen` is 0.0.0.0:5500, which other machines can reach without encryption: put a \
-             proxy that speaks TLS in front and set `behind_proxy = true`, or accept unencrypted \
-             traffic with `plain_http = true`"
+            "`listen` is 0.0.0.0:5500, which other machines can reach without encryption: set \
+             `tls.certificate` and `tls.key`, or put a proxy that speaks TLS in front and set \
+             `behind_proxy = true`, or accept unencrypted traffic with `plain_http = true`"
         );
     }
 
@@ -320,6 +348,24 @@ mod tests {
     }
 
     #[test]
+    fn with_tls_listening_beyond_loopback_is_fine_and_plain_http_means_nothing() {
+        let mut config = listening_on("0.0.0.0:5500");
+        config.tls = tls();
+        assert_eq!(config.check(), Ok(Vec::new()));
+        config.plain_http = true;
+        assert_eq!(config.check(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_no_tls() {
+        let mut config = listening_on("0.0.0.0:5500");
+        config.tls = Tls { key: None, ..tls() };
+        let texts: Vec<_> = config.check().unwrap_err().into_iter().map(|conflict| conflict.text).collect();
+        assert_eq!(texts.len(), 2);
+        assert_eq!(texts[1], "`tls.certificate` is set and `tls.key` is not: set both, or neither for no TLS");
+    }
+
+    #[test]
     fn plain_http_beyond_loopback_is_a_warning() {
         let mut config = listening_on("[::]:5500");
         config.plain_http = true;
@@ -327,8 +373,8 @@ mod tests {
             config.check(),
             Ok(vec![
                 "`plain_http` is on and `listen` is [::]:5500: passwords and tokens cross the \
-                 network unencrypted; to end this, put a proxy that speaks TLS in front and set \
-                 `behind_proxy = true` and `plain_http = false`"
+                 network unencrypted; to end this, set `tls.certificate` and `tls.key`, or put a \
+                 proxy that speaks TLS in front and set `behind_proxy = true`"
                     .to_owned()
             ])
         );
@@ -357,6 +403,9 @@ mod tests {
     fn without_a_list_of_networks_nobody_may_seed_without_a_token_on_an_exposed_server() {
         let behind_proxy = Config { behind_proxy: true, ..Config::default() };
         assert!(!may_seed(&behind_proxy, "127.0.0.1"));
+        let trusting = Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Config::default() };
+        assert!(!may_seed(&trusting, "127.0.0.1"));
+        assert!(!may_seed(&Config { tls: tls(), ..Config::default() }, "127.0.0.1"));
         assert!(!may_seed(&listening_on("0.0.0.0:5500"), "127.0.0.1"));
     }
 

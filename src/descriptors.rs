@@ -21,8 +21,52 @@ pub fn raise() {
     }
 }
 
+/// How many connections the limit leaves room for beside the descriptors of so many agents; at most `wanted`. Says in the
+/// log if that is less.
+pub fn connections(wanted: u32, agents: u32) -> u32 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = room(limit, wanted, agents);
+    if room < wanted {
+        tracing::warn!(
+            descriptors = limit,
+            connections = room,
+            "the limit of open descriptors leaves room for fewer connections than `limits.connections`: raise it \
+             (LimitNOFILE= of a systemd unit, `ulimit -Hn`), or lower `limits.connections` or `limits.max_running`"
+        );
+    }
+    room
+}
+
+/// Never less than half of the limit, for few servers have as many agents as they may.
+fn room(limit: u64, wanted: u32, agents: u32) -> u32 {
+    // Files of the store and of events with their readers, operators, agents that are just being started.
+    const OWN: u64 = 256;
+    // The socket to its shim, and one file that is being read.
+    const PER_AGENT: u64 = 2;
+    let left = limit.saturating_sub(OWN + PER_AGENT * u64::from(agents)).max(limit / 2);
+    u32::try_from(left).unwrap_or(u32::MAX).min(wanted)
+}
+
 /// The soft and the hard limit that this process had before it raised its own; [`u64::MAX`] is no limit. Nothing if it
 /// raised none.
 pub fn before() -> Option<(u64, u64)> {
     BEFORE.get().map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn connections_leave_the_agents_their_descriptors() {
+        for (limit, wanted, agents, connections) in [
+            (u64::MAX, 20_000, 2_000, 20_000),
+            (65_536, 20_000, 2_000, 20_000),
+            (20_000, 20_000, 2_000, 15_744),
+            (1_024, 20_000, 2_000, 512),
+            (1_024, 100, 2_000, 100),
+        ] {
+            assert_eq!(room(limit, wanted, agents), connections, "{limit} descriptors");
+        }
+    }
 }

@@ -1,8 +1,9 @@
-//! The log of events: what agents say of themselves, durable, without gaps, numbered from 1 in each session, with a
-//! writer of its own that never passes through the admission commit.
+//! The log of events: a session's steps and what its agents say of themselves, durable, without gaps, numbered in each
+//! session, with a writer of its own that never passes through the admission commit.
 //!
 //! ```text
 //!   append ──> lane of the session: order, room ──> writer: window, batch, one transaction, one fsync ──> answer
+//!                                                                                                 └──> followers
 //!   read, position ──> reader connections, off the async threads
 //! ```
 //!
@@ -13,9 +14,11 @@
 //! | parts of one answer as one record | `join` |
 //! | what is on the disk | `table` |
 //! | the thread that writes | `writer` |
+//! | who is told when a session's log grows | `follow` |
 //! | the file as it is, for whoever looks for damage | [`inspect`] |
 //!
-//! Nothing here knows a session's phases or what an event means; who may read one is for others to decide.
+//! Numbers begin at 2: number 1 of every session is its creation, which stands in the session's own row and is in no
+//! log. Nothing here knows a session's phases or what an event means; who may read one is for others to decide.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,14 +30,18 @@ use tokio::sync::oneshot;
 
 use crate::clock::WallTime;
 use crate::data_dir::DataPaths;
-use crate::id::{Epoch, SessionId};
+use crate::id::{Epoch, Revision, SessionId};
 use crate::store::StoreError;
 use crate::store::sqlite::file;
 use crate::store::sqlite::readers::Readers;
 
-use lane::Lanes;
-use writer::{Append, Forget, Message, Writer};
+pub use follow::{AllFollower, Announcement, Follower, Growth};
 
+use follow::Followers;
+use lane::Lanes;
+use writer::{Append, Forget, Mark, Message, Writer};
+
+mod follow;
 pub mod inspect;
 mod join;
 mod lane;
@@ -47,13 +54,16 @@ mod writer;
 /// What a session's event counts beside its body, so that small ones are bounded, too.
 const EVENT_BYTES: usize = 64;
 
+/// The number of the first event that is in the log.
+pub const FIRST_NUMBER: u64 = 2;
+
 /// A log of events. Cloning shares it; the last one that goes waits for what is still to be written.
 #[derive(Clone, Debug)]
 pub struct EventLog {
     inner: Arc<Inner>,
 }
 
-/// What an agent said.
+/// What an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// How far it is.
@@ -64,44 +74,57 @@ pub enum Kind {
     Log,
     /// Parts of a request's answer.
     Output,
+    /// A step of the session itself.
+    Transition,
 }
 
-/// An event as it comes from an agent.
+/// An event that is to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
     /// What it is.
     pub kind: Kind,
     /// When it came.
     pub at: WallTime,
-    /// The notification's `params`, JSON as the agent wrote it.
+    /// JSON: of an agent the notification's `params` as it wrote them.
     pub body: Bytes,
+}
+
+/// The step of a session by which its transition is known, however often it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The revision of the session's record after it.
+    pub revision: Revision,
+    /// Whether it is the session's last: nothing is kept of what comes behind it.
+    pub is_last: bool,
 }
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its number in its session, from 1, without gaps. Never given again.
+    /// Its number in its session, from [`FIRST_NUMBER`], without gaps. Never given again.
     pub number: u64,
-    /// The epoch of the agent that said it.
+    /// The epoch of the agent that said it; of a transition, the session's.
     pub epoch: Epoch,
     /// What it is.
     pub kind: Kind,
     /// When it came; of an output's parts, the first one.
     pub at: WallTime,
-    /// The notification's `params`, JSON as the agent wrote it. Of [`Kind::Output`] always an array of such, at least
-    /// one: parts of one request's answer that came within a moment, in their order.
+    /// JSON: of an agent the notification's `params` as it wrote them. Of [`Kind::Output`] always an array of such, at
+    /// least one: parts of one request's answer that came within a moment, in their order.
     pub body: Bytes,
 }
 
 /// A part of a session's log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The events, in the order of their numbers.
     pub events: Vec<Event>,
     /// The first number that is kept; one above the last if none is. Whoever asked for one below has missed some.
     pub first: u64,
-    /// The last number that was given; 0 if none was.
+    /// The last number that was given; 1, the creation's, if the log has given none.
     pub last: u64,
+    /// The revision after the last step whose transition is kept, or was; the creation's if there is none.
+    pub revision: Revision,
 }
 
 #[derive(Debug)]
@@ -110,6 +133,7 @@ struct Inner {
     queue: Option<mpsc::Sender<Message>>,
     available: Arc<AtomicBool>,
     readers: Arc<Readers>,
+    followers: Arc<Followers>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -125,13 +149,16 @@ impl EventLog {
         let connection = table::open(&paths.events())?;
         let available = Arc::new(AtomicBool::new(true));
         let (queue, receiver) = mpsc::channel();
-        let writer = Writer::new(paths.events(), connection, receiver, Arc::clone(&available), keep_bytes);
+        let followers = Arc::new(Followers::default());
+        let (told, flag) = (Arc::clone(&followers), Arc::clone(&available));
+        let writer = Writer::new(paths.events(), connection, receiver, flag, told, keep_bytes);
         let writer = std::thread::Builder::new()
             .name("event-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| file::storage_failed(&error))?;
         let readers = Arc::new(Readers::new(paths.events()));
-        let inner = Inner { lanes: Lanes::new(), queue: Some(queue), available, readers, writer: Some(writer) };
+        let inner =
+            Inner { lanes: Lanes::new(), queue: Some(queue), available, readers, followers, writer: Some(writer) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -156,6 +183,31 @@ impl EventLog {
         position: Option<u64>,
         event: NewEvent,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        self.enqueue(session, epoch, position.map_or(Mark::Nothing, Mark::Position), event)
+    }
+
+    /// Appends the transition of a session's step, as [`EventLog::append`] does. One whose revision is not above that
+    /// of the last one is ignored. What is appended after the last step is ignored as well, whatever it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it could not be written.
+    pub fn append_step(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        step: Step,
+        event: NewEvent,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        self.enqueue(session, epoch, Mark::Step(step), event)
+    }
+
+    fn enqueue(
+        &self,
+        session: SessionId,
+        epoch: Epoch,
+        mark: Mark,
+        event: NewEvent,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         // The runtime's budget would send a future away before it has joined the line, and so change the order.
         tokio::task::unconstrained(async move {
@@ -163,7 +215,7 @@ impl EventLog {
             let cost = event.body.len() + EVENT_BYTES;
             let place = lane.enter(cost, inner.lanes.whole()).await?;
             let (reply, answer) = oneshot::channel();
-            inner.send(Message::Append(Append { session, epoch, position, event, place, reply }))?;
+            inner.send(Message::Append(Append { session, epoch, mark, event, place, reply }))?;
             answer.await.map_err(|_| stopped())?
         })
     }
@@ -185,7 +237,37 @@ impl EventLog {
         Arc::clone(&self.inner.readers).read(move |connection| table::page(connection, session, after, most)).await
     }
 
-    /// Deletes all that is kept of the sessions, which must have ended: whatever is appended later begins at 1 again.
+    /// Follows a session: what grows it from here on is told. To miss nothing, follow first and read then.
+    pub fn follow(&self, session: SessionId) -> Follower {
+        self.inner.followers.follow(session)
+    }
+
+    /// Follows all sessions.
+    pub fn follow_all(&self) -> AllFollower {
+        self.inner.followers.follow_all()
+    }
+
+    /// Whether anybody follows all sessions.
+    pub fn is_followed(&self) -> bool {
+        self.inner.followers.are_all_followed()
+    }
+
+    /// Tells who follows all sessions of one that was just created.
+    pub fn announce_creation(&self, session: SessionId) {
+        let number = FIRST_NUMBER - 1;
+        self.inner.followers.announce(&[Growth { session, first: number, last: number }]);
+    }
+
+    /// Those of the sessions of which anything is kept.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub async fn kept(&self, sessions: Vec<SessionId>) -> Result<Vec<SessionId>, StoreError> {
+        Arc::clone(&self.inner.readers).read(move |connection| table::kept(connection, sessions)).await
+    }
+
+    /// Deletes all that is kept of the sessions, which must have ended: whatever is appended later has the first number
+    /// again.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; some of the sessions may be forgotten all the same.
@@ -212,15 +294,16 @@ impl EventLog {
 
 impl Kind {
     /// All of them, in the order of the numbers by which they are stored.
-    const ALL: [Self; 4] = [Self::Progress, Self::Event, Self::Log, Self::Output];
+    const ALL: [Self; 5] = [Self::Progress, Self::Event, Self::Log, Self::Output, Self::Transition];
 
-    /// The notification's name.
+    /// Its name; of what agents say, the notification's.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Progress => "progress",
             Self::Event => "event",
             Self::Log => "log",
             Self::Output => "output",
+            Self::Transition => "transition",
         }
     }
 }
@@ -255,6 +338,7 @@ impl Drop for Inner {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        self.followers.close();
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Failpoint {
     AfterCommit,
     /// The changes are visible; nobody is answered yet.
     BeforeAnswer,
+    /// A step of a session is stored; its transition is not.
+    AfterStep,
     /// A file of session data is written but not yet in place.
     BeforeDataFile,
     /// A file of session data is in place; no row names it yet.
@@ -54,10 +56,11 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of the server, for the sweep.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BeforeCommit,
         Self::AfterCommit,
         Self::BeforeAnswer,
+        Self::AfterStep,
         Self::BeforeDataFile,
         Self::AfterDataFile,
         Self::BeforeSpawn,
@@ -87,6 +90,7 @@ impl Failpoint {
             Self::BeforeCommit => "before-commit",
             Self::AfterCommit => "after-commit",
             Self::BeforeAnswer => "before-answer",
+            Self::AfterStep => "after-step",
             Self::BeforeDataFile => "before-data-file",
             Self::AfterDataFile => "after-data-file",
             Self::BeforeSpawn => "before-spawn",

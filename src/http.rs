@@ -33,10 +33,14 @@ pub mod body;
 pub mod caller;
 pub mod code;
 mod creation;
+mod docs;
 pub mod error;
+pub mod forwarded;
+mod health;
 pub mod input;
 pub mod openapi;
 pub mod operation;
+pub mod rate_limit;
 pub mod routes;
 mod seed;
 mod v1;
@@ -53,10 +57,10 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Where sessions are kept.
     pub store: Arc<dyn Store>,
+    /// What agents have said.
+    pub events: EventLog,
     /// The sessions of this node.
     pub registry: Registry,
-    /// What agents say and sessions go through.
-    pub events: EventLog,
     /// Where the server's files are.
     pub paths: DataPaths,
     /// Who decides about credentials.

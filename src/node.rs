@@ -26,12 +26,15 @@ use crate::credential::gate::Gate;
 use crate::credential::remote::RemoteVerifier;
 use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
+use crate::descriptors;
 use crate::events::EventLog;
 use crate::http::audit::Refused;
 use crate::http::body::Bodies;
+use crate::http::forwarded::Proxies;
 use crate::http::{self, App};
 use crate::http_client::HttpClient;
-use crate::server;
+use crate::server::Server;
+use crate::server::tls::Tls;
 use crate::service_mapping::ServiceMapping;
 use crate::session::Registry;
 use crate::shim::launch::Launch;
@@ -50,6 +53,7 @@ pub struct Node {
     pub events: EventLog,
     /// The service mapping in force.
     pub mapping: Arc<ServiceMapping>,
+    tls: Option<Arc<Tls>>,
     listener: TcpListener,
     tasks: Tasks,
     // Declared last, so that the directory is given free after everything in it is closed.
@@ -66,6 +70,7 @@ impl Node {
         let data_dir = DataDir::open(&config.data_dir)?;
         let mapping_path = config.service_mapping_path().to_owned();
         let mapping = Arc::new(ServiceMapping::load(&mapping_path, config.service_mapping.is_some())?);
+        let tls = config.tls.files().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);
         // Bound before the store is made: a new data directory whose first start fails at the port is still new.
         let listener = TcpListener::bind(config.listen).await.map_err(|error| not_bound(config.listen, &error))?;
         let paths = data_dir.paths().clone();
@@ -89,13 +94,15 @@ impl Node {
         registry.recover().await?;
         registry.look_after();
         mapping.watch(mapping_path, &tasks);
+        if let Some(tls) = &tls {
+            tls.watch(&tasks);
+        }
         keep_house(&config, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
         let app = Arc::new(App {
             refused,
-            events: events.clone(),
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
@@ -104,10 +111,11 @@ impl Node {
             registry,
             store,
             clock,
+            events: events.clone(),
             tasks: tasks.clone(),
             config,
         });
-        Ok(Self { app, embedded, events, mapping, listener, tasks, data_dir })
+        Ok(Self { app, embedded, events, mapping, tls, listener, tasks, data_dir })
     }
 
     /// Where the node listens.
@@ -128,16 +136,28 @@ impl Node {
         &self.tasks
     }
 
-    /// Serves until `stop` completes; then lets open requests finish and leaves or ends the agents, as it says, within the
-    /// configured time. Sessions stay as they are stored. Returns how many tasks had to be cut off.
+    /// Serves until `stop` completes, and for the configured time says that it is not ready; then lets open requests
+    /// finish and leaves or ends the agents, as `stop` says, within the configured grace. Sessions stay as they are stored. Returns how many tasks had to be cut off.
     pub async fn serve(self, stop: impl Future<Output = AtStop>) -> usize {
-        let Self { app, embedded, events, mapping, listener, tasks, data_dir } = self;
-        let connections = app.config.limits.connections as usize;
-        let serving = server::run(listener, http::router(Arc::clone(&app)), connections, tasks.clone());
-        tokio::pin!(stop);
+        let Self { app, embedded, events, mapping, tls, listener, tasks, data_dir } = self;
+        let limits = &app.config.limits;
+        let server = Server {
+            router: http::router(Arc::clone(&app)),
+            proxies: Proxies::new(&app.config),
+            tls,
+            connections: descriptors::connections(limits.connections, limits.max_running),
+            connections_per_address: limits.connections_per_address,
+        };
+        let serving = server.run(listener, tasks.clone());
+        let stopping = async {
+            let at_stop = stop.await;
+            tasks.withdraw();
+            tokio::time::sleep(app.config.shutdown.readiness_delay).await;
+            at_stop
+        };
         let at_stop = tokio::select! {
             () = serving => AtStop::LeaveAgents,
-            at_stop = &mut stop => at_stop,
+            at_stop = stopping => at_stop,
         };
         let grace = app.config.shutdown.grace;
         tasks.drain(at_stop);
@@ -249,7 +269,9 @@ async fn forget_history(store: &dyn Store, events: &EventLog, before: WallTime) 
     let is_full = old.len() == AT_ONCE;
     if !old.is_empty() {
         events.forget(old.clone()).await?;
-        store.delete_history(old).await?;
+        store.delete_history(old.clone()).await?;
+        // Who read one of them meanwhile may have appended its end once more.
+        events.forget(events.kept(old).await?).await?;
     }
     Ok(is_full)
 }

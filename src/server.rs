@@ -1,47 +1,90 @@
-//! Connections: accepts them, speaks HTTP/1 on them, and lets them end in order.
+//! Connections: accepts them, speaks HTTP/1.1 and HTTP/2 on them, plain or over TLS, and lets them end in order.
 //!
-//! It owns the listening socket and the number of open connections. Above the limit nothing is accepted and clients
-//! wait in the kernel's queue. When the server drains, idle connections are closed at once and busy ones after the
-//! answer under way.
+//! It owns the listening socket and the number of open connections. Above the limit of all nothing is accepted and
+//! clients wait in the kernel's queue; above that of one address a connection is closed at once. When the server drains,
+//! idle connections are closed at once and busy ones after the answers under way.
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::Method;
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::Service;
 
-use crate::http::auth::Peer;
+use crate::http::forwarded::Proxies;
 use crate::shutdown::{AtStop, Tasks};
 
+mod connection;
+mod http1;
+mod http2;
 mod lingering;
+mod per_address;
+mod preface;
+#[cfg(test)]
+mod tests;
+pub mod tls;
 
-use lingering::{Lingering, Patience, Progress, Watched};
+use connection::Surface;
+use per_address::{Complaints, PerAddress, Place};
+use tls::Tls;
 
-/// How long a client may take to send a request's head, or keep an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How a server listens, and to how many.
+pub struct Server {
+    /// Answers the requests.
+    pub router: Router,
+    /// Tell who asks.
+    pub proxies: Proxies,
+    /// With a certificate every connection is encrypted.
+    pub tls: Option<Arc<Tls>>,
+    /// How many connections may be open.
+    pub connections: u32,
+    /// How many of them one address may have, unless it is this machine's or a proxy's.
+    pub connections_per_address: u32,
+}
 
-/// The longest head of a request: room for the longest URL that the HTTP library takes, 64 KiB, and as much beside it.
-const MOST_HEAD_BYTES: usize = 128 << 10;
+impl Server {
+    /// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
+    pub async fn run(self, listener: TcpListener, tasks: Tasks) {
+        let Self { router, proxies, tls, connections, connections_per_address } = self;
+        let known = proxies.clone();
+        let room = Room {
+            all: Arc::new(Semaphore::new(connections as usize)),
+            per_address: PerAddress::new(connections_per_address),
+            is_unlimited: move |address| is_unlimited(&known, address),
+        };
+        let surface = Arc::new(Surface { router, proxies, tls, tasks: tasks.clone() });
+        accept(listener, room, surface, tasks).await;
+    }
+}
 
-/// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
-pub async fn run(listener: TcpListener, router: Router, connections: usize, tasks: Tasks) {
-    let room = Arc::new(Semaphore::new(connections));
+/// Whether an address has no limit of its own: many share it, or it is trusted with this machine.
+fn is_unlimited(proxies: &Proxies, address: IpAddr) -> bool {
+    address.to_canonical().is_loopback() || proxies.is_proxy(address)
+}
+
+/// How many connections may be open.
+struct Room<F> {
+    all: Arc<Semaphore>,
+    per_address: PerAddress,
+    /// Whether an address has no limit of its own.
+    is_unlimited: F,
+}
+
+impl<F: Fn(IpAddr) -> bool> Room<F> {
+    /// The place that a connection from this address takes beside that among all; an error if it has no place.
+    fn enter(&self, address: IpAddr) -> Result<Option<Place>, ()> {
+        if (self.is_unlimited)(address) { Ok(None) } else { self.per_address.enter(address).map(Some).ok_or(()) }
+    }
+}
+
+async fn accept(listener: TcpListener, room: Room<impl Fn(IpAddr) -> bool>, surface: Arc<Surface>, tasks: Tasks) {
+    let mut complaints = Complaints::default();
     loop {
         let permit = tokio::select! {
             () = tasks.draining() => return,
-            permit = Arc::clone(&room).acquire_owned() => permit,
+            permit = Arc::clone(&room.all).acquire_owned() => permit,
         };
         let Ok(permit) = permit else { return };
         let (stream, remote) = tokio::select! {
@@ -54,8 +97,19 @@ pub async fn run(listener: TcpListener, router: Router, connections: usize, task
                 }
             },
         };
-        tasks.spawn(connection(stream, remote, router.clone(), permit, tasks.clone()));
+        match room.enter(remote.ip()) {
+            Ok(place) => {
+                let serving = connection::serve(stream, remote, Arc::clone(&surface));
+                tasks.spawn(holding((permit, place), serving));
+            }
+            Err(()) => complaints.note(remote.ip()),
+        }
     }
+}
+
+/// Gives a connection's places back when it has ended.
+async fn holding(_places: (OwnedSemaphorePermit, Option<Place>), serving: impl Future<Output = ()>) {
+    serving.await;
 }
 
 /// A client that went away while it waited is nothing; a lack of descriptors needs others to end first.
@@ -64,63 +118,6 @@ async fn pause_after(error: &std::io::Error) {
     if !matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset) {
         tracing::error!(error = %error, "no connection could be accepted");
         tokio::time::sleep(PAUSE).await;
-    }
-}
-
-async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, permit: OwnedSemaphorePermit, tasks: Tasks) {
-    let Ok(local) = stream.local_addr() else { return };
-    // Answers are written whole: waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
-    let progress = Progress::default();
-    let service = WithPeer { router, peer: Peer { remote, local }, progress: progress.clone() };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        // Whether a client that sends no more is gone is decided below, in `Lingering`.
-        .half_close(false)
-        .max_headers(100)
-        .max_buf_size(MOST_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Lingering::new(stream, progress)), service);
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        // First of all, so that what is refused because of it also says that the connection closes.
-        biased;
-        () = tasks.draining() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        served = connection.as_mut() => served,
-    };
-    if let Err(error) = served {
-        tracing::debug!(peer = %remote, error = %error, "connection broke");
-    }
-    drop(permit);
-}
-
-/// The router, told on which connection each request came.
-struct WithPeer {
-    router: Router,
-    peer: Peer,
-    progress: Progress,
-}
-
-impl hyper::service::Service<hyper::Request<Incoming>> for WithPeer {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let progress = self.progress.clone();
-        // Only a relay is answered by somebody who may take any time, and is told when nobody waits.
-        progress.begin(if request.method() == Method::PUT { Patience::Seconds } else { Patience::ToTheEnd });
-        let mut request = request.map(|body| Body::new(Watched::new(body, progress.clone())));
-        request.extensions_mut().insert(self.peer);
-        let answering = self.router.clone().call(request);
-        Box::pin(async move {
-            let answer = answering.await;
-            progress.decide();
-            answer
-        })
     }
 }
 

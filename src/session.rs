@@ -13,7 +13,7 @@
 //! ```
 //!
 //! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store
-//! keeps. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
+//! keeps. [`sequence`] is what happened, step by step, with what agents said of themselves. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
 //! drivers. When a server stops, drivers end and sessions stay in their phases, their agents running; the next server's
 //! registry gives each a driver again, with the agent if it lives.
 //!
@@ -30,9 +30,11 @@ pub mod machine;
 pub mod phase;
 pub mod record;
 pub mod registry;
+pub mod sequence;
 
 pub use driver::CommandError;
 pub use machine::Limits;
 pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
 pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
-pub use registry::{InitialiseError, Initialised, Registry, RelayError};
+pub use registry::{InitialiseError, Initialised, Part, Parts, Registry, RelayError};
+pub use sequence::Sequences;

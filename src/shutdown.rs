@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     draining: CancellationToken,
+    withdrawn: Arc<AtomicBool>,
     ends_agents: Arc<AtomicBool>,
     asked: Arc<watch::Sender<Option<AtStop>>>,
 }
@@ -55,8 +56,20 @@ impl Tasks {
         asked.unwrap_or(AtStop::LeaveAgents)
     }
 
+    /// Notes that the server is about to stop: it says so to whoever asks whether it is ready, and goes on until it
+    /// drains.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the server is about to stop, or stopping.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::SeqCst)
+    }
+
     /// Tells every task to come to its end.
     pub fn drain(&self, at_stop: AtStop) {
+        self.withdraw();
         self.ends_agents.store(at_stop == AtStop::EndAgents, Ordering::SeqCst);
         self.draining.cancel();
     }

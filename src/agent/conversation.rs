@@ -17,6 +17,7 @@ use crate::session::Reason;
 
 use super::Json;
 use super::calls::{CallError, Calls};
+use super::journal::Backlog;
 use super::link::{Control, Queues};
 use super::log_tail::kept;
 use super::rpc;
@@ -36,6 +37,7 @@ pub(crate) struct Conversation {
     inherited: Mutex<BTreeMap<u64, Option<Answer>>>,
     shim: Mutex<Option<Shim>>,
     progress: Mutex<Option<String>>,
+    backlog: Backlog,
     last_activity: AtomicI64,
     /// Pings among the calls.
     pings: AtomicUsize,
@@ -88,6 +90,7 @@ impl Conversation {
             inherited: Mutex::default(),
             shim: Mutex::default(),
             progress: Mutex::default(),
+            backlog: Backlog::default(),
             pings: AtomicUsize::new(0),
             // Whoever takes an agent up does not know when it was last asked, and must not take it for idle.
             last_activity: AtomicI64::new(clock.now().micros()),
@@ -96,11 +99,16 @@ impl Conversation {
         }
     }
 
-    /// Hands over a request and waits for its answer.
-    pub(super) async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+    /// Hands over a request and waits for its answer; `begun` is given its number before.
+    pub(super) async fn request(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        begun: impl FnOnce(u64),
+    ) -> Result<Json, CallError> {
         self.touch();
         let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
-        let answer = tokio::time::timeout(timeout, self.call("request", &params)).await;
+        let answer = tokio::time::timeout(timeout, self.call_numbered("request", &params, begun)).await;
         self.touch();
         answer.unwrap_or(Err(CallError::TimedOut))
     }
@@ -108,8 +116,18 @@ impl Conversation {
     /// Makes a call and waits for its answer, however long that takes. `params` is JSON text in parts. A caller that
     /// goes away cancels the call.
     pub(super) async fn call(&self, method: &'static str, params: &[&[u8]]) -> Result<Json, CallError> {
+        self.call_numbered(method, params, |_| ()).await
+    }
+
+    async fn call_numbered(
+        &self,
+        method: &'static str,
+        params: &[&[u8]],
+        begun: impl FnOnce(u64),
+    ) -> Result<Json, CallError> {
         let (reply, answer) = oneshot::channel();
         let id = lock(&self.calls).begin(reply)?;
+        begun(id);
         let mut pending = PendingCall { conversation: self, id, line: None, method };
         let line = Line::new(id, rpc::request(id, method, params).await);
         pending.line = Some(line.clone());
@@ -227,6 +245,11 @@ impl Conversation {
     /// What the agent last said of its progress.
     pub(super) fn progress(&self) -> Option<String> {
         lock(&self.progress).clone()
+    }
+
+    /// What the agent said of itself that is not durable yet.
+    pub(super) fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Takes note of what the agent says of its progress.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 
-use super::{AgentEvent, AgentSpec, CallError, Json, Launcher};
+use super::{AgentEvent, AgentSpec, CallError, Json, KeptCall, Launcher};
 
 mod answer;
 mod exchanges;
@@ -79,14 +79,38 @@ fn supervise(launcher: Launcher, spec: AgentSpec, events: mpsc::Sender<AgentEven
 }
 
 impl HttpAgent {
-    /// Hands a request to the service and waits for its answer. `request` is JSON text, and so is the answer. A caller
-    /// that goes away cancels the request.
+    /// Hands a request to the service and waits for its answer. `request` is JSON text, and so is the answer; `begun` is
+    /// given the number of the call before the service is. A caller that goes away cancels the request.
     ///
     /// # Errors
     /// A [`CallError`] if the service refused, did not answer, was lost, took longer than `timeout`, or has too much to
     /// do.
-    pub async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
-        self.exchanges.request(request, timeout).await
+    pub(super) async fn request(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        begun: impl FnOnce(u64),
+    ) -> Result<Json, CallError> {
+        let call = self.exchanges.begin()?;
+        begun(call.number());
+        call.request(request, timeout).await
+    }
+
+    /// Hands over a request whose answer is to be stored; `note` is given its number first and may prevent it.
+    pub(super) async fn request_once<E: From<CallError>>(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        note: impl AsyncFnOnce(u64) -> Result<(), E>,
+    ) -> Result<KeptCall<'_>, E> {
+        let call = self.exchanges.begin()?;
+        note(call.number()).await?;
+        Ok(KeptCall::of_service(call.request(request, timeout).await))
+    }
+
+    /// Waits until everything that the service said before is durable, but not longer than this; whether it is.
+    pub(super) async fn flushed(&self, patience: Duration) -> bool {
+        self.exchanges.flushed(patience).await
     }
 
     /// Orders the agent to end, and to be given up at `kill_at`. A later order can only make it sooner.

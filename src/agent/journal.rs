@@ -12,12 +12,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use crate::events::{EventLog, NewEvent};
 use crate::id::{Epoch, SessionId};
 use crate::shutdown::Tasks;
 use crate::store::StoreError;
 
+/// How long the end of an agent waits for the log of events. Then its session's end counts more.
+pub(super) const LOG_PATIENCE: Duration = Duration::from_secs(30);
 /// Events of one agent on their way to the log.
 const MOST_UNDER_WAY: usize = 256;
 /// Bytes of one agent's events that may wait before it has to. An event counts as 512 bytes at least.
@@ -29,6 +32,12 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Journal {
     entries: mpsc::UnboundedSender<Entry>,
+    backlog: Backlog,
+}
+
+/// What of one agent's events waits to be durable. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backlog {
     waiting: Arc<Waiting>,
 }
 
@@ -51,6 +60,10 @@ struct Events {
     /// Of each: where its line begins, and for how many bytes it counts.
     lines: VecDeque<(Option<u64>, usize)>,
     bytes: usize,
+    /// How many have become durable.
+    settled: u64,
+    /// Whether nobody hands over what waits: the next server does.
+    is_left: bool,
 }
 
 /// Whose journal it is.
@@ -61,20 +74,20 @@ pub(super) struct Owner {
 }
 
 impl Journal {
-    /// Starts the task that hands over what is kept here.
-    pub(super) fn start(events: EventLog, owner: Owner, tasks: &Tasks) -> Self {
+    /// Starts the task that hands over what is kept here. Until then the backlog is empty.
+    pub(super) fn start(events: EventLog, owner: Owner, backlog: Backlog, tasks: &Tasks) -> Self {
         let (entries, queue) = mpsc::unbounded_channel();
-        let waiting = Arc::new(Waiting::default());
-        let writer = Writer { events, owner, queue, waiting: Arc::clone(&waiting), tasks: tasks.clone() };
+        let waiting = Arc::clone(&backlog.waiting);
+        let writer = Writer { events, owner, queue, waiting, tasks: tasks.clone() };
         tasks.spawn(writer.run());
-        Self { entries, waiting }
+        Self { entries, backlog }
     }
 
     /// Keeps an event whose line stood there in the agent's stdout.
     pub(super) fn keep(&self, line: Option<Range<u64>>, event: NewEvent) {
         let begins = line.as_ref().map(|line| line.start);
         let cost = event.body.len().max(LEAST_COUNTED_BYTES);
-        let mut events = self.waiting.events();
+        let mut events = self.backlog.waiting.events();
         events.lines.push_back((begins, cost));
         events.bytes += cost;
         drop(events);
@@ -84,31 +97,35 @@ impl Journal {
 
     /// Whether the agent may go on: little of what it said waits to be durable.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.events().bytes < MOST_WAITING_BYTES
-    }
-
-    /// Completes when more has become durable.
-    pub(super) async fn progress(&self) {
-        self.waiting.changed.notified().await;
+        self.backlog.waiting.events().has_room()
     }
 
     /// Up to where the agent's stdout is done with, of which `read` bytes are read.
     pub(super) fn done(&self, read: u64) -> u64 {
-        self.waiting.events().lines.iter().find_map(|(begins, _)| *begins).unwrap_or(read)
-    }
-
-    /// Completes when everything is durable.
-    pub(super) async fn flushed(&self) {
-        while !self.waiting.events().lines.is_empty() {
-            self.progress().await;
-        }
+        self.backlog.waiting.events().lines.iter().find_map(|(begins, _)| *begins).unwrap_or(read)
     }
 
     /// Completes when there is room for more.
     pub(super) async fn room(&self) {
-        while !self.has_room() {
-            self.progress().await;
-        }
+        self.backlog.waiting.until(Events::has_room).await;
+    }
+}
+
+impl Backlog {
+    /// Waits until everything that was said before is durable, but not longer than this; whether it is.
+    pub(super) async fn flushed(&self, patience: Duration) -> bool {
+        let said = {
+            let events = self.waiting.events();
+            events.settled + events.lines.len() as u64
+        };
+        let flushed = self.waiting.until(|events| events.settled >= said || events.is_left);
+        timeout(patience, flushed).await.is_ok() && self.waiting.events().settled >= said
+    }
+}
+
+impl Events {
+    fn has_room(&self) -> bool {
+        self.bytes < MOST_WAITING_BYTES
     }
 }
 
@@ -117,13 +134,31 @@ impl Waiting {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Completes when this is so.
+    async fn until(&self, is_so: impl Fn(&Events) -> bool) {
+        loop {
+            // Whatever changes after this is told, also before it is waited for.
+            let changed = self.changed.notified();
+            if is_so(&self.events()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn settle(&self) {
         let mut events = self.events();
         if let Some((_, cost)) = events.lines.pop_front() {
             events.bytes -= cost;
+            events.settled += 1;
         }
         drop(events);
-        self.changed.notify_one();
+        self.changed.notify_waiters();
+    }
+
+    fn leave(&self) {
+        self.events().is_left = true;
+        self.changed.notify_waiters();
     }
 }
 
@@ -185,6 +220,7 @@ impl Writer {
         let stored = loop {
             if self.tasks.is_draining() {
                 // The shim keeps what was not acknowledged for the next server.
+                self.waiting.leave();
                 return None;
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
@@ -229,21 +265,23 @@ mod tests {
         let log = EventLog::open(data_dir.paths(), 1 << 20).unwrap();
         let owner = Owner { session: SessionId::new(WallTime::from_unix_millis(1), [1; 10]), epoch: Epoch(1) };
         let tasks = Tasks::default();
-        let journal = Journal::start(log.clone(), owner, &tasks);
+        let backlog = Backlog::default();
+        let journal = Journal::start(log.clone(), owner, backlog.clone(), &tasks);
         for number in 0..600 {
             journal.keep(Some(number * 10..number * 10 + 9), event(&number.to_string()));
         }
         assert!(journal.done(6_000) < 6_000);
-        journal.flushed().await;
+        assert!(backlog.flushed(Duration::from_secs(60)).await);
         assert_eq!(journal.done(6_000), 6_000);
 
-        let next = Journal::start(log.clone(), owner, &tasks);
+        let backlog = Backlog::default();
+        let next = Journal::start(log.clone(), owner, backlog.clone(), &tasks);
         next.keep(Some(5_990..5_999), event("again"));
         next.keep(Some(6_000..6_009), event("600"));
-        next.flushed().await;
+        assert!(backlog.flushed(Duration::from_secs(60)).await);
 
-        let page = log.read(owner.session, 598, 10).await.unwrap();
+        let page = log.read(owner.session, 599, 10).await.unwrap();
         let texts: Vec<_> = page.events.iter().map(|event| (event.number, event.body.clone())).collect();
-        assert_eq!(texts, [599, 600, 601].map(|number: u64| (number, event(&(number - 1).to_string()).body)));
+        assert_eq!(texts, [600, 601, 602].map(|number: u64| (number, event(&(number - 2).to_string()).body)));
     }
 }

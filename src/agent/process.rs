@@ -71,16 +71,26 @@ pub(super) fn start(
 }
 
 impl ProcessAgent {
-    /// Hands a request to the agent and waits for its answer. `request` is JSON text, and so is the answer. A caller
-    /// that goes away cancels the request.
+    /// Hands a request to the agent and waits for its answer. `request` is JSON text, and so is the answer; `begun` is
+    /// given the number of the call before the agent is. A caller that goes away cancels the request.
     ///
     /// # Errors
     /// A [`CallError`] if the agent refused, was lost, took longer than `timeout`, or has too much to do.
-    pub async fn request(&self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+    pub(super) async fn request(
+        &self,
+        request: &[u8],
+        timeout: Duration,
+        begun: impl FnOnce(u64),
+    ) -> Result<Json, CallError> {
         if !self.speaks {
             return Err(CallError::NotSpoken);
         }
-        self.conversation.request(request, timeout).await
+        self.conversation.request(request, timeout, begun).await
+    }
+
+    /// Waits until everything that the agent said before is durable, but not longer than this; whether it is.
+    pub(super) async fn flushed(&self, patience: Duration) -> bool {
+        self.conversation.backlog().flushed(patience).await
     }
 
     /// Hands over a request whose answer stays in the spool until it is stored; `note` is given its number first and may

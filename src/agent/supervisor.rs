@@ -5,7 +5,6 @@
 //! to the next one.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -18,7 +17,7 @@ use crate::shim::wire::{End, Welcome};
 
 use super::calls::CallError;
 use super::conversation::Conversation;
-use super::journal::Journal;
+use super::journal::{Journal, LOG_PATIENCE};
 use super::lines::Lines;
 use super::link::{self, Ear, Mouth};
 use super::log_tail::log_tail;
@@ -29,9 +28,6 @@ use super::{AgentEnd, AgentEvent, AgentSpec, Json, Launcher, initialize, survivo
 
 mod hearing;
 mod timing;
-
-/// How long the end of an agent waits for the log of events. Then its session's end counts more.
-const LOG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// With what a supervisor begins.
 #[derive(Debug)]
@@ -140,9 +136,7 @@ impl Supervisor {
 
     /// Waits until what the agent said is durable: with its session its spool goes.
     async fn flush(&self) {
-        if let Some(journal) = &self.journal
-            && tokio::time::timeout(LOG_PATIENCE, journal.flushed()).await.is_err()
-        {
+        if !self.conversation.backlog().flushed(LOG_PATIENCE).await {
             tracing::error!(session.id = %self.spec.session, "last events of an agent may be lost: they can't be stored");
         }
     }
@@ -364,7 +358,7 @@ fn reason_of(end: &AgentEnd) -> Reason {
 /// Completes when there may be room again for what an agent says; never, if there is.
 async fn more_room(journal: Option<&Journal>) {
     match journal.filter(|journal| !journal.has_room()) {
-        Some(journal) => journal.progress().await,
+        Some(journal) => journal.room().await,
         None => std::future::pending().await,
     }
 }

@@ -92,7 +92,9 @@ async fn demo_customer(node: &Node, to_a_person: bool) -> Result<String> {
 }
 
 fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
-    let server = format!("http://{}", reachable(address));
+    let config = &node.app.config;
+    let certified = config.tls.files().map(|_| config.hosts.first().map(String::as_str));
+    let server = url(address, certified);
     let personas: Vec<_> = node.app.config.personas.keys().map(ToString::to_string).collect();
     let mut text = format!("\n{GREEN}Frontdesk is ready{GREEN:#} at {BOLD}{server}{BOLD:#}\n\n");
     let mut fact = |name: &str, value: &str| {
@@ -136,6 +138,15 @@ Try it in another terminal: ask for a session, start its agent, ask it something
   {BOLD}{binary} session send {DEMO_EMAIL} '{{"say": "hello"}}'{BOLD:#}
 "#
     )
+}
+
+/// Where the server is. With TLS, `certified` is the name that its certificate is probably good for, if one is known.
+fn url(address: SocketAddr, certified: Option<Option<&str>>) -> String {
+    match certified {
+        None => format!("http://{}", reachable(address)),
+        Some(None) => format!("https://{}", reachable(address)),
+        Some(Some(name)) => format!("https://{name}:{}", address.port()),
+    }
 }
 
 /// An address to which a client can connect: the one that stands for all of them is none.
@@ -190,6 +201,14 @@ mod tests {
         {
             assert_eq!(reachable(listening.parse().unwrap()).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn with_tls_the_server_is_shown_by_the_name_that_its_certificate_has() {
+        let address = "127.0.0.1:5500".parse().unwrap();
+        assert_eq!(url(address, None), DEFAULT_SERVER);
+        assert_eq!(url(address, Some(None)), "https://127.0.0.1:5500");
+        assert_eq!(url(address, Some(Some("desk.example.org"))), "https://desk.example.org:5500");
     }
 
     #[test]

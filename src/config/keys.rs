@@ -36,12 +36,16 @@ pub(super) const KEYS: &[Key] = &[
     toml("hosts"),
     toml("behind_proxy"),
     toml("plain_http"),
+    toml("trusted_proxies"),
+    optional("tls.certificate", Form::Text, "connections are not encrypted"),
+    optional("tls.key", Form::Text, "connections are not encrypted"),
     text("log.format"),
     text("log.level"),
     text("limits.body"),
     text("limits.bodies"),
     text("limits.data"),
     toml("limits.connections"),
+    toml("limits.connections_per_address"),
     toml("limits.max_running"),
     toml("limits.max_starting"),
     toml("limits.requests_per_session"),
@@ -59,13 +63,14 @@ pub(super) const KEYS: &[Key] = &[
     optional(
         "seed_api.tokenless_from",
         Form::Toml,
-        "loopback only, and nobody if the server listens beyond it or behind a proxy",
+        "loopback only, and nobody if the server listens beyond it, with TLS or behind a proxy",
     ),
     text("console.idle_timeout"),
     text("console.lifetime"),
     text("events.keep"),
     text("history.keep"),
     text("shutdown.grace"),
+    text("shutdown.readiness_delay"),
 ];
 
 /// Every key of a persona.

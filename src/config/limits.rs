@@ -23,6 +23,10 @@ pub struct Limits {
     /// Open connections; 1 to 1000000. Default 20000.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub connections: u32,
+    /// Open connections from one address, for IPv6 from one /64; 1 to 1000000. Loopback and proxies have no such limit.
+    /// Default 256.
+    #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
+    pub connections_per_address: u32,
     /// Sessions with an agent at once on this node; 1 to 1000000. Default 2000.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub max_running: u32,
@@ -50,6 +54,7 @@ impl Default for Limits {
             bodies: 1 << 30,
             data: 1 << 30,
             connections: 20_000,
+            connections_per_address: 256,
             max_running: 2_000,
             max_starting: 32,
             requests_per_session: 64,

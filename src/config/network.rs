@@ -1,14 +1,17 @@
-//! A network in CIDR form, such as `10.0.0.0/8`.
+//! A network in CIDR form, such as `10.0.0.0/8`, or one address.
 //!
 //! IPv4-mapped IPv6 addresses count as IPv4 everywhere, because a socket that listens on both
-//! families reports IPv4 callers that way. No sets of networks, no host names. Used by the seed
-//! API.
+//! families reports IPv4 callers that way. No host names. Used by the seed API and for trusted
+//! proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
+use toml::Value;
+
+use super::value::{read, wrong};
 
 const MAPPED_PREFIX: u8 = 96;
 
@@ -36,8 +39,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(address) = text.parse::<IpAddr>() {
             let address = address.to_canonical();
-            let prefix = width(address);
-            return Err(Some(Self { address, prefix }));
+            return Ok(Self { address, prefix: width(address) });
         }
         let network = parse(text).ok_or(None)?;
         let first = masked(network.address, network.prefix);
@@ -58,6 +60,23 @@ impl Serialize for Network {
     fn serialize<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
         sink.collect_str(self)
     }
+}
+
+/// Reads a list of networks.
+pub(super) fn list<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Network>, D::Error> {
+    read(source, |value| value.as_array().ok_or_else(|| expected(value))?.iter().map(item).collect())
+}
+
+fn item(item: &Value) -> Result<Network, String> {
+    let text = item.as_str().ok_or_else(|| expected(item))?;
+    text.parse().map_err(|hint: Option<Network>| match hint {
+        Some(meant) => format!("has the network {text:?}: write \"{meant}\""),
+        None => expected(item),
+    })
+}
+
+fn expected(value: &Value) -> String {
+    wrong(r#"a list of networks such as ["127.0.0.0/8", "::1/128"]"#, value)
 }
 
 fn parse(text: &str) -> Option<Network> {
@@ -136,14 +155,14 @@ mod tests {
 
     #[test]
     fn what_is_nearly_a_network_names_the_one_that_was_meant() {
-        for (text, meant) in [
-            ("10.0.0.1/8", "10.0.0.0/8"),
-            ("10.0.0.1", "10.0.0.1/32"),
-            ("::1", "::1/128"),
-            ("::ffff:10.0.0.1", "10.0.0.1/32"),
-        ] {
-            let hint = text.parse::<Network>().unwrap_err().unwrap();
-            assert_eq!(hint.to_string(), meant);
+        let hint = "10.0.0.1/8".parse::<Network>().unwrap_err().unwrap();
+        assert_eq!(hint.to_string(), "10.0.0.0/8");
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_its_own() {
+        for (text, network) in [("10.0.0.1", "10.0.0.1/32"), ("::1", "::1/128"), ("::ffff:10.0.0.1", "10.0.0.1/32")] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), network);
         }
     }
 }

@@ -158,10 +158,10 @@ mod tests {
                 "hosts = []",
                 "behind_proxy = false",
                 "plain_http = false",
+                "trusted_proxies = []",
                 "",
-                "[log]",
-                "format = \"text\"",
-                "level = \"info\"",
+                "[tls]",
+                "# certificate is not set: connections are not encrypted",
             ]
         );
     }

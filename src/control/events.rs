@@ -1,11 +1,11 @@
-//! An operator's look at what a session's agents said of themselves.
+//! An operator's look at a session's sequence: its steps, and what its agents said of themselves.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::events::{Event, EventLog};
+use crate::events::Event;
 use crate::id::{CustomerKey, Printable, SessionId};
-use crate::session::SessionRecord;
+use crate::session::{Sequences, SessionRecord};
 use crate::store::{Filter, Store};
 
 use super::Reply;
@@ -20,7 +20,7 @@ pub struct EventPage {
     pub events: Vec<EventRow>,
     /// The first number that is kept; one above the last if none is.
     pub first: u64,
-    /// The last number that was given; 0 if none was.
+    /// The last number that was given.
     pub last: u64,
     /// Whether more may come: a server runs, and the session is live.
     pub goes_on: bool,
@@ -33,25 +33,26 @@ pub struct EventRow {
     pub number: u64,
     /// When it came, in RFC 3339.
     pub at: String,
-    /// The epoch of the agent that said it.
+    /// The epoch of the agent that said it; of a transition, the session's.
     pub epoch: u32,
-    /// What it is: the notification's name.
+    /// What it is: the notification's name, or `transition`.
     pub kind: String,
-    /// What the agent wrote; of outputs an array of that.
+    /// What the agent wrote, of outputs an array of that; of a transition its phase, epoch and revision, and outcome and
+    /// reason where there are.
     pub body: Box<RawValue>,
 }
 
 /// Reads up to `most` events after a number. `session` is an id, or an email under one of the `keys`.
 pub(super) async fn read(
     store: &dyn Store,
-    events: &EventLog,
+    sequences: &Sequences,
     session: &str,
     keys: [CustomerKey; 2],
     (after, most): (u64, usize),
     is_served: bool,
 ) -> Result<Reply, String> {
     let record = find(store, session, keys).await?;
-    let page = events.read(record.id, after, most).await.map_err(|error| of_store(&error))?;
+    let page = sequences.read(&record, after, most).await.map_err(|error| of_store(&error))?;
     Ok(Reply::Events(EventPage {
         session: record.id,
         events: page.events.iter().map(row).collect(),

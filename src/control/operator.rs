@@ -13,7 +13,7 @@ use crate::events::EventLog;
 use crate::id::{CustomerKey, Printable, SessionId};
 use crate::session::machine::{self, Event, Limits};
 use crate::session::registry::Places;
-use crate::session::{CommandError, Reason, Registry, SessionRecord};
+use crate::session::{CommandError, Reason, Registry, Sequences, SessionRecord};
 use crate::shim::wire::Usage;
 use crate::shutdown::{AtStop, Tasks};
 use crate::store::{Filter, Store, StoreError};
@@ -28,7 +28,7 @@ pub struct Operator {
     embedded: Arc<Embedded>,
     /// The sessions that the running server drives; `None` if no server runs.
     registry: Option<Registry>,
-    events: EventLog,
+    sequences: Sequences,
     /// The running server's tasks, by which it can be asked to stop.
     tasks: Option<Tasks>,
     /// Ends the agents that a stopped server has left.
@@ -86,7 +86,8 @@ impl Operator {
         registry: Option<Registry>,
         events: EventLog,
     ) -> Self {
-        Self { store, clock, embedded, registry, events, tasks: None, launcher: None }
+        let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), events);
+        Self { store, clock, embedded, registry, sequences, tasks: None, launcher: None }
     }
 
     /// The same, for a server that can be stopped.
@@ -114,7 +115,7 @@ impl Operator {
             Command::ListEvents { session, after, most } => {
                 let keys = [self.embedded.key(&session), CustomerKey::new(&session)];
                 let is_served = self.registry.is_some();
-                events::read(&*self.store, &self.events, &session, keys, (after, most), is_served).await
+                events::read(&*self.store, &self.sequences, &session, keys, (after, most), is_served).await
             }
             Command::StopSession { id, force } => self.stop_session(&id, force).await,
             Command::Stop { agents } => self.stop_server(agents).await,
@@ -279,6 +280,10 @@ impl Operator {
             let step = machine::step(&record.phase, &event, &limits, self.clock.now())?;
             record = record.after(step.phase);
             self.store.put(record.clone(), self.clock.wall()).await?;
+            if let Err(error) = self.sequences.append(&record).await {
+                // The session is stopped all the same; who reads its events finds its end.
+                tracing::warn!(session.id = %record.id, error = %error, "transition not stored");
+            }
         }
         Ok(Arc::new(record))
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::throttle::{Admission, Attempt, Bottleneck, Sender, Throttle, ThrottleConfig, TooManyAttempts};
+use super::throttle::{Admission, Attempt, Bottleneck, Quota, Sender, Throttle, ThrottleConfig, TooManyAttempts};
 use crate::clock::Timestamp;
 
 /// Why a password is not checked.
@@ -68,6 +68,11 @@ impl Gate {
                 Ok(waited.map_err(|_elapsed| NotAdmitted::WaitedInVain)??)
             }
         }
+    }
+
+    /// What is left of the failures that `sender` may make; see [`Throttle::quotas`].
+    pub fn quotas(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
+        self.throttle.quotas(account, sender, now)
     }
 
     async fn wait(&self, mut at: Bottleneck, ask: impl Fn() -> Admission) -> Result<Admitted, TooManyAttempts> {

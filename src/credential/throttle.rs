@@ -131,6 +131,18 @@ impl Throttle {
         Self { shared: config.enabled.then(shared) }
     }
 
+    /// What is left of `sender`'s failures for `account`, and of those from his address for all; nothing if throttling is
+    /// off. Depends on what `sender` himself has failed at, and not on whether the account exists; of other addresses'
+    /// failures it tells nothing.
+    pub fn quotas(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
+        let Some(shared) = &self.shared else { return Vec::new() };
+        let keys = Keys::new(&shared.keys, account, sender.into());
+        let tables = shared.lock();
+        let of_pair = tables.pairs.quota("account", tables.pairs.find(keys.pair), now);
+        let of_address = tables.addresses.quota("address", tables.addresses.find(keys.address), now);
+        of_pair.into_iter().chain(of_address.filter(|_| !keys.proxied)).collect()
+    }
+
     /// Decides whether a password for `account`, sent by `sender`, may be checked at `now`.
     ///
     /// Depends on earlier outcomes only: neither on the password nor on whether the account exists. Waiting and refused
@@ -146,6 +158,21 @@ impl Throttle {
             Err(Obstacle::Spent(retry_after)) => Admission::Refuse(TooManyAttempts { retry_after }),
         }
     }
+}
+
+/// What one limit still lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// The limit's name: lower-case letters.
+    pub name: &'static str,
+    /// How much it lets through at once.
+    pub limit: u32,
+    /// The time in which all of that becomes free again; never zero.
+    pub window: Duration,
+    /// How much it lets through at this moment; at most `limit`.
+    pub remaining: u32,
+    /// When all of it is free again, if no more is used.
+    pub full_after: Duration,
 }
 
 /// The answer to the question whether a password may be checked now.

@@ -5,15 +5,15 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::WallTime;
-use crate::id::{Epoch, SessionId};
+use crate::id::{Epoch, Revision, SessionId};
 use crate::store::StoreError;
 use crate::store::sqlite::file::{self, unavailable};
 
 use super::join::Record;
-use super::{EVENT_BYTES, Event, Kind, Page};
+use super::{EVENT_BYTES, Event, FIRST_NUMBER, Kind, Page};
 
 /// Every schema this file has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // `kind` is the place in `Kind::ALL`.
     "CREATE TABLE events (
         session BLOB NOT NULL,
@@ -36,6 +36,13 @@ const MIGRATIONS: [&str; 1] = [
         position INTEGER NOT NULL,
         PRIMARY KEY (session, epoch)
     ) STRICT, WITHOUT ROWID;",
+    // Number 1 becomes the creation's. `revision` is that of the last step whose transition was stored, and `closed`
+    // says that it was the session's last one.
+    "UPDATE events SET number = -1 - number;
+    UPDATE events SET number = -number;
+    UPDATE ledgers SET first = first + 1, last = last + 1;
+    ALTER TABLE ledgers ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE ledgers ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// How a session's log stands.
@@ -47,11 +54,26 @@ pub(super) struct Ledger {
     pub(super) last: u64,
     /// What the kept events count.
     pub(super) bytes: u64,
+    /// The revision after the last step whose transition was stored.
+    pub(super) revision: Revision,
+    /// Whether that step was the last one, behind which nothing is stored.
+    pub(super) is_closed: bool,
     /// The epoch whose position this knows.
     pub(super) epoch: Epoch,
     /// How far the stdout of that epoch's agent is stored.
     pub(super) position: u64,
 }
+
+/// How the log of a session stands of which nothing is kept.
+const EMPTY: Ledger = Ledger {
+    first: FIRST_NUMBER,
+    last: FIRST_NUMBER - 1,
+    bytes: 0,
+    revision: Revision::FIRST,
+    is_closed: false,
+    epoch: Epoch(0),
+    position: 0,
+};
 
 /// The version of the newest schema.
 pub(super) fn version() -> i64 {
@@ -65,20 +87,22 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 
 /// The session's ledger, with the position of this epoch.
 pub(super) fn ledger(connection: &Connection, session: SessionId, epoch: Epoch) -> Result<Ledger, StoreError> {
-    let (first, last, bytes) = numbers(connection, session)?;
-    Ok(Ledger { first, last, bytes, epoch, position: position(connection, session, epoch)? })
+    let position = position(connection, session, epoch)?;
+    let standing = standing(connection, session)?;
+    Ok(Ledger { epoch, position, ..standing })
 }
 
 /// Writes the ledger over the one before.
 pub(super) fn set_ledger(connection: &Connection, session: SessionId, ledger: &Ledger) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO ledgers (session, first, last, bytes) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET first = ?2, last = ?3, bytes = ?4",
+            "INSERT INTO ledgers (session, first, last, bytes, revision, closed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET first = ?2, last = ?3, bytes = ?4, revision = ?5, closed = ?6",
         )
         .and_then(|mut statement| {
-            let Ledger { first, last, bytes, .. } = *ledger;
-            statement.execute(params![session.as_bytes(), signed(first), signed(last), signed(bytes)])
+            let Ledger { first, last, bytes, revision, is_closed, .. } = *ledger;
+            let (first, last, bytes) = (signed(first), signed(last), signed(bytes));
+            statement.execute(params![session.as_bytes(), first, last, bytes, revision.0, is_closed])
         })
         .map_err(unavailable)?;
     Ok(())
@@ -174,12 +198,31 @@ pub(super) fn forget(connection: &Connection, session: SessionId) -> Result<(), 
     Ok(())
 }
 
+/// Those of the sessions of which anything is kept.
+pub(super) fn kept(connection: &Connection, mut sessions: Vec<SessionId>) -> Result<Vec<SessionId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM ledgers WHERE session = ?1").map_err(unavailable)?;
+    let mut failure = None;
+    sessions.retain(|session| match statement.exists([session.as_bytes()]) {
+        Ok(is_kept) => is_kept,
+        Err(error) => {
+            failure = Some(error);
+            false
+        }
+    });
+    failure.map_or(Ok(sessions), |error| Err(unavailable(error)))
+}
+
+/// The last number that the session's log has given.
+pub(super) fn last(connection: &Connection, session: SessionId) -> Result<u64, StoreError> {
+    Ok(standing(connection, session)?.last)
+}
+
 /// Up to `most` events after a number, and which numbers there are, all at one moment.
 pub(super) fn page(connection: &Connection, session: SessionId, after: u64, most: usize) -> Result<Page, StoreError> {
     /// A page that is as large as this ends.
     const MOST_BYTES: usize = 4 << 20;
     let moment = connection.unchecked_transaction().map_err(unavailable)?;
-    let (first, last, _) = numbers(&moment, session)?;
+    let Ledger { first, last, revision, .. } = standing(&moment, session)?;
     let mut statement = moment
         .prepare_cached(
             "SELECT number, epoch, kind, at, body FROM events
@@ -196,18 +239,27 @@ pub(super) fn page(connection: &Connection, session: SessionId, after: u64, most
         bytes += event.body.len();
         events.push(event);
     }
-    Ok(Page { events, first, last })
+    Ok(Page { events, first, last, revision })
 }
 
-fn numbers(connection: &Connection, session: SessionId) -> Result<(u64, u64, u64), StoreError> {
-    let numbers = connection
-        .prepare_cached("SELECT first, last, bytes FROM ledgers WHERE session = ?1")
-        .and_then(|mut statement| {
-            let read = |row: &Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?), unsigned(row.get(2)?)));
-            statement.query_row([session.as_bytes()], read).optional()
+/// The session's ledger without any position.
+fn standing(connection: &Connection, session: SessionId) -> Result<Ledger, StoreError> {
+    let read = |row: &Row<'_>| {
+        Ok(Ledger {
+            first: unsigned(row.get(0)?),
+            last: unsigned(row.get(1)?),
+            bytes: unsigned(row.get(2)?),
+            revision: Revision(row.get(3)?),
+            is_closed: row.get(4)?,
+            epoch: Epoch::default(),
+            position: 0,
         })
+    };
+    let ledger = connection
+        .prepare_cached("SELECT first, last, bytes, revision, closed FROM ledgers WHERE session = ?1")
+        .and_then(|mut statement| statement.query_row([session.as_bytes()], read).optional())
         .map_err(unavailable)?;
-    Ok(numbers.unwrap_or((1, 0, 0)))
+    Ok(ledger.unwrap_or(EMPTY))
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
@@ -223,12 +275,14 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
-fn code(kind: Kind) -> u32 {
+/// The number by which a kind is stored.
+pub(super) fn code(kind: Kind) -> u32 {
     match kind {
         Kind::Progress => 0,
         Kind::Event => 1,
         Kind::Log => 2,
         Kind::Output => 3,
+        Kind::Transition => 4,
     }
 }
 
@@ -244,6 +298,25 @@ fn unsigned(number: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_of_the_first_version_gives_its_first_number_to_the_creation() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.db");
+        let session = SessionId::new(WallTime::from_unix_millis(1), [1; 10]);
+        let old = file::open(&path, &MIGRATIONS[..1]).unwrap();
+        for number in 3..6 {
+            old.execute("INSERT INTO events VALUES (?1, ?2, 1, 0, 7, X'31')", params![session.as_bytes(), number])
+                .unwrap();
+        }
+        old.execute("INSERT INTO ledgers VALUES (?1, 3, 5, 195)", [session.as_bytes()]).unwrap();
+        drop(old);
+
+        let page = page(&open(&path).unwrap(), session, 0, 9).unwrap();
+
+        assert_eq!((page.first, page.last, page.revision), (4, 6, Revision::FIRST));
+        assert_eq!(page.events.iter().map(|event| event.number).collect::<Vec<_>>(), [4, 5, 6]);
+    }
 
     #[test]
     fn every_kind_is_read_as_it_was_written() {

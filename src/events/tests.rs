@@ -22,10 +22,10 @@ async fn events_are_numbered_in_the_order_of_their_appending_and_kept_as_they_we
 
     let page = place.open().read(id(1), 0, 1_000).await.unwrap();
 
-    assert_eq!((page.first, page.last), (1, 300));
+    assert_eq!((page.first, page.last), (2, 301));
     for (n, event) in (0..).zip(&page.events) {
         let NewEvent { kind, at, body } = log_line(n);
-        assert_eq!(*event, Event { number: n + 1, epoch: EPOCH, kind, at, body });
+        assert_eq!(*event, Event { number: n + 2, epoch: EPOCH, kind, at, body });
     }
 }
 
@@ -37,10 +37,10 @@ async fn sessions_have_numbers_of_their_own_and_pages_go_on_after_a_number() {
         log.append(id(1), EPOCH, None, log_line(n)).await.unwrap();
         log.append(id(2), EPOCH, None, log_line(n)).await.unwrap();
     }
-    assert_eq!(numbers(&log.read(id(1), 1, 2).await.unwrap()), [2, 3]);
-    assert_eq!(numbers(&log.read(id(2), 3, 9).await.unwrap()), [4]);
+    assert_eq!(numbers(&log.read(id(1), 2, 2).await.unwrap()), [3, 4]);
+    assert_eq!(numbers(&log.read(id(2), 4, 9).await.unwrap()), [5]);
     let nothing = log.read(id(3), 0, 9).await.unwrap();
-    assert_eq!(nothing, Page { events: Vec::new(), first: 1, last: 0 });
+    assert_eq!(nothing, Page { events: Vec::new(), first: 2, last: 1, revision: Revision::FIRST });
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn each_epoch_has_a_position_of_its_own() {
     for (epoch, position) in [(1, 10), (2, 5), (1, 10), (1, 11), (2, 5), (2, 6)] {
         log.append(id(1), Epoch(epoch), Some(position), log_line(position)).await.unwrap();
     }
-    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 4);
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 5);
     assert_eq!(log.position(id(1), Epoch(1)).await.unwrap(), 11);
     assert_eq!(log.position(id(1), Epoch(2)).await.unwrap(), 6);
     assert_eq!(log.position(id(1), Epoch(3)).await.unwrap(), 0);
@@ -83,11 +83,11 @@ async fn the_newest_bytes_are_kept_and_numbers_go_on() {
         log.append(id(1), EPOCH, None, event(n)).await.unwrap();
     }
     let page = log.read(id(1), 0, 99).await.unwrap();
-    assert_eq!((page.first, page.last, numbers(&page)), (8, 10, vec![8, 9, 10]));
+    assert_eq!((page.first, page.last, numbers(&page)), (9, 11, vec![9, 10, 11]));
 
     log.append(id(1), EPOCH, None, NewEvent { body: vec![b'1'; 5_000].into(), ..log_line(0) }).await.unwrap();
     let page = log.read(id(1), 0, 99).await.unwrap();
-    assert_eq!((page.first, page.last, numbers(&page)), (11, 11, vec![11]));
+    assert_eq!((page.first, page.last, numbers(&page)), (12, 12, vec![12]));
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_part_of_an_answer_is_stored_without_a_further_event() {
     let place = Place::new();
     let log = place.open();
     log.append(id(1), EPOCH, Some(7), part(2, 0)).await.unwrap();
-    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 1);
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 2);
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn what_waits_for_further_parts_is_stored_when_the_log_is_closed() {
     let is_ready = std::future::poll_fn(|context| Poll::Ready(append.as_mut().poll(context).is_ready())).await;
     drop((append, log));
     assert!(!is_ready);
-    assert_eq!(place.open().read(id(1), 0, 9).await.unwrap().last, 1);
+    assert_eq!(place.open().read(id(1), 0, 9).await.unwrap().last, 2);
 }
 
 #[tokio::test]
@@ -132,14 +132,14 @@ async fn a_forgotten_session_leaves_nothing_and_others_stay() {
         log.append(id(n), EPOCH, Some(5), log_line(0)).await.unwrap();
     }
     log.forget((2..20).map(id).collect()).await.unwrap();
-    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 1);
+    assert_eq!(log.read(id(1), 0, 9).await.unwrap().last, 2);
     let tables = Connection::open(place.directory.paths().events()).unwrap();
     for table in ["events", "ledgers", "positions"] {
         let rows: i64 = tables.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 1, "{table}");
     }
     log.append(id(2), EPOCH, Some(1), log_line(0)).await.unwrap();
-    assert_eq!(numbers(&log.read(id(2), 0, 9).await.unwrap()), [1]);
+    assert_eq!(numbers(&log.read(id(2), 0, 9).await.unwrap()), [2]);
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_failed_commit_is_told_to_all_who_wait_and_none_that_comes_later_takes
         log.append(id(1), EPOCH, Some(position), log_line(position)).await.unwrap();
     }
     let page = log.read(id(1), 0, 9).await.unwrap();
-    assert_eq!((page.last, numbers(&page)), (4, vec![1, 2, 3, 4]));
+    assert_eq!((page.last, numbers(&page)), (5, vec![2, 3, 4, 5]));
 }
 
 #[tokio::test]
@@ -195,7 +195,110 @@ async fn a_page_ends_when_it_is_large_but_never_without_an_event() {
     for _ in 0..3 {
         log.append(id(1), EPOCH, None, NewEvent { body: vec![b'1'; 5 << 20].into(), ..log_line(0) }).await.unwrap();
     }
-    assert_eq!(numbers(&log.read(id(1), 1, 9).await.unwrap()), [2]);
+    assert_eq!(numbers(&log.read(id(1), 2, 9).await.unwrap()), [3]);
+}
+
+#[tokio::test]
+async fn a_step_is_stored_once_in_its_place_also_after_reopening() {
+    let place = Place::new();
+    let log = place.open();
+    let said = log.append(id(1), EPOCH, Some(10), log_line(0));
+    let appends = [boxed(step(&log, 2)), boxed(said), boxed(step(&log, 3)), boxed(step(&log, 2)), boxed(step(&log, 3))];
+    ordered(appends.into()).await.into_iter().for_each(Result::unwrap);
+    drop(log);
+    let log = place.open();
+    step(&log, 3).await.unwrap();
+    step(&log, 4).await.unwrap();
+
+    let page = log.read(id(1), 0, 9).await.unwrap();
+
+    assert_eq!((page.last, page.revision), (5, Revision(4)));
+    assert_eq!(bodies(&page), ["2", r#"{"TEXT":"line 0"}"#, "3", "4"]);
+}
+
+#[tokio::test]
+async fn nothing_is_stored_behind_the_last_step_of_a_session() {
+    let place = Place::new();
+    let log = place.open();
+    let last = log.append_step(id(1), EPOCH, Step { revision: Revision(3), is_last: true }, transition(3));
+    let appends = vec![
+        boxed(step(&log, 2)),
+        boxed(log.append(id(1), EPOCH, None, part(1, 0))),
+        boxed(last),
+        boxed(log.append(id(1), EPOCH, Some(9), log_line(0))),
+    ];
+    ordered(appends).await.into_iter().for_each(Result::unwrap);
+    log.append(id(1), EPOCH, None, log_line(1)).await.unwrap();
+    step(&log, 4).await.unwrap();
+    let page = log.read(id(1), 0, 9).await.unwrap();
+    assert_eq!((numbers(&page), page.events[2].kind, page.revision), (vec![2, 3, 4], Kind::Transition, Revision(3)));
+    assert_eq!(log.position(id(1), EPOCH).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_follows_a_session_is_woken_when_it_has_grown_and_finds_what_it_was_woken_for() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    let (mut one, mut other) = (log.follow(id(1)), log.follow(id(1)));
+    log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
+    for n in 0..3 {
+        log.append(id(1), EPOCH, Some(n + 1), log_line(n)).await.unwrap();
+        assert_eq!(one.changed().await, Some(n + 3));
+        assert_eq!(log.read(id(1), n + 2, 9).await.unwrap().last, n + 3);
+    }
+    assert_eq!(other.changed().await, Some(5));
+    // Told twice, and not grown.
+    log.append(id(1), EPOCH, Some(3), log_line(2)).await.unwrap();
+    let is_told =
+        std::future::poll_fn(|context| Poll::Ready(Box::pin(one.changed()).as_mut().poll(context).is_ready()));
+    assert!(!is_told.await);
+    drop(log);
+    assert_eq!((one.changed().await, other.changed().await), (None, None));
+}
+
+#[tokio::test]
+async fn who_follows_all_sessions_is_told_of_each_and_a_slow_one_of_what_it_has_missed() {
+    let place = Place::new();
+    let log = place.open();
+    assert!(!log.is_followed());
+    let (mut all, mut slow) = (log.follow_all(), log.follow_all());
+    assert!(log.is_followed());
+    log.announce_creation(id(1));
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
+    for (n, last) in [(1, 1), (1, 2), (2, 2)] {
+        assert_eq!(all.next().await, Some(Announcement::Grown { session: id(n), last }));
+    }
+    drop(all);
+    (0..5_000).for_each(|_| log.announce_creation(id(3)));
+    let Some(Announcement::Lagged { missed }) = slow.next().await else { panic!("nothing is missed") };
+    assert!(missed >= 5_003 - 4_096, "{missed}");
+    assert_eq!(slow.next().await, Some(Announcement::Grown { session: id(3), last: 1 }));
+    drop(slow);
+    assert!(!log.is_followed());
+}
+
+#[tokio::test]
+async fn who_follows_a_session_is_told_again_after_a_failed_commit_which_may_have_taken_place() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
+    let mut follower = log.follow(id(1));
+    let other = Connection::open(place.directory.paths().events()).unwrap();
+    other
+        .execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+        .unwrap();
+    assert!(log.append(id(1), EPOCH, None, log_line(1)).await.is_err());
+    assert_eq!(follower.changed().await, Some(2));
+}
+
+#[tokio::test]
+async fn sessions_of_which_something_is_kept_are_told_from_others() {
+    let place = Place::new();
+    let log = place.open();
+    log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
+    assert_eq!(log.kept(vec![id(1), id(2), id(3)]).await.unwrap(), [id(2)]);
 }
 
 /// Futures that are polled in their order.
@@ -246,6 +349,15 @@ fn boxed<F: Future<Output = Result<(), StoreError>> + 'static>(future: F) -> Pin
 
 fn id(n: u8) -> SessionId {
     SessionId::new(WallTime::from_unix_millis(1), [n; 10])
+}
+
+fn step(log: &EventLog, revision: u32) -> impl Future<Output = Result<(), StoreError>> + 'static {
+    let step = Step { revision: Revision(revision), is_last: false };
+    log.append_step(id(1), EPOCH, step, transition(revision))
+}
+
+fn transition(revision: u32) -> NewEvent {
+    NewEvent { kind: Kind::Transition, body: revision.to_string().into(), ..log_line(0) }
 }
 
 fn log_line(n: u64) -> NewEvent {

@@ -4,7 +4,7 @@
 //! meanwhile. If it can't be written, all who wait are told, what the memory holds is dropped, and the file is opened
 //! again before anything else is taken: positions and numbers are then read from the disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +19,11 @@ use crate::store::StoreError;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::file::{self, unavailable};
 
+use super::follow::{Followers, Growth};
 use super::lane::Place;
 use super::table::{self, Ledger};
 use super::window::Windows;
-use super::{Kind, NewEvent, join};
+use super::{Kind, NewEvent, Step, join};
 
 const MOST_EVENTS: usize = 4_096;
 const MOST_BYTES: usize = 4 << 20;
@@ -45,10 +46,21 @@ pub(super) enum Message {
 pub(super) struct Append {
     pub(super) session: SessionId,
     pub(super) epoch: Epoch,
-    pub(super) position: Option<u64>,
+    pub(super) mark: Mark,
     pub(super) event: NewEvent,
     pub(super) place: Place,
     pub(super) reply: Reply,
+}
+
+/// By what an event that is told twice is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// By nothing: it is always stored.
+    Nothing,
+    /// By where its line ends in the agent's stdout.
+    Position(u64),
+    /// By the step of the session.
+    Step(Step),
 }
 
 /// Sessions that are to be deleted.
@@ -65,6 +77,7 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     queue: Receiver<Message>,
     available: Arc<AtomicBool>,
+    followers: Arc<Followers>,
     keep_bytes: u64,
     ledgers: HashMap<SessionId, Ledger>,
     windows: Windows<Append>,
@@ -86,6 +99,7 @@ impl Writer {
         connection: Connection,
         queue: Receiver<Message>,
         available: Arc<AtomicBool>,
+        followers: Arc<Followers>,
         keep_bytes: u64,
     ) -> Self {
         Self {
@@ -94,6 +108,7 @@ impl Writer {
             connection: Some(connection),
             queue,
             available,
+            followers,
             keep_bytes,
             ledgers: HashMap::new(),
             windows: Windows::new(),
@@ -170,7 +185,8 @@ impl Writer {
         // Stable: the order of each session's events stays.
         batch.events.sort_by_key(|append| append.session);
         match self.transact(&batch) {
-            Ok(()) => {
+            Ok(grown) => {
+                self.followers.announce(&grown);
                 batch.answer(None);
                 if self.ledgers.len() > MOST_LEDGERS {
                     self.ledgers.clear();
@@ -183,30 +199,48 @@ impl Writer {
                 tracing::error!(error = %error, events = batch.events.len(), "events not stored; reopening the log");
                 self.available.store(false, Ordering::SeqCst);
                 let why = error.to_string();
+                let sessions: BTreeSet<_> = batch.events.iter().map(|append| append.session).collect();
                 batch.answer(Some(&why));
                 self.refuse_waiting(&why);
                 self.reopen();
+                self.announce_again(&sessions);
             }
         }
     }
 
-    fn transact(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    /// Writes the batch; returns by how much its sessions have grown.
+    fn transact(&mut self, batch: &Batch) -> Result<Vec<Growth>, StoreError> {
         let Some(connection) = &self.connection else {
             return Err(StoreError::Unavailable("it is being reopened".into()));
         };
+        let mut grown = Vec::new();
         connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         for appends in batch.events.chunk_by(|one, other| one.session == other.session) {
             let (session, epoch) = (appends[0].session, appends[0].epoch);
             let known = self.ledgers.get(&session).copied();
             let mut ledger = known.map_or_else(|| table::ledger(connection, session, epoch), Ok)?;
+            let before = ledger.last;
             store(connection, &mut ledger, appends, self.keep_bytes)?;
+            grown.extend((ledger.last > before).then_some(Growth { session, first: before + 1, last: ledger.last }));
             self.ledgers.insert(session, ledger);
         }
         for session in batch.forget.iter().flat_map(|forget| &forget.sessions) {
             table::forget(connection, *session)?;
             self.ledgers.remove(session);
         }
-        connection.execute_batch("COMMIT").map_err(unavailable)
+        connection.execute_batch("COMMIT").map_err(unavailable)?;
+        Ok(grown)
+    }
+
+    /// Announces sessions whose commit failed: it may have taken place all the same, and who appends them again is
+    /// told nothing new.
+    fn announce_again(&self, sessions: &BTreeSet<SessionId>) {
+        let Some(connection) = &self.connection else { return };
+        let growth = |session: &SessionId| {
+            let last = table::last(connection, *session).ok()?;
+            Some(Growth { session: *session, first: last, last })
+        };
+        self.followers.announce(&sessions.iter().filter_map(growth).collect::<Vec<_>>());
     }
 
     fn reopen(&mut self) {
@@ -289,19 +323,31 @@ fn store(connection: &Connection, ledger: &mut Ledger, appends: &[Append], keep_
     let mut fresh = Vec::with_capacity(appends.len());
     let mut is_ahead = false;
     for append in appends {
-        if append.epoch != ledger.epoch {
-            if std::mem::take(&mut is_ahead) {
-                table::set_position(connection, session, ledger)?;
-            }
-            ledger.epoch = append.epoch;
-            ledger.position = table::position(connection, session, append.epoch)?;
+        if ledger.is_closed {
+            break;
         }
-        if let Some(position) = append.position {
-            if position <= ledger.position {
-                continue;
+        match append.mark {
+            Mark::Nothing => {}
+            Mark::Step(step) => {
+                if step.revision <= ledger.revision {
+                    continue;
+                }
+                (ledger.revision, ledger.is_closed) = (step.revision, step.is_last);
             }
-            ledger.position = position;
-            is_ahead = true;
+            Mark::Position(position) => {
+                if append.epoch != ledger.epoch {
+                    if std::mem::take(&mut is_ahead) {
+                        table::set_position(connection, session, ledger)?;
+                    }
+                    ledger.epoch = append.epoch;
+                    ledger.position = table::position(connection, session, append.epoch)?;
+                }
+                if position <= ledger.position {
+                    continue;
+                }
+                ledger.position = position;
+                is_ahead = true;
+            }
         }
         fresh.push(append);
     }

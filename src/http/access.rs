@@ -30,6 +30,8 @@ pub enum Access {
     Known,
     /// The session's customer by its token, and operators with the scope.
     Session(Scope),
+    /// Operators with the scope; of the session that the path names.
+    OperatorOfSession(Scope),
     /// Operators with the scope.
     Operator(Scope),
 }
@@ -39,7 +41,7 @@ pub enum Access {
 pub struct Admitted {
     /// Who calls.
     pub caller: Caller,
-    /// The session that the path names, for [`Access::Session`].
+    /// The session that the path names, if it names one.
     session: Option<Arc<Stored>>,
 }
 
@@ -88,7 +90,7 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
         Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token => {
             return Ok(Admitted { caller: Caller { principal: Principal::Nobody, peer }, session: None });
         }
-        Access::Known | Access::Session(_) | Access::Operator(_) => {
+        Access::Known | Access::Session(_) | Access::OperatorOfSession(_) | Access::Operator(_) => {
             let caller = app.caller(parts, peer).await;
             caller.inspect_err(|refusal| {
                 // Nobody is refused for having shown nothing.
@@ -104,11 +106,12 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
     };
     match (&caller.principal, access) {
         (Principal::Nobody, _) => Err(Refusal::TokenRequired),
-        (Principal::Operator(operator), Access::Session(scope) | Access::Operator(scope)) if !operator.may(scope) => {
-            lacks(scope)
-        }
-        (Principal::Session(_), Access::Operator(scope)) => lacks(scope),
-        (principal, Access::Session(_)) => {
+        (
+            Principal::Operator(operator),
+            Access::Session(scope) | Access::OperatorOfSession(scope) | Access::Operator(scope),
+        ) if !operator.may(scope) => lacks(scope),
+        (Principal::Session(_), Access::OperatorOfSession(scope) | Access::Operator(scope)) => lacks(scope),
+        (principal, Access::Session(_) | Access::OperatorOfSession(_)) => {
             let named = RawPathParams::from_request_parts(parts, &()).await.ok();
             let named = named.and_then(|params| params.iter().find(|(name, _)| *name == "id")?.1.parse().ok());
             // Somebody else's session is not looked for, so that it takes no longer than one that is not there.

@@ -54,7 +54,7 @@ impl App {
     }
 
     fn entry(&self, actor: Actor, action: Action, peer: Peer) -> AuditEntry {
-        let from = Some(peer.remote.ip());
+        let from = Some(peer.client);
         AuditEntry { at: self.clock.wall(), actor, action, session: None, customer: None, from, detail: String::new() }
     }
 }

@@ -7,19 +7,33 @@ use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 
+use crate::credential::throttle::Sender;
 use crate::id::CustomerKey;
 use crate::store::Stored;
 
 use super::App;
 use super::error::Refusal;
 
-/// The two ends of the connection that a request came on.
+/// Who a request came from, and on which connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// The client's.
+    /// The other end of the connection: the client's, or the last proxy's.
     pub remote: SocketAddr,
-    /// Ours.
+    /// Our end of it.
     pub local: SocketAddr,
+    /// The client's address as far as trusted proxies tell, never an IPv4-mapped one.
+    pub client: IpAddr,
+    /// Whether `client` is a proxy's address: the customer's own is not known.
+    pub is_proxy: bool,
+    /// Whether the client's request was encrypted on its way.
+    pub is_secure: bool,
+}
+
+impl Peer {
+    /// Where what this peer sends comes from, as the throttle counts it.
+    pub fn sender(&self) -> Sender {
+        if self.is_proxy { Sender::Proxy(self.client) } else { Sender::Address(self.client) }
+    }
 }
 
 impl App {
@@ -30,17 +44,24 @@ impl App {
         self.config.admits_without_token(peer.remote.ip())
             && !comes_from_a_page(&parts.headers)
             && !was_forwarded(&parts.headers)
-            && self.is_our_host(peer, &parts.headers)
-            // A target in absolute form names the host in place of the header (RFC 9112, section 3.2.2).
-            && parts.uri.authority().is_none_or(|authority| self.is_our_name(peer, authority.host()))
+            && self.is_our_host(peer, parts)
     }
 
     /// A page that rebinds its own name to this address still sends that name (DNS rebinding).
-    fn is_our_host(&self, peer: Peer, headers: &HeaderMap) -> bool {
-        let mut hosts = headers.get_all(HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-        let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
-        self.is_our_name(peer, authority.host())
+    /// A target in absolute form, as every one of HTTP/2 is, names the host as the header does, or in its place (RFC
+    /// 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    fn is_our_host(&self, peer: Peer, parts: &Parts) -> bool {
+        let target = parts.uri.authority();
+        let is_ours = |authority: &Authority| self.is_our_name(peer, authority.host());
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let is_our_header = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => {
+                host.to_str().ok().and_then(|host| host.parse().ok()).is_some_and(|host| is_ours(&host))
+            }
+            (None, None) => target.is_some(),
+            (Some(_) | None, Some(_)) => false,
+        };
+        is_our_header && target.is_none_or(is_ours)
     }
 
     fn is_our_name(&self, peer: Peer, host: &str) -> bool {

@@ -65,6 +65,8 @@ codes! {
         "The session is in no phase in which that can be done; `detail` says which would do.",
     CustomerExists = CONFLICT "CUSTOMER_EXISTS":
         "There is a customer with this email already.",
+    LogsGone = GONE "LOGS_GONE":
+        "The session has ended, and its agent's log went with it.",
     RequestTooLarge = PAYLOAD_TOO_LARGE "REQUEST_TOO_LARGE":
         "The body is larger than the server takes.",
     UnsupportedContentType = UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_CONTENT_TYPE":

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
+use axum::response::Response;
 use bytes::Bytes;
 
+use crate::credential::{InForce, Verifier};
+use crate::id::CustomerKey;
 use crate::session::{CreationKey, SessionRecord};
 
-use super::App;
 use super::auth::Peer;
 use super::body::Body;
 use super::error::Refusal;
+use super::{App, rate_limit};
 
 mod admit;
 mod login;
@@ -47,15 +50,33 @@ pub struct Opened {
     pub token: String,
 }
 
-/// Checks the credentials and admits the session.
-///
-/// # Errors
-/// The refusal of the credentials, [`Refusal::KeyReused`], or what the store failed with.
-pub async fn create(app: &Arc<App>, peer: Peer, creation: Creation) -> Result<Created, Refusal> {
+/// Checks the credentials and admits the session. `answer` puts what came of it into the caller's words; how many more
+/// attempts the caller has is added to that.
+pub async fn create(
+    app: &Arc<App>,
+    peer: Peer,
+    creation: Creation,
+    answer: impl FnOnce(Result<Created, Refusal>) -> Response,
+) -> Response {
+    let verifier = app.verifiers.in_force();
+    let customer = verifier.key(&creation.login.email);
+    let mut answer = answer(attempt(app, peer, verifier, &customer, creation).await);
+    let quotas = app.gate.quotas(customer.as_str(), peer.sender(), app.clock.now());
+    rate_limit::write(answer.headers_mut(), &quotas);
+    answer
+}
+
+async fn attempt(
+    app: &Arc<App>,
+    peer: Peer,
+    verifier: InForce,
+    customer: &CustomerKey,
+    creation: Creation,
+) -> Result<Created, Refusal> {
     let Creation { login, data, key, body } = creation;
     let (login, body) = (Arc::new(login), Arc::new(body));
-    let customer = login::check(app, peer, &login, &body).await?;
+    login::check(app, peer, verifier, customer, &login, &body).await?;
     let Some(persona) = app.registry.persona(&login.persona) else { return Ok(Created::UnknownPersona) };
     let deadline = app.clock.now() + persona.pending_timeout;
-    admit::Wanted { customer, login: &login, data, key, origin: peer.remote.ip(), deadline }.admit(app).await
+    admit::Wanted { customer, login: &login, data, key, origin: peer.client, deadline }.admit(app).await
 }

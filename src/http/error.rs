@@ -85,6 +85,8 @@ pub enum Refusal {
     NoSuchToken,
     /// The customer has a live session.
     SessionAlreadyRunning,
+    /// The session has ended, and its logs went with it.
+    LogsGone,
     /// The server failed at something; the log says at what.
     Failed,
 }
@@ -122,6 +124,7 @@ impl Refusal {
             Self::PasswordRefused(_) => Code::PasswordRefused,
             Self::NoSuchToken => Code::TokenNotFound,
             Self::SessionAlreadyRunning => Code::SessionAlreadyRunning,
+            Self::LogsGone => Code::LogsGone,
             Self::Failed => Code::ServerError,
         }
     }
@@ -161,6 +164,7 @@ impl Refusal {
             Self::SessionAlreadyRunning => {
                 "You have a live session: go on with it by `session` and `token`, or stop it first."
             }
+            Self::LogsGone => "The session has ended, and its log went with it; its reason quotes the last lines.",
             Self::Failed => "The server failed; its log says why.",
         })
     }

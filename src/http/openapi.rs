@@ -43,6 +43,11 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
 }
 
+/// Any text.
+pub(super) fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string" })
+}
+
 /// The document, made once.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
@@ -121,7 +126,9 @@ fn description(access: Access, operation: &Operation) -> String {
         Access::Token => "The session's token may call this.".to_owned(),
         Access::Known => "A session's token and every operator may call this.".to_owned(),
         Access::Session(scope) => format!("The session's token may call this, and operators with `{scope}`."),
-        Access::Operator(scope) => format!("Operators with `{scope}` may call this."),
+        Access::OperatorOfSession(scope) | Access::Operator(scope) => {
+            format!("Operators with `{scope}` may call this.")
+        }
     };
     format!("{}\n\n{who}", operation.description)
 }
@@ -132,7 +139,7 @@ fn security(access: Access) -> Value {
         Access::Token => json!([{ "session": [] }]),
         Access::Known => json!([{ "session": [] }, { "operator": [] }]),
         Access::Session(scope) => json!([{ "session": [] }, { "operator": [scope.name()] }]),
-        Access::Operator(scope) => json!([{ "operator": [scope.name()] }]),
+        Access::OperatorOfSession(scope) | Access::Operator(scope) => json!([{ "operator": [scope.name()] }]),
     }
 }
 
@@ -249,7 +256,7 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
         Access::Password => codes.extend([Code::InvalidEmailOrPassword, Code::TooManyAttempts]),
         Access::LocalOrToken | Access::Token => codes.push(Code::TokenRequired),
         Access::Known => codes.extend([Code::TokenRequired, Code::CrossSiteRequest]),
-        Access::Session(_) => {
+        Access::Session(_) | Access::OperatorOfSession(_) => {
             codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::SessionNotFound]);
         }
         Access::Operator(_) => codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest]),

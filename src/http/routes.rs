@@ -13,7 +13,7 @@ use crate::principal::Scope;
 
 use super::access::{Access, enforce};
 use super::operation::Operation;
-use super::{App, openapi, seed, v1};
+use super::{App, docs, health, openapi, seed, v1};
 
 /// A route.
 pub struct Route {
@@ -69,6 +69,27 @@ pub static ROUTES: &[Route] = &[
         &v1::sessions::stop::OPERATION,
         || delete(v1::sessions::stop::handle),
     ),
+    ours(
+        Method::GET,
+        "/v1/sessions/{id}/events",
+        Access::Session(Scope::SessionsRead),
+        &v1::sessions::events::OPERATION,
+        || get(v1::sessions::events::handle),
+    ),
+    ours(
+        Method::GET,
+        "/v1/sessions/{id}/logs",
+        Access::OperatorOfSession(Scope::SessionsRead),
+        &v1::sessions::logs::OPERATION,
+        || get(v1::sessions::logs::handle),
+    ),
+    ours(Method::GET, "/v1/events", Access::Operator(Scope::SessionsRead), &v1::all_events::OPERATION, || {
+        get(v1::all_events::handle)
+    }),
+    ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, || get(health::live)),
+    ours(Method::GET, "/readyz", Access::Anyone, &health::READY, || get(health::ready)),
+    ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
+    ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, || get(docs::style)),
     ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),
 ];
 

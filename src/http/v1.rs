@@ -4,6 +4,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,12 +13,20 @@ use super::body::{self, Body};
 use super::error::Refusal;
 use super::input::{media_type, refuse_encoding};
 
+pub(super) mod all_events;
+mod event;
 pub(super) mod sessions;
+mod stream;
 mod wait;
 
 /// An answer in JSON. Sessions change from call to call, so nobody keeps it.
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let text = serde_json::to_vec(value).expect("an answer has string keys only and serialises");
+    json_text(status, text.into())
+}
+
+/// The same of what is text already.
+fn json_text(status: StatusCode, text: Bytes) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();

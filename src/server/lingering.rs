@@ -19,7 +19,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// How long a client may go on sending after its answer, and how long one that has ceased to send waits for a long one.
@@ -181,9 +180,9 @@ impl Body for Watched {
     }
 }
 
-/// A connection's stream.
-pub(super) struct Lingering {
-    stream: TcpStream,
+/// A connection's stream, plain or decrypted.
+pub(super) struct Lingering<S> {
+    stream: S,
     progress: Progress,
     deadline: Option<Pin<Box<Sleep>>>,
     hidden_end: Option<HiddenEnd>,
@@ -197,8 +196,8 @@ struct HiddenEnd {
     patience: Pin<Box<Sleep>>,
 }
 
-impl Lingering {
-    pub(super) fn new(stream: TcpStream, progress: Progress) -> Self {
+impl<S: AsyncRead + Unpin> Lingering<S> {
+    pub(super) fn new(stream: S, progress: Progress) -> Self {
         Self { stream, progress, deadline: None, hidden_end: None, asked_at: None }
     }
 
@@ -244,7 +243,7 @@ impl Lingering {
     }
 }
 
-impl AsyncRead for Lingering {
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.hidden_end.is_none() {
             let before = bytes.filled().len();
@@ -258,7 +257,7 @@ impl AsyncRead for Lingering {
     }
 }
 
-impl AsyncWrite for Lingering {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

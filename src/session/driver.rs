@@ -4,8 +4,9 @@
 //! and leaves a session that is pending again to the store's deadlines. Events come from one queue of commands and
 //! one of the agent's; commands go first, so that a stop is never behind a flood of news.
 //!
-//! For each event: [`machine::step`], store the record, publish it, start the effects. Nothing is shown or done that is not
-//! stored. When the store fails, whoever commanded is told at once, and the driver waits for the store to come back
+//! For each event: [`machine::step`], store the record, append the transition to the session's sequence, publish the
+//! record, start the effects. Nothing is shown or done that is not stored; only the next step waits for the transition.
+//! When the store fails, whoever commanded is told at once, and the driver waits for the store to come back
 //! and reads what became of the write: events of the agent are facts and are stored then, commands are not retried.
 
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::agent::{Agent, AgentEnd, AgentEvent, AgentSpec, Launcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
-use crate::id::Epoch;
+use crate::failpoint::Failpoint;
+use crate::id::{Epoch, Revision};
 use crate::session::machine::{self, Effect, Event, Limits, Rejection};
 use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
 use crate::session::registry::Place;
+use crate::session::sequence::{Sequences, Told};
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
 
@@ -78,6 +81,7 @@ pub(super) struct Context {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) launcher: Launcher,
+    pub(super) sequences: Sequences,
     pub(super) tasks: Tasks,
     pub(super) drain_grace: Duration,
     /// Counts published changes, for those who wait for one without a driver to watch.
@@ -92,6 +96,8 @@ pub(super) struct Driver {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) room: Option<Place>,
     pub(super) agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
+    /// The last transition, on its way to the session's sequence.
+    pub(super) told: Option<Told>,
 }
 
 /// Whether a driver still has something to own.
@@ -105,6 +111,7 @@ impl Driver {
     /// no if a command has come.
     pub(super) async fn run(mut self, may_leave: impl Fn(&mpsc::Receiver<Command>) -> bool) -> Arc<SessionRecord> {
         self.refresh().await;
+        self.tell_again().await;
         loop {
             let tasks = self.context.tasks.clone();
             let clock = Arc::clone(&self.context.clock);
@@ -132,6 +139,26 @@ impl Driver {
         // Where the store can't answer, a step on the older record fails by its revision.
         if let Ok(Some(stored)) = self.context.store.session(id).await {
             self.view.send_modify(|view| view.record = Arc::new(stored.record.clone()));
+        }
+    }
+
+    /// Appends the last transition once more: whoever made that step may not have come to it.
+    async fn tell_again(&mut self) {
+        let record = self.record();
+        if record.revision > Revision::FIRST {
+            self.told = Some(self.context.sequences.tell(&record, &self.context.tasks).await);
+        }
+    }
+
+    /// Waits until the transition before is durable, so that no crash can lose more than the last one. A log of events
+    /// that is away must not keep a session from its end.
+    async fn await_told(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        if let Some(told) = self.told.take()
+            && tokio::time::timeout(PATIENCE, told.durable()).await.is_err()
+        {
+            tracing::warn!(session.id = %self.record().id,
+                "a transition is not yet in the session's sequence; the session goes on without it");
         }
     }
 
@@ -245,7 +272,10 @@ impl Driver {
     async fn advance(&mut self, record: &SessionRecord, step: machine::Step, reply: &mut Option<Reply>) -> bool {
         if step.phase != record.phase {
             let next = record.after(step.phase);
+            self.await_told().await;
             let Some(stored) = self.persist(next, reply).await else { return false };
+            Failpoint::AfterStep.hit();
+            self.told = Some(self.context.sequences.tell(&stored, &self.context.tasks).await);
             self.publish(record, stored);
         }
         for effect in step.effects {

@@ -22,6 +22,7 @@ use crate::session::driver::{Command, CommandError, Context, Driver, View};
 use crate::session::machine::{Event, Limits};
 use crate::session::phase::{Phase, Reason, Start};
 use crate::session::record::{NewSession, SessionRecord};
+use crate::session::sequence::Sequences;
 use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
 use crate::store::{Admission, Store, StoreError};
@@ -29,6 +30,7 @@ use crate::store::{Admission, Store, StoreError};
 mod initialise;
 mod join;
 mod keyed;
+mod parts;
 mod queue;
 mod recovery;
 mod room;
@@ -38,6 +40,7 @@ mod waiting;
 pub use initialise::InitialiseError;
 pub use join::Initialised;
 use keyed::Followed;
+pub use parts::{Part, Parts};
 pub use queue::Places;
 use queue::Queue;
 pub(super) use room::Place;
@@ -118,8 +121,9 @@ impl Registry {
         max_running: usize,
         drain_grace: Duration,
     ) -> Self {
+        let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), launcher.events.clone());
         let inner = Inner {
-            context: Context { store, clock, launcher, tasks, drain_grace, changes: watch::Sender::new(0) },
+            context: Context { store, clock, launcher, sequences, tasks, drain_grace, changes: watch::Sender::new(0) },
             personas,
             drivers: Mutex::default(),
             room: Room::new(max_running),
@@ -130,6 +134,11 @@ impl Registry {
             followed: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// What happened in each session, to be read and followed.
+    pub fn sequences(&self) -> &Sequences {
+        &self.inner.context.sequences
     }
 
     /// The persona with exactly this name.
@@ -145,13 +154,14 @@ impl Registry {
         self.inner.context.tasks.spawn(async move { registry.start_waiting().await });
     }
 
-    /// Admits a session to the store, and to the queue if its persona starts its sessions by itself. It goes through
-    /// to the end even if the caller goes away: a session that was stored and never queued would wait in vain.
+    /// Admits a session to the store, and to the queue if its persona starts its sessions by itself; who follows all
+    /// sessions is told. Where there is more to do than to store it, it goes through to the end even if the caller goes
+    /// away: a session that was stored and never queued would wait in vain.
     ///
     /// # Errors
     /// What the store said.
     pub async fn admit(&self, new: NewSession) -> Result<Admission, StoreError> {
-        if !self.starts_by_itself(&new.record) {
+        if !self.starts_by_itself(&new.record) && !self.sequences().are_followed() {
             return self.inner.context.store.admit(new).await;
         }
         let (reply, answer) = oneshot::channel();
@@ -159,10 +169,12 @@ impl Registry {
         self.inner.context.tasks.spawn(async move {
             let admission = registry.inner.context.store.admit(new).await;
             match &admission {
-                // A live one may have been stored by a call that never learned it, and is queued again.
-                Ok(
-                    Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _),
-                ) => registry.admitted(record),
+                Ok(Admission::Admitted(record)) => {
+                    registry.sequences().announce_creation(record.id);
+                    registry.admitted(record);
+                }
+                // It may have been stored by a call that never learned it, and is queued again.
+                Ok(Admission::AlreadyLive(record) | Admission::Repeated(record, _)) => registry.admitted(record),
                 Err(_) => {}
             }
             let _ = reply.send(admission);
@@ -335,6 +347,7 @@ impl Registry {
             commands: queue,
             room: None,
             agent,
+            told: None,
         };
         let registry = self.clone();
         self.inner.context.tasks.spawn(async move {

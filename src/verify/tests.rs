@@ -6,7 +6,7 @@ use crate::session::{Ending, Outcome, Phase, Reason, Start};
 use crate::store::Customer;
 use crate::store::sqlite::inspect::{SessionRow, VERSION};
 
-use crate::events::inspect::Inspected;
+use crate::events::inspect::{Inspected, Told};
 
 use super::checks::running_on;
 use super::{DataFile, Directory, Nature, Process, Server, Shim, Snapshot, check};
@@ -312,10 +312,13 @@ fn the_log_of_events_is_whole_and_of_known_sessions() {
     snapshot.events.faults.push("page 3 is never used".into());
     assert_found(&snapshot, "the log of events is damaged (page 3 is never used); stop the server and move events.db");
     let mut snapshot = sound();
-    snapshot.events.sessions.insert(id(3), Some("its events have no ledger".into()));
+    snapshot.events.sessions.insert(id(3), Told { fault: Some("its events have no ledger".into()), revision: 0 });
     assert_found(&snapshot, "its log of events is damaged (its events have no ledger)");
     let mut snapshot = sound();
-    snapshot.events.sessions.insert(id(9), None);
+    snapshot.events.sessions.insert(id(3), Told { fault: None, revision: 3 });
+    assert_found(&snapshot, "its events tell of revision 3, and it has come to revision 2 only");
+    let mut snapshot = sound();
+    snapshot.events.sessions.insert(id(9), Told::default());
     assert_found(&snapshot, "its events are kept, and the session is neither live nor in the history");
 }
 
@@ -384,7 +387,10 @@ fn sound() -> Snapshot {
         }],
         shims: vec![Shim { pid: 40, session: id(2), is_in_place: true, has_agent: true }],
         processes: vec![Process { pid: 50, session: id(2), epoch: Some(Epoch(3)), shim: Some(40) }],
-        events: Inspected { sessions: [(id(2), None), (id(3), None)].into(), ..Inspected::default() },
+        events: Inspected {
+            sessions: [(id(2), Told::default()), (id(3), Told::default())].into(),
+            ..Inspected::default()
+        },
         ..empty()
     }
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Answer, Server, Setup, signal, try_send, until};
 use crate::kill::stored_data;
+use crate::sequence::whole;
 
 const BOB: (&str, &str) = ("bob@example.org", "battery staple");
 /// Its agent leaves a process that does not end with its stdin.
@@ -96,6 +97,18 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (Drain, 1),
             (DrainEndingAgents, 1),
         ],
+        Failpoint::AfterStep => &[
+            (Initialise, 1),
+            (Initialise, 2),
+            (AgentDies, 1),
+            (AgentDies, 2),
+            (StopPending, 1),
+            (StopRunning, 1),
+            (StopRunning, 2),
+            (Expire, 1),
+            (RecoverDead, 1),
+            (RecoverDead, 2),
+        ],
         Failpoint::BeforeDataFile | Failpoint::AfterDataFile => &[(CreateLarge, 1)],
         Failpoint::BeforeSpawn | Failpoint::AfterFence | Failpoint::AfterSpawn => {
             &[(Initialise, 1), (AgentDies, 1), (RecoverDead, 1)]
@@ -131,6 +144,7 @@ sweep! {
     a_crash_with_a_change_not_yet_committed_loses_nothing_that_was_answered: BeforeCommit kill;
     a_crash_right_after_a_commit_loses_nothing: AfterCommit kill;
     a_crash_before_the_answer_loses_nothing: BeforeAnswer kill;
+    a_crash_with_a_step_that_no_sequence_knows_is_settled: AfterStep kill;
     a_crash_with_a_data_file_not_yet_in_place_loses_nothing: BeforeDataFile kill;
     a_crash_with_a_data_file_and_no_row_loses_nothing: AfterDataFile kill;
     a_crash_before_an_agent_is_spawned_is_settled: BeforeSpawn kill;
@@ -397,6 +411,10 @@ impl Case {
         // The server itself, and its launcher.
         until("no shim is left", || self.server.own_processes().len() <= 2);
         assert_eq!(findings(&self.server), [""; 0]);
+        for row in inspect::read(&self.server.data_dir().join("frontdesk.db")).unwrap().history {
+            let steps = whole(&self.server, &row.id.to_string());
+            assert_eq!((steps.len() as i64, steps.last().unwrap().as_str()), (row.revision, "ENDED"));
+        }
     }
 
     fn end_whatever_there_is(&self, customer: (&str, &str)) {

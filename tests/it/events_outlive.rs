@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use frontdesk::control::{self, Command, Reply};
 use serde_json::json;
 
 use crate::desk::{Desk, Opened, persona};
 use crate::harness::{ADA, repository, until};
+use crate::sequence::{body, sequence, whole};
 
 const ROUNDS: usize = 4;
 const CUSTOMERS: [(&str, &str); 4] = [
@@ -38,26 +38,14 @@ fn no_event_is_missing_or_doubled_however_often_the_server_is_killed() {
     for session in &sessions {
         desk.stop(session);
         let said = said(&desk, session);
-        let expected: Vec<_> = (1..=said.len() as u64).map(|number| (number, number)).collect();
-        assert_eq!(said, expected);
+        assert!(said.iter().copied().eq(1..=said.len() as u64), "{said:?}");
+        assert_eq!(whole(&desk.server, &session.id), ["PENDING", "STARTING", "RUNNING", "STOPPING", "ENDED"]);
     }
 }
 
-/// The number of each event that is kept, and the one that the agent gave it.
-fn said(desk: &Desk, session: &Opened) -> Vec<(u64, u64)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut said = Vec::new();
-    loop {
-        let after = said.last().map_or(0, |(number, _)| *number);
-        let command = Command::ListEvents { session: session.id.clone(), after, most: 1_000 };
-        let reply = runtime.block_on(control::send(&desk.server.data_dir(), &command)).unwrap().unwrap();
-        let Reply::Events(page) = reply else { panic!("{reply:?}") };
-        if page.events.is_empty() {
-            return said;
-        }
-        said.extend(page.events.iter().map(|event| {
-            let body: serde_json::Value = serde_json::from_str(event.body.get()).unwrap();
-            (event.number, body["N"].as_u64().unwrap())
-        }));
-    }
+/// The numbers that the agent gave its events, as they are kept.
+fn said(desk: &Desk, session: &Opened) -> Vec<u64> {
+    let events = sequence(&desk.server, &session.id);
+    let said = events.iter().filter(|event| event.kind == "event");
+    said.map(|event| body(event)["N"].as_u64().unwrap()).collect()
 }

@@ -9,6 +9,7 @@ mod agent_faults;
 mod agent_life;
 mod agent_limits;
 mod agent_page;
+mod answer_parts;
 mod bodies;
 mod command_line;
 mod connections;
@@ -29,6 +30,7 @@ mod kill;
 #[cfg(feature = "failpoints")]
 mod late_shim;
 mod logging;
+mod network;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
@@ -39,6 +41,7 @@ mod seed_creation;
 mod seed_initialise;
 mod seed_relay;
 mod seed_status;
+mod sequence;
 mod shim;
 #[cfg(feature = "failpoints")]
 mod shim_sweep;

@@ -22,6 +22,7 @@ fn visits(point: Failpoint) -> &'static [Operation] {
         Failpoint::BeforeCommit
         | Failpoint::AfterCommit
         | Failpoint::BeforeAnswer
+        | Failpoint::AfterStep
         | Failpoint::BeforeDataFile
         | Failpoint::AfterDataFile
         | Failpoint::BeforeSpawn

@@ -68,6 +68,7 @@ fn a_target_in_absolute_form_names_the_host_in_place_of_the_header() {
 fn behind_a_proxy_nobody_is_this_machine_unless_it_is_written_out() {
     for (config, is_admitted) in [
         ("behind_proxy = true\n", false),
+        ("trusted_proxies = [\"10.0.0.1\"]\n", false),
         ("[seed_api]\ntokenless_from = []\n", false),
         ("[seed_api]\ntokenless_from = [\"10.0.0.0/8\"]\n", false),
         ("behind_proxy = true\n[seed_api]\ntokenless_from = [\"127.0.0.0/8\"]\n", true),

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::agent::Json;
 use crate::agent::calls::{CallError, Calls};
-use crate::agent::journal::{Journal, Owner};
+use crate::agent::journal::{Backlog, Journal, Owner};
 use crate::agent::log_tail::{LogTail, kept};
 use crate::agent::rpc::{self, Notification};
 use crate::clock::{Clock, Timestamp};
@@ -46,6 +46,7 @@ pub(super) struct Exchanges {
     events: EventLog,
     /// Nothing as long as the service has told nothing of the session.
     journal: OnceLock<Journal>,
+    backlog: Backlog,
 }
 
 /// What the service said that ends the agent.
@@ -83,34 +84,20 @@ impl Exchanges {
             tasks,
             events,
             journal: OnceLock::new(),
+            backlog: Backlog::default(),
         }
     }
 
-    /// Relays a request and waits for its answer.
-    pub(super) async fn request(self: &Arc<Self>, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
-        self.touch();
-        let answer = self.relay(request, timeout).await;
-        self.touch();
-        answer
-    }
-
-    async fn relay(self: &Arc<Self>, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+    /// Begins a request, which takes a place among those in flight.
+    pub(super) fn begin(self: &Arc<Self>) -> Result<InFlight<'_>, CallError> {
         let (end, ended) = oneshot::channel();
         let id = lock(&self.calls).begin(end)?;
-        let mut in_flight = InFlight { exchanges: self, id, is_sent: false };
-        let exchange = async {
-            let message = rpc::request(id, "request", &[b"{\"REQUEST\":", request, b"}"]).await;
-            in_flight.is_sent = true;
-            let answer = self.service.call(id, message, |what, params| self.told(what, params)).await;
-            in_flight.is_sent = false;
-            answer
-        };
-        let answer = tokio::select! {
-            biased;
-            error = ended => return Err(error.unwrap_or(CallError::TimedOut)),
-            answer = tokio::time::timeout(timeout, exchange) => answer.map_err(|_| CallError::TimedOut)?,
-        };
-        self.understood(answer)
+        Ok(InFlight { exchanges: self, id, ended, is_sent: false })
+    }
+
+    /// Waits until everything that the service said before is durable, but not longer than this; whether it is.
+    pub(super) async fn flushed(&self, patience: Duration) -> bool {
+        self.backlog.flushed(patience).await
     }
 
     fn understood(&self, answer: Result<Answer, ServiceError>) -> Result<Json, CallError> {
@@ -193,7 +180,7 @@ impl Exchanges {
 
     fn begin_journal(&self) -> Journal {
         let owner = Owner { session: self.service.session, epoch: self.service.epoch };
-        Journal::start(self.events.clone(), owner, &self.tasks)
+        Journal::start(self.events.clone(), owner, self.backlog.clone(), &self.tasks)
     }
 
     /// Notes what ends the agent; the first one stays. It counts once the exchange in which it came is over, so that
@@ -282,11 +269,46 @@ impl std::fmt::Debug for Exchanges {
 }
 
 /// A request until its exchange is over, however that comes about.
-struct InFlight<'a> {
+pub(super) struct InFlight<'a> {
     exchanges: &'a Arc<Exchanges>,
     id: u64,
+    /// The word that every request ends.
+    ended: oneshot::Receiver<CallError>,
     /// Whether it may be with the service, and no answer has come.
     is_sent: bool,
+}
+
+impl InFlight<'_> {
+    /// The number of the call.
+    pub(super) fn number(&self) -> u64 {
+        self.id
+    }
+
+    /// Relays the request and waits for its answer.
+    pub(super) async fn request(mut self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        let exchanges = self.exchanges;
+        exchanges.touch();
+        let answer = self.relay(request, timeout).await;
+        exchanges.touch();
+        answer
+    }
+
+    async fn relay(&mut self, request: &[u8], timeout: Duration) -> Result<Json, CallError> {
+        let Self { exchanges, id, ended, is_sent } = self;
+        let exchange = async {
+            let message = rpc::request(*id, "request", &[b"{\"REQUEST\":", request, b"}"]).await;
+            *is_sent = true;
+            let answer = exchanges.service.call(*id, message, |what, params| exchanges.told(what, params)).await;
+            *is_sent = false;
+            answer
+        };
+        let answer = tokio::select! {
+            biased;
+            error = ended => return Err(error.unwrap_or(CallError::TimedOut)),
+            answer = tokio::time::timeout(timeout, exchange) => answer.map_err(|_| CallError::TimedOut)?,
+        };
+        exchanges.understood(answer)
+    }
 }
 
 impl Drop for InFlight<'_> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::initialize::{self, field};
+use crate::agent::journal::LOG_PATIENCE;
 use crate::agent::{AgentEnd, AgentEvent, AgentSpec, Launcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
@@ -80,6 +81,9 @@ impl Supervisor {
         };
         let end = self.end(cause).await;
         self.exchanges.close(&reason_of(&end));
+        if !self.exchanges.flushed(LOG_PATIENCE).await {
+            tracing::error!(session.id = %self.spec.session, "last events of an agent may be lost: they can't be stored");
+        }
         Failpoint::AfterAgentEnd.hit();
         // A driver that is gone has nobody to tell.
         let _ = self.events.send(AgentEvent::Ended(end)).await;

@@ -27,10 +27,10 @@ async fn an_adopted_agent_goes_on_without_initialize_and_with_higher_numbers() {
     let desk = Desk::new(&service.stub.address.to_string());
     let (first, mut news) = desk.begin(Beginning::Start);
     assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
-    first.request(b"1", LONG).await.unwrap();
+    first.request(b"1", LONG, |_| ()).await.unwrap();
 
     let (adopted, mut news) = desk.begin(Beginning::Adopt);
-    assert_eq!(adopted.request(b"2", LONG).await.unwrap(), "{\"REQUEST\":2}");
+    assert_eq!(adopted.request(b"2", LONG, |_| ()).await.unwrap(), "{\"REQUEST\":2}");
     service.until(|seen| seen.len() == 4).await;
     adopted.stop(desk.clock.now() + LONG);
 
@@ -94,7 +94,7 @@ async fn a_request_that_a_closing_idle_connection_swallowed_comes_once_more_with
     // The client needs a moment to see that the connection is idle.
     tokio::time::sleep(Duration::from_millis(50)).await;
 
-    assert_eq!(agent.request(b"1", LONG).await.unwrap(), "{\"REQUEST\":1}");
+    assert_eq!(agent.request(b"1", LONG, |_| ()).await.unwrap(), "{\"REQUEST\":1}");
 
     let seen = seen.lock().unwrap();
     let requests: Vec<_> = seen.iter().filter(|message| message["method"] == "request").collect();
@@ -132,7 +132,7 @@ async fn a_request_that_got_a_byte_of_an_answer_or_went_out_on_a_fresh_connectio
         assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
         tokio::time::sleep(Duration::from_millis(50)).await;
 
-        let error = agent.request(b"1", LONG).await.unwrap_err();
+        let error = agent.request(b"1", LONG, |_| ()).await.unwrap_err();
 
         assert!(matches!(error, CallError::NoAnswer(_)), "{error}");
         assert_eq!(requests.load(Ordering::SeqCst), 1, "{answer:?}");
@@ -146,7 +146,7 @@ async fn a_caller_that_goes_away_cancels_its_request_once() {
     let (agent, mut news) = desk.begin(Beginning::Start);
     assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
     tokio::select! {
-        _ = agent.request(b"\"hang\"", LONG) => panic!("answered"),
+        _ = agent.request(b"\"hang\"", LONG, |_| ()) => panic!("answered"),
         () = service.until(|seen| seen.len() == 2) => {}
     }
 
@@ -154,7 +154,7 @@ async fn a_caller_that_goes_away_cancels_its_request_once() {
 
     let seen = service.seen();
     assert_eq!((&seen[2]["method"], &seen[2]["params"]["ID"]), (&json!("cancel"), &seen[1]["id"]));
-    assert_eq!(agent.request(b"2", LONG).await.unwrap(), "{\"REQUEST\":2}");
+    assert_eq!(agent.request(b"2", LONG, |_| ()).await.unwrap(), "{\"REQUEST\":2}");
 }
 
 #[tokio::test]
@@ -162,10 +162,10 @@ async fn as_many_requests_as_may_be_in_flight_do_not_keep_the_pings_back() {
     let service = Echo::start(|message| (message["params"]["REQUEST"] == "hang").then(String::new)).await;
     let desk = Desk::new(&service.stub.address.to_string());
     let (agent, _news) = desk.begin(Beginning::Adopt);
-    let (one, two) = (agent.request(b"\"hang\"", LONG), agent.request(b"\"hang\"", LONG));
+    let (one, two) = (agent.request(b"\"hang\"", LONG, |_| ()), agent.request(b"\"hang\"", LONG, |_| ()));
     let third = async {
         service.until(|seen| seen.len() == 3).await;
-        agent.request(b"1", LONG).await
+        agent.request(b"1", LONG, |_| ()).await
     };
     tokio::select! {
         _ = one => panic!("answered"),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::agent::journal::{Journal, Owner};
+use crate::agent::journal::{Journal, LOG_PATIENCE, Owner};
 use crate::agent::lines::Lines;
 use crate::agent::link::Heard;
 use crate::agent::rpc::{self, Message, Notification};
@@ -13,7 +13,7 @@ use crate::agent::{AgentEnd, Launcher, survivors};
 use crate::events::NewEvent;
 use crate::session::{Ending, Reason};
 
-use super::{LOG_PATIENCE, Supervisor};
+use super::Supervisor;
 
 /// After so many bytes the shim is told what is done with.
 const ACKNOWLEDGED_AT_ONCE_BYTES: u64 = 256 << 10;
@@ -97,8 +97,8 @@ impl Supervisor {
     /// Where what it says of itself is kept; most agents say nothing.
     pub(super) fn journal(&mut self) -> &Journal {
         let owner = Owner { session: self.spec.session, epoch: self.spec.epoch };
-        let Launcher { events, tasks, .. } = &self.launcher;
-        self.journal.get_or_insert_with(|| Journal::start(events.clone(), owner, tasks))
+        let (Launcher { events, tasks, .. }, backlog) = (&self.launcher, self.conversation.backlog());
+        self.journal.get_or_insert_with(|| Journal::start(events.clone(), owner, backlog.clone(), tasks))
     }
 
     /// Up to where the agent's stdout is done with.

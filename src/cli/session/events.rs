@@ -1,4 +1,4 @@
-//! `frontdesk session events`: what a session's agents said of themselves, for its operator.
+//! `frontdesk session events`: a session's steps and what its agents said of themselves, for its operator.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use crate::cli::operate::operate;
 use crate::cli::{Configuration, Failure, Outcome, output, table};
 use crate::config::{Config, Overrides};
 use crate::control::{Command, EventPage, EventRow, Reply};
+use crate::events::Kind;
 use crate::id::Printable;
 
 /// Between two looks for new events.
@@ -63,8 +64,7 @@ impl Events {
             return table::print_json(&page.events).map(drop);
         }
         if is_first {
-            let empty = if self.after == 0 { "no events yet" } else { "no events after that number yet" };
-            return table::print(&HEADING, page.events.iter().map(cells), empty);
+            return table::print(&HEADING, page.events.iter().map(cells), "no events after that number yet");
         }
         page.events.iter().try_for_each(|event| output::line(&cells(event).join(table::GAP)))
     }
@@ -87,18 +87,29 @@ fn cells(event: &EventRow) -> Vec<String> {
         event.at.clone(),
         event.epoch.to_string(),
         Printable(&event.kind).to_string(),
-        table::escaped(&text(event.body.get())),
+        table::escaped(&text(event)),
     ]
 }
 
-/// What a person reads first: an event's own `TEXT` if that is all that it says, else all of it.
-fn text(body: &str) -> String {
+/// What a person reads first: of a transition the phase and why, else an event's own `TEXT` if that is all that it says,
+/// else all of it.
+fn text(event: &EventRow) -> String {
+    let body = event.body.get();
+    let words = if event.kind == Kind::Transition.name() { step(body) } else { lone_text(body) };
+    words.unwrap_or_else(|| body.to_owned())
+}
+
+fn step(body: &str) -> Option<String> {
+    let transition: Value = serde_json::from_str(body).ok()?;
+    let why = ["outcome", "reason"].iter().filter_map(|key| transition[key].as_str()).collect::<Vec<_>>().join(", ");
+    let phase = transition["phase"].as_str()?;
+    Some(if why.is_empty() { phase.to_owned() } else { format!("{phase}: {why}") })
+}
+
+fn lone_text(body: &str) -> Option<String> {
     match serde_json::from_str(body) {
-        Ok(Value::Object(fields)) if fields.len() == 1 => match fields.get("TEXT") {
-            Some(Value::String(text)) => text.clone(),
-            _ => body.to_owned(),
-        },
-        _ => body.to_owned(),
+        Ok(Value::Object(fields)) if fields.len() == 1 => fields.get("TEXT")?.as_str().map(str::to_owned),
+        _ => None,
     }
 }
 
@@ -108,14 +119,28 @@ mod tests {
 
     #[test]
     fn an_event_that_says_nothing_but_a_text_is_that_text_and_any_other_is_shown_whole() {
-        assert_eq!(text(r#"{"TEXT": "halfway"}"#), "halfway");
+        assert_eq!(text(&row("progress", r#"{"TEXT": "halfway"}"#)), "halfway");
         for whole in [r#"{"TEXT":"halfway","DONE":2}"#, r#"[{"ID":1}]"#, r#"{"TEXT":7}"#, "null"] {
-            assert_eq!(text(whole), whole);
+            assert_eq!(text(&row("event", whole)), whole);
         }
     }
 
     #[test]
     fn what_an_agent_says_can_t_command_the_terminal() {
-        assert_eq!(table::escaped(&text(r#"{"TEXT":"\u001b[2J\n"}"#)), r"\u{1b}[2J\n");
+        assert_eq!(table::escaped(&text(&row("log", r#"{"TEXT":"\u001b[2J\n"}"#))), r"\u{1b}[2J\n");
+    }
+
+    #[test]
+    fn a_transition_is_its_phase_and_why() {
+        let running = row("transition", r#"{"phase":"RUNNING","epoch":1,"revision":3}"#);
+        assert_eq!(text(&running), "RUNNING");
+        let ended =
+            row("transition", r#"{"phase":"ENDED","epoch":1,"revision":5,"outcome":"expired","reason":"idle"}"#);
+        assert_eq!(text(&ended), "ENDED: expired, idle");
+    }
+
+    fn row(kind: &str, body: &str) -> EventRow {
+        let body = serde_json::from_str(body).unwrap();
+        EventRow { number: 1, at: String::new(), epoch: 1, kind: kind.to_owned(), body }
     }
 }

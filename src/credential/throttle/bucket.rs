@@ -42,6 +42,13 @@ impl Limit {
         self.full() * 2 + self.each * self.crowd
     }
 
+    /// How many failures at once, and the window in which they leak away. None if the limit is off.
+    pub(super) fn policy(self) -> Option<(u32, Duration)> {
+        // Exact: the weight of all is that of each, so many times.
+        let failures = self.full().as_micros().checked_div(self.each.as_micros())?;
+        Some((u32::try_from(failures).unwrap_or(u32::MAX), self.window))
+    }
+
     fn full(self) -> Duration {
         self.ceiling + self.each
     }
@@ -86,6 +93,13 @@ impl Bucket {
         }
         let reserved = weight + limit.each * self.in_flight;
         if reserved > limit.ceiling + limit.each * self.headroom(limit, now) { Room::Full } else { Room::Free }
+    }
+
+    /// How many more failures fit.
+    pub(super) fn remaining(&self, limit: &Limit, now: Timestamp) -> u32 {
+        let left = limit.full().saturating_sub(self.weight(now));
+        let failures = left.as_micros().checked_div(limit.each.as_micros()).unwrap_or_default();
+        u32::try_from(failures).unwrap_or(u32::MAX)
     }
 
     /// What still has to leak away.

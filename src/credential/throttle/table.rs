@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
+use super::Quota;
 use super::bucket::{Bucket, Limit, Room};
 use crate::clock::Timestamp;
 
@@ -83,6 +84,15 @@ impl<X: Extra> Table<X> {
 
     pub(super) fn room(&mut self, place: u32, now: Timestamp) -> Room {
         self.entries[place as usize].bucket.room(&self.limit, now)
+    }
+
+    /// What the bucket at `place`, or a fresh one, still lets through; None if the limit is off.
+    pub(super) fn quota(&self, name: &'static str, place: Option<u32>, now: Timestamp) -> Option<Quota> {
+        let (limit, window) = self.limit.policy()?;
+        let bucket = place.map(|place| &self.entries[place as usize].bucket);
+        let remaining = bucket.map_or(limit, |bucket| bucket.remaining(&self.limit, now));
+        let full_after = bucket.map_or(Duration::ZERO, |bucket| bucket.weight(now));
+        Some(Quota { name, limit, window, remaining, full_after })
     }
 
     pub(super) fn extra(&self, place: u32) -> &X {

@@ -410,3 +410,42 @@ fn a_limit_that_divides_no_window_is_rounded_against_the_guesser() {
     (0..7).for_each(|_| bucket.fail(&limit, START));
     assert!(bucket.weight(START) >= MINUTE);
 }
+
+#[test]
+fn what_is_left_counts_down_with_failures_and_back_up_with_time() {
+    let throttle = throttle();
+    let left = |address, now| -> Vec<_> {
+        throttle.quotas("ann", address, now).iter().map(|quota| (quota.name, quota.limit, quota.remaining)).collect()
+    };
+    assert_eq!(left(home(1), at(0)), [("account", 10, 10), ("address", 100, 100)]);
+
+    assert_eq!(guesses(&throttle, "ann", home(1), at(0)), 10);
+
+    assert_eq!(left(home(1), at(0)), [("account", 10, 0), ("address", 100, 90)]);
+    assert_eq!(throttle.quotas("ann", home(1), at(0))[0].full_after, MINUTE);
+    assert_eq!(left(home(1), at(6)), [("account", 10, 1), ("address", 100, 100)]);
+    assert_eq!(left(home(1), at(60)), [("account", 10, 10), ("address", 100, 100)]);
+    assert_eq!(left(home(2), at(0)), [("account", 10, 10), ("address", 100, 100)], "other addresses are not told");
+}
+
+#[test]
+fn what_is_left_is_what_is_let_through() {
+    for failures in 0..10 {
+        let throttle = throttle();
+        for _ in 0..failures {
+            throttle.admit("ann", home(1), at(0)).go().refused(at(0));
+        }
+        let left = throttle.quotas("ann", home(1), at(3))[0].remaining as usize;
+        assert_eq!(guesses(&throttle, "ann", home(1), at(3)), left);
+    }
+}
+
+#[test]
+fn behind_a_proxy_only_the_account_has_a_limit_and_without_a_throttle_nothing_has() {
+    let names = |throttle: &Throttle| -> Vec<_> {
+        throttle.quotas("ann", Sender::Proxy(home(1)), at(0)).iter().map(|quota| quota.name).collect()
+    };
+    assert_eq!(names(&throttle()), ["account"]);
+    let off = Throttle::new(ThrottleConfig { enabled: false, ..ThrottleConfig::default() });
+    assert_eq!(names(&off), [""; 0]);
+}

@@ -16,7 +16,7 @@ use super::{Created, Login, Opened};
 
 /// A session that asks to be admitted.
 pub(super) struct Wanted<'a> {
-    pub(super) customer: CustomerKey,
+    pub(super) customer: &'a CustomerKey,
     pub(super) login: &'a Login,
     pub(super) data: Bytes,
     pub(super) key: Option<CreationKey>,

@@ -10,7 +10,6 @@ use std::task::Poll;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::credential::gate::Admitted;
-use crate::credential::throttle::Sender;
 use crate::credential::{Credentials, InForce, Verdict, Verifier};
 use crate::http::App;
 use crate::http::auth::Peer;
@@ -39,27 +38,24 @@ struct Check {
     _body: Arc<Body>,
 }
 
-/// Asks the credential server, and returns whose credentials they are.
+/// Asks the credential server.
 pub(super) async fn check(
     app: &Arc<App>,
     peer: Peer,
+    verifier: InForce,
+    customer: &CustomerKey,
     login: &Arc<Login>,
     body: &Arc<Body>,
-) -> Result<CustomerKey, Refusal> {
-    let verifier = app.verifiers.in_force();
-    let key = verifier.key(&login.email);
+) -> Result<(), Refusal> {
     let patience = app.config.credential.timeout;
-    let address = peer.remote.ip();
-    let sender = if app.config.behind_proxy { Sender::Proxy(address) } else { Sender::Address(address) };
-    let attempt = app.gate.admit(key.as_str(), sender, patience, || app.clock.now()).await?;
+    let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
     let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
     // What was good a moment ago is known at once and needs no task.
     if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(check.as_mut().poll(context))).await {
-        return outcome.map(|()| key);
+        return outcome;
     }
-    let outcome = app.tasks.carry_out(check).await;
-    outcome.unwrap_or(Err(Refusal::NotReady("The server is shutting down."))).map(|()| key)
+    app.tasks.carry_out(check).await.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
 }
 
 impl Check {
@@ -75,7 +71,7 @@ impl Check {
             Ok(Verdict::Refused) => {
                 attempt.refused(app.clock.now());
                 let key = verifier.key(&login.email);
-                tracing::info!(customer = %key, peer = %peer.remote.ip(), "credentials refused");
+                tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
                 app.audit_refused_credentials(peer, key);
                 Err(Refusal::BadCredentials)
             }

@@ -52,18 +52,21 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Ok(creation) => creation,
         Err(refusal) => return refusal.seed(),
     };
-    answer(&app, peer, creation).await.unwrap_or_else(|refusal| refusal.seed())
+    create(&app, peer, creation, answer).await
 }
 
-async fn answer(app: &Arc<App>, peer: Peer, creation: Creation) -> Result<Response, Refusal> {
-    match create(app, peer, creation).await? {
-        Created::Opened(opened) => Ok(ok(text("SESSION_CREATION_REQUEST_ACCEPTED", &opened))),
-        Created::AlreadyLive(opened) => {
+fn answer(created: Result<Created, Refusal>) -> Response {
+    match created {
+        Ok(Created::Opened(opened)) => ok(text("SESSION_CREATION_REQUEST_ACCEPTED", &opened)),
+        Ok(Created::AlreadyLive(opened)) => {
             let mut response = ok(text("SESSION_ALREADY_RUNNING", &opened));
             *response.status_mut() = axum::http::StatusCode::BAD_REQUEST;
-            Ok(response)
+            response
         }
-        Created::UnknownPersona => Err(Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into())),
+        Ok(Created::UnknownPersona) => {
+            Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()).seed()
+        }
+        Err(refusal) => refusal.seed(),
     }
 }
 

@@ -35,7 +35,31 @@ pub(super) struct Followed {
 struct Following {
     /// The hash of its bytes.
     digest: [u8; 32],
+    call: watch::Receiver<Option<Call>>,
     outcome: watch::Receiver<Outcome>,
+}
+
+/// The call as which an agent gets a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) epoch: Epoch,
+    pub(super) number: u64,
+    /// Whether it was made since the request was last asked for, so that nothing was said of it before.
+    pub(super) is_new: bool,
+}
+
+/// A request that was asked for under its key.
+pub(super) struct Asked {
+    pub(super) call: watch::Receiver<Option<Call>>,
+    /// Whether it is followed since this call.
+    pub(super) is_first: bool,
+    outcome: watch::Receiver<Outcome>,
+}
+
+/// By which those who follow a request are told.
+struct Teller {
+    call: watch::Sender<Option<Call>>,
+    outcome: watch::Sender<Outcome>,
 }
 
 /// Why a request was not handed over.
@@ -52,13 +76,14 @@ impl From<CallError> for Instead {
 }
 
 /// A keyed request with its agent.
-struct Errand {
-    registry: Registry,
+struct Errand<'a> {
+    registry: &'a Registry,
     session: SessionId,
     key: RequestKey,
     agent: Agent,
     epoch: Epoch,
     timeout: Duration,
+    teller: &'a Teller,
 }
 
 impl Registry {
@@ -67,31 +92,35 @@ impl Registry {
     /// # Errors
     /// A [`RelayError`]; the same one again, once the request was handed over.
     pub async fn relay_once(&self, id: SessionId, key: RequestKey, request: Bytes) -> Result<Json, RelayError> {
+        self.ask_once(id, key, request)?.answer().await
+    }
+
+    /// Asks for a request under its key: hands it over, or follows what is done already.
+    pub(super) fn ask_once(&self, id: SessionId, key: RequestKey, request: Bytes) -> Result<Asked, RelayError> {
         let digest = *blake3::hash(&request).as_bytes();
-        let mut outcome = match self.follow(id, key, digest) {
-            Ok(tell) => {
+        match self.follow(id, key, digest) {
+            Ok(teller) => {
+                let (call, outcome) = (teller.call.subscribe(), teller.outcome.subscribe());
                 let registry = self.clone();
-                let outcome = tell.subscribe();
                 self.inner.context.tasks.spawn(async move {
-                    let answer = registry.carry(id, key, digest, &request).await;
-                    registry.tell(id, key, &tell, answer);
+                    let answer = registry.carry(id, key, digest, &request, &teller).await;
+                    registry.tell(id, key, &teller, answer);
                 });
-                outcome
+                Ok(Asked { call, is_first: true, outcome })
             }
-            Err(following) if following.digest != digest => return Err(RelayError::KeyReused),
-            Err(following) => following.outcome,
-        };
-        let answer = outcome.wait_for(Option::is_some).await.map_err(|_| RelayError::NotRunning)?;
-        answer.clone().unwrap_or(Err(RelayError::NotRunning))
+            Err(following) if following.digest != digest => Err(RelayError::KeyReused),
+            Err(Following { call, outcome, .. }) => Ok(Asked { call, is_first: false, outcome }),
+        }
     }
 
     /// Follows up what an earlier server has handed to this agent, so that its answers are stored.
     pub(super) fn follow_up(&self, id: SessionId, agent: &Agent, epoch: Epoch, timeout: Duration, notes: Notes) {
         for (key, note) in notes {
-            let Ok(tell) = self.follow(id, key, note.digest) else { continue };
-            let errand = Errand { registry: self.clone(), session: id, key, agent: agent.clone(), epoch, timeout };
+            let Ok(teller) = self.follow(id, key, note.digest) else { continue };
+            let (registry, agent) = (self.clone(), agent.clone());
             let tasks = self.inner.context.tasks.clone();
             self.inner.context.tasks.spawn(async move {
+                let errand = Errand { registry: &registry, session: id, key, agent, epoch, timeout, teller: &teller };
                 let answer = tokio::select! {
                     answer = errand.known(note) => answer,
                     // Nobody waits for it here: the next server follows it up again.
@@ -99,29 +128,30 @@ impl Registry {
                 };
                 // Nothing to tell if it was never handed over: that is for who asks again.
                 let answer = answer.unwrap_or(Err(RelayError::NotRunning));
-                errand.registry.tell(id, key, &tell, answer);
+                registry.tell(id, key, &teller, answer);
             });
         }
     }
 
     /// Begins to follow a request; if it is followed already, what is known of it.
-    fn follow(&self, id: SessionId, key: RequestKey, digest: [u8; 32]) -> Result<watch::Sender<Outcome>, Following> {
+    fn follow(&self, id: SessionId, key: RequestKey, digest: [u8; 32]) -> Result<Teller, Following> {
         let mut followed = lock(&self.inner.followed);
         match followed.requests.get(&(id, key)) {
             // One whose task failed is followed by nobody.
             Some(following) if following.outcome.has_changed().is_ok() => Err(following.clone()),
             Some(_) | None => {
-                let (tell, outcome) = watch::channel(None);
-                followed.requests.insert((id, key), Following { digest, outcome });
-                Ok(tell)
+                let teller = Teller { call: watch::Sender::new(None), outcome: watch::Sender::new(None) };
+                let (call, outcome) = (teller.call.subscribe(), teller.outcome.subscribe());
+                followed.requests.insert((id, key), Following { digest, call, outcome });
+                Ok(teller)
             }
         }
     }
 
-    fn tell(&self, id: SessionId, key: RequestKey, tell: &watch::Sender<Outcome>, answer: Result<Json, RelayError>) {
+    fn tell(&self, id: SessionId, key: RequestKey, teller: &Teller, answer: Result<Json, RelayError>) {
         // Whoever comes after this finds it in the store.
         lock(&self.inner.followed).requests.remove(&(id, key));
-        tell.send_replace(Some(answer));
+        teller.outcome.send_replace(Some(answer));
     }
 
     async fn carry(
@@ -130,9 +160,10 @@ impl Registry {
         key: RequestKey,
         digest: [u8; 32],
         request: &[u8],
+        teller: &Teller,
     ) -> Result<Json, RelayError> {
         let (agent, epoch, timeout) = self.running(session)?;
-        let errand = Errand { registry: self.clone(), session, key, agent, epoch, timeout };
+        let errand = Errand { registry: self, session, key, agent, epoch, timeout, teller };
         match errand.hand_over(digest, request, None).await {
             Err(Instead::Known(note)) if note.digest != digest => Err(RelayError::KeyReused),
             Err(Instead::Known(note)) => {
@@ -150,10 +181,18 @@ impl Registry {
     }
 }
 
+impl Asked {
+    /// What comes of it, once it has.
+    pub(super) async fn answer(mut self) -> Result<Json, RelayError> {
+        let answer = self.outcome.wait_for(Option::is_some).await.map_err(|_| RelayError::NotRunning)?;
+        answer.clone().unwrap_or(Err(RelayError::NotRunning))
+    }
+}
+
 /// Keyed requests without an answer.
 pub(super) type Notes = Vec<(RequestKey, RequestNote)>;
 
-impl Errand {
+impl Errand<'_> {
     /// Hands the request over as a new call, noted before; with `instead_of`, in the place of a call that was never
     /// made.
     async fn hand_over(
@@ -166,13 +205,17 @@ impl Errand {
         let note = async |call| {
             if let Some(before) = instead_of {
                 let moved = store.move_request(self.session, self.key, before, (epoch, call)).await;
-                return moved.map_err(Instead::Store);
+                moved.map_err(Instead::Store)?;
+            } else {
+                let note = RequestNote { digest, epoch, call, answer: None };
+                if let Noted::Known(note) =
+                    store.note_request(self.session, self.key, note).await.map_err(Instead::Store)?
+                {
+                    return Err(Instead::Known(note));
+                }
             }
-            let note = RequestNote { digest, epoch, call, answer: None };
-            match store.note_request(self.session, self.key, note).await.map_err(Instead::Store)? {
-                Noted::New => Ok(()),
-                Noted::Known(note) => Err(Instead::Known(note)),
-            }
+            self.tell_call(Call { epoch, number: call, is_new: true });
+            Ok(())
         };
         let call = self.agent.request_once(request, self.timeout, note).await?;
         Ok(self.settle(call).await)
@@ -180,6 +223,7 @@ impl Errand {
 
     /// What comes of a request that is noted; `None` if it was never handed over.
     async fn known(&self, note: RequestNote) -> Option<Result<Json, RelayError>> {
+        self.tell_call(Call { epoch: note.epoch, number: note.call, is_new: false });
         if let Some(answer) = note.answer {
             return Some(given(answer));
         }
@@ -193,17 +237,22 @@ impl Errand {
         }
     }
 
+    fn tell_call(&self, call: Call) {
+        self.teller.call.send_replace(Some(call));
+    }
+
     async fn lost(&self, why: &str) -> Result<Json, RelayError> {
         self.keep(KeyedAnswer::Lost(why.to_owned())).await
     }
 
-    /// Stores what came of a call, and only then gives it.
+    /// Stores what came of a call, and only then gives it. What the agent said before it is durable by then.
     async fn settle(&self, call: KeptCall<'_>) -> Result<Json, RelayError> {
         let answer = match &call.outcome {
             Ok(result) => KeyedAnswer::Result(result.clone()),
             Err(CallError::Refused { message }) => KeyedAnswer::Refused(message.clone()),
             Err(error) => KeyedAnswer::Lost(error.to_string()),
         };
+        self.agent.flushed().await;
         let first = call.outcome.clone();
         let kept = self.keep(answer).await;
         match (first, kept) {

@@ -15,7 +15,7 @@ use crate::agent::{Agent, AgentEvent, Before};
 use crate::clock::Timestamp;
 use crate::config::AgentKind;
 use crate::failpoint::Failpoint;
-use crate::id::{Epoch, SessionId};
+use crate::id::{Epoch, Revision, SessionId};
 use crate::session::driver::{self, Command};
 use crate::session::machine::Event;
 use crate::session::phase::{Phase, Reason};
@@ -61,6 +61,7 @@ impl Registry {
                 self.go_on(record, adopted.remove(&record.id));
                 recovered += 1;
             } else {
+                self.tell_again(record).await;
                 self.admitted(record);
             }
         }
@@ -73,6 +74,13 @@ impl Registry {
             );
         }
         Ok(())
+    }
+
+    /// Appends a pending session's last transition once more; those with a driver are told of by that.
+    async fn tell_again(&self, record: &SessionRecord) {
+        if record.revision > Revision::FIRST {
+            drop(self.sequences().tell(record, &self.inner.context.tasks).await);
+        }
     }
 
     async fn adopt(&self, record: &SessionRecord, survivor: Option<Survivor>) -> Option<Adopted> {

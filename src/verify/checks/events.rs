@@ -1,10 +1,10 @@
 //! What must hold of the log of events. Pure.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use crate::verify::{Nature, Snapshot};
 
-use super::Findings;
+use super::{Findings, RESTORE};
 
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings) {
     for fault in &snapshot.events.faults {
@@ -12,8 +12,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings) {
         let advice = "stop the server and move events.db away with the files beside it: only what agents said is lost";
         findings.add(Nature::Damage, None, what, advice);
     }
-    for (session, fault) in &snapshot.events.sessions {
-        if let Some(why) = fault {
+    for (session, told) in &snapshot.events.sessions {
+        if let Some(why) = &told.fault {
             let what = format!("its log of events is damaged ({why})");
             findings.damage(*session, what, "report this: only what its agents said is lost");
         }
@@ -21,9 +21,25 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings) {
     if !snapshot.is_whole() {
         return;
     }
-    let known: HashSet<_> = snapshot.live.iter().chain(&snapshot.history).map(|row| row.id).collect();
-    for session in snapshot.events.sessions.keys().filter(|session| !known.contains(session)) {
-        let what = "its events are kept, and the session is neither live nor in the history";
-        findings.add(Nature::Lasting, Some(*session), what, "report this: they take space, and nothing is lost");
+    let revisions: HashMap<_, _> =
+        snapshot.live.iter().chain(&snapshot.history).map(|row| (row.id, row.revision)).collect();
+    for (session, told) in &snapshot.events.sessions {
+        match revisions.get(session) {
+            None => {
+                let what = "its events are kept, and the session is neither live nor in the history";
+                findings.add(
+                    Nature::Lasting,
+                    Some(*session),
+                    what,
+                    "report this: they take space, and nothing is lost",
+                );
+            }
+            Some(revision) if told.revision > *revision => {
+                let told = told.revision;
+                let what = format!("its events tell of revision {told}, and it has come to revision {revision} only");
+                findings.add(Nature::Lasting, Some(*session), what, RESTORE);
+            }
+            Some(_) => {}
+        }
     }
 }

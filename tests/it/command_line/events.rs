@@ -10,13 +10,12 @@ use super::Desk;
 use crate::harness::ADA;
 
 #[test]
-fn what_an_agent_said_is_shown_by_id_and_by_email_with_and_without_a_server() {
+fn what_happened_and_what_an_agent_said_is_shown_by_id_and_by_email_with_and_without_a_server() {
     let mut desk = Desk::start();
     desk.server.add_customer(ADA);
     desk.token();
     let (_, listed, _) = desk.run(&["session", "list", "--json"], "");
     let id = serde_json::from_str::<Value>(&listed).unwrap()["id"].as_str().unwrap().to_owned();
-    assert_eq!(desk.run(&["session", "events", ADA.0], ""), (0, String::new(), "no events yet\n".into()));
     assert!(desk.server.terminate().success());
     append(&desk, &id, &[(Kind::Progress, r#"{"TEXT":"half\u001bway"}"#), (Kind::Output, r#"{"ID":1,"PART":"a"}"#)]);
 
@@ -29,12 +28,13 @@ fn what_an_agent_said_is_shown_by_id_and_by_email_with_and_without_a_server() {
     assert_eq!((code, errors.as_str()), (0, ""));
     let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NUMBER", "TIME", "EPOCH", "KIND", "TEXT"]);
-    assert_eq!(lines[1], ["1", "2023-11-14T22:13:20Z", "1", "progress", r"half\u{1b}way"]);
-    assert_eq!(lines[2], ["2", "2023-11-14T22:13:20Z", "1", "output", r#"[{"ID":1,"PART":"a"}]"#]);
+    assert_eq!([lines[1][0], lines[1][2], lines[1][3], lines[1][4]], ["1", "0", "transition", "PENDING"]);
+    assert_eq!(lines[2], ["2", "2023-11-14T22:13:20Z", "1", "progress", r"half\u{1b}way"]);
+    assert_eq!(lines[3], ["3", "2023-11-14T22:13:20Z", "1", "output", r#"[{"ID":1,"PART":"a"}]"#]);
 
-    let (_, after, _) = desk.run(&["session", "events", &id, "--after", "1", "--json"], "");
+    let (_, after, _) = desk.run(&["session", "events", &id, "--after", "2", "--json"], "");
     let expected = json!({
-        "number": 2, "at": "2023-11-14T22:13:20Z", "epoch": 1, "kind": "output", "body": [{"ID": 1, "PART": "a"}],
+        "number": 3, "at": "2023-11-14T22:13:20Z", "epoch": 1, "kind": "output", "body": [{"ID": 1, "PART": "a"}],
     });
     assert_eq!(serde_json::from_str::<Value>(&after).unwrap(), expected);
 }
@@ -45,8 +45,8 @@ fn following_ends_with_what_is_stored_if_nothing_more_can_come() {
     desk.server.add_customer(ADA);
     desk.token();
     assert!(desk.server.terminate().success());
-    let (code, output, errors) = desk.run(&["session", "events", ADA.0, "--follow"], "");
-    assert_eq!((code, output.as_str(), errors.as_str()), (0, "", "no events yet\n"));
+    let (code, output, errors) = desk.run(&["session", "events", ADA.0, "--follow", "--after", "1"], "");
+    assert_eq!((code, output.as_str(), errors.as_str()), (0, "", "no events after that number yet\n"));
 }
 
 #[test]

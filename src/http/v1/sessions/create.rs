@@ -14,10 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::http::App;
-use crate::http::auth::{Peer, peer};
+use crate::http::auth::peer;
 use crate::http::body::{self, Body};
 use crate::http::code::Code;
-use crate::http::creation::{self, Created, Creation, Login, Opened};
+use crate::http::creation::{Created, Creation, Login, Opened, create};
 use crate::http::error::Refusal;
 use crate::http::input::{idempotency_key, parse, read};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
@@ -107,22 +107,23 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Err(refusal) => Err(refusal),
     };
     match creation {
-        Ok(creation) => create(&app, peer(&parts), creation).await.unwrap_or_else(|refusal| refusal.problem()),
+        Ok(creation) => create(&app, peer(&parts), creation, answer).await,
         Err(refusal) => refusal.problem(),
     }
 }
 
-async fn create(app: &Arc<App>, peer: Peer, creation: Creation) -> Result<Response, Refusal> {
-    match creation::create(app, peer, creation).await? {
-        Created::Opened(opened) => Ok(created(opened)),
-        Created::AlreadyLive(Opened { record, token }) => {
-            Ok(Refusal::SessionAlreadyRunning.problem_with(record.id, token))
+fn answer(created: Result<Created, Refusal>) -> Response {
+    match created {
+        Ok(Created::Opened(opened)) => answer_created(opened),
+        Ok(Created::AlreadyLive(Opened { record, token })) => {
+            Refusal::SessionAlreadyRunning.problem_with(record.id, token)
         }
-        Created::UnknownPersona => Err(Refusal::Invalid("`persona` is not a persona of this server.".into())),
+        Ok(Created::UnknownPersona) => Refusal::Invalid("`persona` is not a persona of this server.".into()).problem(),
+        Err(refusal) => refusal.problem(),
     }
 }
 
-fn created(Opened { record, token }: Opened) -> Response {
+fn answer_created(Opened { record, token }: Opened) -> Response {
     let view = CreatedView {
         id: record.id,
         email: record.email().to_owned(),

@@ -1,0 +1,137 @@
+//! Who is told when a session's log grows.
+//!
+//! Nobody is waited for: who follows one session learns its last number, however often it has grown meanwhile, and who
+//! follows all of them has a queue of its own length and is told how much of it was lost. A session that nobody follows
+//! has nothing here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+use crate::id::SessionId;
+
+/// Announcements that may wait for who follows all sessions.
+const MOST_WAITING: usize = 4_096;
+
+/// Everybody who follows.
+#[derive(Debug, Default)]
+pub(super) struct Followers {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<SessionId, watch::Sender<u64>>,
+    /// Nothing until somebody follows all sessions.
+    all: Option<broadcast::Sender<Growth>>,
+}
+
+/// Follows one session.
+#[derive(Debug)]
+pub struct Follower {
+    session: SessionId,
+    last: watch::Receiver<u64>,
+    followers: Arc<Followers>,
+}
+
+/// Follows all sessions.
+#[derive(Debug)]
+pub struct AllFollower {
+    announcements: broadcast::Receiver<Growth>,
+}
+
+/// By how much a session has grown. After a failed commit some of it may be told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Which session.
+    pub session: SessionId,
+    /// The first number that is new.
+    pub first: u64,
+    /// The last number; 1 when it was created.
+    pub last: u64,
+}
+
+/// What is told to who follows all sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// A session has grown, or was just created.
+    Grown(Growth),
+    /// So many announcements came faster than they were taken, and are lost: any session may have grown.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+}
+
+impl Follower {
+    /// Completes when the session has grown since this was last asked, or since it is followed; returns its last number.
+    /// It may complete once too often. `None` if the log is closed. Nothing is lost if it is dropped.
+    pub async fn changed(&mut self) -> Option<u64> {
+        self.last.changed().await.ok()?;
+        Some(*self.last.borrow_and_update())
+    }
+}
+
+impl AllFollower {
+    /// The next announcement; `None` if the log is closed. Nothing is lost if it is dropped.
+    pub async fn next(&mut self) -> Option<Announcement> {
+        match self.announcements.recv().await {
+            Ok(growth) => Some(Announcement::Grown(growth)),
+            Err(RecvError::Lagged(missed)) => Some(Announcement::Lagged { missed }),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+impl Followers {
+    pub(super) fn follow(self: &Arc<Self>, session: SessionId) -> Follower {
+        let mut table = self.table();
+        let last = table.sessions.entry(session).or_insert_with(|| watch::Sender::new(0)).subscribe();
+        Follower { session, last, followers: Arc::clone(self) }
+    }
+
+    pub(super) fn follow_all(&self) -> AllFollower {
+        let mut table = self.table();
+        let all = table.all.get_or_insert_with(|| broadcast::Sender::new(MOST_WAITING));
+        AllFollower { announcements: all.subscribe() }
+    }
+
+    pub(super) fn are_all_followed(&self) -> bool {
+        self.table().all.as_ref().is_some_and(|all| all.receiver_count() > 0)
+    }
+
+    /// Tells that these sessions have grown.
+    pub(super) fn announce(&self, grown: &[Growth]) {
+        let mut table = self.table();
+        table.all.take_if(|all| all.receiver_count() == 0);
+        for growth in grown {
+            if let Some(follower) = table.sessions.get(&growth.session) {
+                follower.send_replace(growth.last);
+            }
+            if let Some(all) = &table.all {
+                let _ = all.send(*growth);
+            }
+        }
+    }
+
+    /// Tells everybody that nothing more comes.
+    pub(super) fn close(&self) {
+        *self.table() = Table::default();
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut table = self.followers.table();
+        // Nobody can join or leave meanwhile: all of that is done under the lock.
+        if table.sessions.get(&self.session).is_some_and(|last| last.receiver_count() == 1) {
+            table.sessions.remove(&self.session);
+        }
+    }
+}

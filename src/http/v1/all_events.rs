@@ -1,0 +1,94 @@
+//! `GET /v1/events`: what happens to all sessions, from now on.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+
+use crate::events::{AllFollower, Announcement, Growth};
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::operation::{Answer, Content, Operation, Tag};
+
+use super::event::EventView;
+use super::sessions::events::Draining;
+use super::stream::{Gone, HEARTBEAT, Writer};
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "followAll",
+    tag: Tag::Events,
+    summary: "Follow all sessions",
+    description: "A stream of server-sent events of every session, from now on: each is named by its kind, and its data \
+                  has `session` beside what the session's own stream tells. It can't be resumed. A reader that falls \
+                  behind gets `lagged` instead of what it missed, and looks at the list of sessions again.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "The stream.",
+        contents: &[Content { media_type: "text/event-stream", schema: stream }],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+fn stream(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "description": "Server-sent events; the data of each is JSON." })
+}
+
+/// How much a reader has missed, in announcements of growth.
+#[derive(Debug, Serialize)]
+struct Lagged {
+    missed: u64,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, _: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let (writer, response) = Writer::new("text/event-stream");
+    let (streamed, follower) = (Arc::clone(&app), app.registry.sequences().follow_all());
+    app.tasks.spawn(async move {
+        // Nobody is there to be told, once the reader has gone.
+        let _ = follow(&streamed, follower, writer).await;
+    });
+    response
+}
+
+async fn follow(app: &App, mut follower: AllFollower, mut writer: Writer) -> Result<(), Gone> {
+    writer.beat().await?;
+    loop {
+        tokio::select! {
+            biased;
+            () = app.tasks.draining() => return writer.tell("draining", &Draining::default()).await,
+            announced = follower.next() => match announced {
+                None => return Ok(()),
+                Some(Announcement::Lagged { missed }) => writer.tell("lagged", &Lagged { missed }).await?,
+                Some(Announcement::Grown(growth)) => pass_on(app, growth, &mut writer).await?,
+            },
+            () = tokio::time::sleep(HEARTBEAT) => writer.beat().await?,
+        }
+    }
+}
+
+/// Writes what is new. Events that are gone already were told to whoever was in time.
+async fn pass_on(app: &App, growth: Growth, writer: &mut Writer) -> Result<(), Gone> {
+    const PAGE: usize = 100;
+    let Growth { session, first, last } = growth;
+    let mut after = first - 1;
+    while after < last {
+        // A session that was forgotten meanwhile has nothing to tell, and storage that is away is told elsewhere.
+        let Ok(Some(stored)) = app.store.session(session).await else { return Ok(()) };
+        let Ok(page) = app.registry.sequences().read(&stored.record, after, PAGE).await else { return Ok(()) };
+        let Some(newest) = page.events.last() else { return Ok(()) };
+        after = newest.number;
+        for event in page.events.iter().filter(|event| event.number <= last) {
+            let view = EventView { session: Some(session), ..EventView::of(event) };
+            writer.tell(event.kind.name(), &view).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! An event of a session as `/v1` shows it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::events::{Event, Page};
+use crate::id::SessionId;
+
+/// Something that happened to a session, or that its agent said.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Event")]
+pub struct EventView {
+    /// Which session, in the stream of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Its number in its session, from 1, without gaps.
+    pub number: u64,
+    /// What it is: `transition`, `progress`, `event`, `log` or `output`.
+    pub kind: String,
+    /// When it came, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+    /// The epoch of the agent that said it; of a transition, the session's.
+    pub epoch: u32,
+    /// Of a transition an object with `phase`, `epoch`, `revision` and, at its end, `outcome` and `reason`; of all others
+    /// what the agent wrote. Of an output a list: parts of one request's answer that came within a moment.
+    #[schemars(with = "serde_json::Value")]
+    pub body: Box<RawValue>,
+}
+
+impl EventView {
+    /// An event as it is shown.
+    pub fn of(event: &Event) -> Self {
+        Self {
+            session: None,
+            number: event.number,
+            kind: event.kind.name().to_owned(),
+            at: event.at.to_string(),
+            epoch: event.epoch.0,
+            body: json(&event.body),
+        }
+    }
+}
+
+/// The body as it stands; as a JSON text, if it is no JSON.
+fn json(body: &[u8]) -> Box<RawValue> {
+    serde_json::from_slice(body)
+        .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
+        .unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Events that are gone, because newer ones took their room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gap {
+    /// The first number that is kept.
+    pub first: u64,
+}
+
+/// The gap between what a reader has and the page that it gets.
+pub fn gap(after: u64, page: &Page) -> Option<Gap> {
+    (after + 1 < page.first).then_some(Gap { first: page.first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_is_told_of_a_gap_only_if_it_has_missed_something() {
+        let page = |first| Page { first, ..Page::default() };
+        assert_eq!(gap(0, &page(1)), None);
+        assert_eq!(gap(6, &page(7)), None);
+        assert_eq!(gap(5, &page(7)), Some(Gap { first: 7 }));
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_shown_as_text() {
+        assert_eq!(json(b"{\"a\":1.0}").get(), "{\"a\":1.0}");
+        assert_eq!(json(b"half {").get(), "\"half {\"");
+    }
+}

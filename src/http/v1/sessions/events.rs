@@ -1,0 +1,204 @@
+//! `GET /v1/sessions/{id}/events`: a session's events, as a stream that loses nothing, or as pages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
+use crate::http::v1::event::{EventView, gap};
+use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts};
+use crate::http::v1::{json, query};
+use crate::id::SessionId;
+use crate::session::SessionRecord;
+use crate::store::StoreError;
+
+use super::view::SessionView;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "followSession",
+    tag: Tag::Events,
+    summary: "Follow a session",
+    description: "A stream of server-sent events: first `snapshot` (the session as it is, without an id), then every \
+                  event after `Last-Event-ID` or `after`, its number as the id and its kind as the name, as soon as it \
+                  is stored. Numbers have no gaps; where old events had to go, `gap` names the first that is kept. A \
+                  comment comes every 15 seconds. Before the server goes, `draining` says so: connect again and go on. \
+                  After the transition to ENDED the stream ends, and connecting again is answered with 204, at which \
+                  browsers stop.\n\nWith `Accept: application/json`, a page of events instead.",
+    query: Some(schema_of::<Query>),
+    headers: &[Header {
+        name: "Last-Event-ID",
+        description: "The number of the last event that is known; goes before `after`.",
+    }],
+    body: None,
+    answers: &[
+        Answer {
+            status: 200,
+            description: "The stream, or the page.",
+            contents: &[
+                Content { media_type: "text/event-stream", schema: stream },
+                Content::json(schema_of::<EventList>),
+            ],
+            headers: &[],
+        },
+        Answer {
+            status: 204,
+            description: "The session has ended, and its last event is known.",
+            contents: &[],
+            headers: &[],
+        },
+    ],
+    problems: &[Code::InvalidRequest],
+};
+
+fn stream(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "description": "Server-sent events; the data of each is JSON." })
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// The number of the last event that is known.
+    #[serde(default)]
+    after: u64,
+    /// How many events a page has at most; a stream has no end.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default = "most")]
+    limit: u16,
+}
+
+const fn most() -> u16 {
+    100
+}
+
+/// A page of a session's events.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EventList {
+    /// The events, in their order.
+    pub items: Vec<EventView>,
+    /// The first number that is kept.
+    pub first: u64,
+    /// The last number that was given.
+    pub last: u64,
+}
+
+/// What a stream begins with.
+#[derive(Debug, Serialize)]
+struct Snapshot {
+    #[serde(flatten)]
+    session: SessionView,
+    /// The last number that was given.
+    last: u64,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    events(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
+    let Query { after, limit } = query(parts)?;
+    if !(1..=1_000).contains(&limit) {
+        return Err(Refusal::Invalid("`limit` is a number from 1 to 1000.".into()));
+    }
+    let record = &admitted.session()?.record;
+    if accepts(&parts.headers, "application/json") && !accepts(&parts.headers, "text/event-stream") {
+        let page = app.registry.sequences().read(record, after, limit.into()).await?;
+        let items = page.events.iter().map(EventView::of).collect();
+        return Ok(json(StatusCode::OK, &EventList { items, first: page.first, last: page.last }));
+    }
+    let known = last_event_id(&parts.headers)?;
+    let after = known.unwrap_or(after);
+    let last = app.registry.sequences().read(record, u64::MAX, 1).await?.last;
+    if known.is_some_and(|known| known >= last) && !record.phase.is_live() {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
+    let (writer, response) = Writer::new("text/event-stream");
+    let snapshot = Snapshot { session: SessionView::of(app, record), last };
+    let (streamed, id) = (Arc::clone(app), record.id);
+    app.tasks.spawn(async move {
+        // Nobody is there to be told, once the reader has gone.
+        let _ = follow(&streamed, id, after, &snapshot, writer).await;
+    });
+    Ok(response)
+}
+
+async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, mut writer: Writer) -> Result<(), Gone> {
+    const PAGE: usize = 100;
+    // Before the first read, so that nothing falls in between.
+    let mut follower = app.registry.sequences().follow(id);
+    writer.tell("snapshot", snapshot).await?;
+    loop {
+        let (record, page) = match page(app, id, after, PAGE).await {
+            Ok(read) => read,
+            // It was forgotten meanwhile, with all that is known of it.
+            Err(StoreError::Missing) => return Ok(()),
+            Err(error) => return writer.problem(&error.into()).await,
+        };
+        if let Some(gap) = gap(after, &page) {
+            after = gap.first - 1;
+            writer.tell("gap", &gap).await?;
+        }
+        for event in &page.events {
+            let json = serde_json::to_vec(&EventView::of(event)).expect("an event has string keys only and serialises");
+            writer.event(Some(event.number), event.kind.name(), &json).await?;
+            after = event.number;
+        }
+        if after < page.last {
+            continue;
+        }
+        if !record.phase.is_live() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = app.tasks.draining() => return writer.tell("draining", &Draining::default()).await,
+            grown = follower.changed() => if grown.is_none() { return Ok(()) },
+            () = tokio::time::sleep(HEARTBEAT) => writer.beat().await?,
+        }
+    }
+}
+
+/// The session as it is, and then what it has: an ended one has its last event.
+async fn page(
+    app: &App,
+    id: SessionId,
+    after: u64,
+    most: usize,
+) -> Result<(SessionRecord, crate::events::Page), StoreError> {
+    let stored = app.store.session(id).await?.ok_or(StoreError::Missing)?;
+    let page = app.registry.sequences().read(&stored.record, after, most).await?;
+    Ok((stored.record.clone(), page))
+}
+
+/// What a stream says before the server goes.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct Draining {
+    /// Milliseconds after which to connect again.
+    retry_after: u64,
+}
+
+impl Default for Draining {
+    fn default() -> Self {
+        const SOON: Duration = Duration::from_secs(1);
+        Self { retry_after: u64::try_from(SOON.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
+    let number = id.to_str().ok().and_then(|id| id.parse().ok());
+    number.map(Some).ok_or_else(|| Refusal::Invalid("Last-Event-ID is the number of an event.".into()))
+}

@@ -1,0 +1,140 @@
+//! `GET /v1/sessions/{id}/logs`: what a session's agent writes to stderr.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::v1::query;
+use crate::http::v1::stream::{Gone, Writer};
+use crate::id::SessionId;
+use crate::shim::place::Place;
+
+use super::log_file::LogFile;
+
+/// How often a log is looked at that is followed.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "getLogs",
+    tag: Tag::Events,
+    summary: "Read the log of a session's agent",
+    description: "What the agent writes to stderr, as text: the last `tail` lines, 1 MiB of them at most; with `follow` \
+                  what it writes from then on, too, until the session ends. The log goes when its session has ended.",
+    query: Some(schema_of::<Query>),
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "The log.",
+        contents: &[Content { media_type: "text/plain; charset=utf-8", schema: text }],
+        headers: &[],
+    }],
+    problems: &[Code::InvalidRequest, Code::LogsGone],
+};
+
+fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string" })
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// Go on with what comes.
+    #[serde(default)]
+    follow: bool,
+    /// How many lines from the end.
+    #[schemars(range(min = 0, max = 100_000))]
+    #[serde(default = "last_lines")]
+    tail: u32,
+}
+
+const fn last_lines() -> u32 {
+    100
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    logs(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn logs(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
+    const MOST_LINES: u32 = 100_000;
+    let Query { follow, tail } = query(parts)?;
+    if tail > MOST_LINES {
+        return Err(Refusal::Invalid("`tail` is a number from 0 to 100000.".into()));
+    }
+    let record = &admitted.session()?.record;
+    if !record.phase.is_live() {
+        return Err(Refusal::LogsGone);
+    }
+    let (log, end) = end_of_log(app, record.id, tail as usize).await?;
+    let (writer, response) = Writer::new("text/plain; charset=utf-8");
+    let (streamed, id) = (Arc::clone(app), record.id);
+    app.tasks.spawn(async move {
+        // Nobody is there to be told, once the reader has gone.
+        let _ = stream(&streamed, id, log, end, follow, writer).await;
+    });
+    Ok(response)
+}
+
+async fn end_of_log(app: &App, id: SessionId, lines: usize) -> Result<(LogFile, Bytes), Refusal> {
+    let place = Place::new(&app.paths.agents().join(id.to_string()));
+    let read = tokio::task::spawn_blocking(move || {
+        let mut log = LogFile::new(place);
+        let end = log.end(lines);
+        (log, end)
+    });
+    read.await.map_err(|error| {
+        tracing::error!(session.id = %id, error = %error, "reading a log panicked");
+        Refusal::Failed
+    })
+}
+
+async fn stream(
+    app: &App,
+    id: SessionId,
+    mut log: LogFile,
+    end: Bytes,
+    follow: bool,
+    mut writer: Writer,
+) -> Result<(), Gone> {
+    writer.write(end).await?;
+    while follow {
+        // Looked at first: what was written before the session ended is read below.
+        let is_live = matches!(app.store.session(id).await, Ok(Some(stored)) if stored.record.phase.is_live());
+        let Ok((same, piece)) = tokio::task::spawn_blocking(move || {
+            let piece = log.more();
+            (log, piece)
+        })
+        .await
+        else {
+            return Ok(());
+        };
+        log = same;
+        if !piece.is_empty() {
+            writer.write(piece).await?;
+            continue;
+        }
+        if !is_live || app.tasks.is_draining() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = app.tasks.draining() => {}
+            () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+            () = writer.gone() => return Ok(()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Answers that go on: server-sent events (WHATWG HTML, section 9.2) and plain text, written by a task of their own.
+//!
+//! A reader that is slow makes its own task wait, and nobody else's: a stream holds a few pieces, never a backlog.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use hyper::body::Frame;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::http::error::Refusal;
+
+/// How often a stream says that it is alive when it has nothing else to say.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Pieces that wait for the connection.
+const PIECES: usize = 4;
+
+/// The writing end of a stream.
+pub struct Writer {
+    pieces: mpsc::Sender<Bytes>,
+}
+
+/// The reading end: the body of the answer.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// The reader has gone.
+#[derive(Debug)]
+pub struct Gone;
+
+impl Writer {
+    /// A stream, and the answer that carries it.
+    pub fn new(content_type: &'static str) -> (Self, Response) {
+        let (pieces, body) = mpsc::channel(PIECES);
+        let mut response = Response::new(Body::new(Pieces(body)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // Proxies that gather answers before they pass them on (nginx) are told not to.
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        (Self { pieces }, response)
+    }
+
+    /// Writes bytes as they are; waits while the reader is behind.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.pieces.send(bytes).await.map_err(|_| Gone)
+    }
+
+    /// Completes when the reader has gone.
+    pub async fn gone(&self) {
+        self.pieces.closed().await;
+    }
+
+    /// Writes an event whose data is JSON already.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn event(&mut self, id: Option<u64>, name: &str, json: &[u8]) -> Result<(), Gone> {
+        self.write(frame(id, name, json)).await
+    }
+
+    /// Writes an event.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn tell(&mut self, name: &str, data: &impl Serialize) -> Result<(), Gone> {
+        let json = serde_json::to_vec(data).expect("an event has string keys only and serialises");
+        self.event(None, name, &json).await
+    }
+
+    /// Says what went wrong; it is the stream's last event.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn problem(&mut self, refusal: &Refusal) -> Result<(), Gone> {
+        self.tell("problem", &refusal.to_problem()).await
+    }
+
+    /// Says that the stream is alive.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn beat(&mut self) -> Result<(), Gone> {
+        self.write(Bytes::from_static(b": alive\n\n")).await
+    }
+}
+
+fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(json.len() + name.len() + 48);
+    if let Some(id) = id {
+        frame.put_slice(format!("id: {id}\n").as_bytes());
+    }
+    frame.put_slice(b"event: ");
+    frame.put_slice(name.as_bytes());
+    frame.put_slice(b"\ndata: ");
+    // Raw line ends can only stand between tokens, where a space is as good; in the frame they would begin a new line.
+    frame.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    frame.put_slice(b"\n\n");
+    frame.freeze()
+}
+
+/// Whether the caller asks for this media type by name, which is not what it gets otherwise.
+pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let lines = headers.get_all(axum::http::header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut ranges = lines.flat_map(|line| line.split(',')).map(|range| range.split(';').next().unwrap_or(range));
+    ranges.any(|range| range.trim().eq_ignore_ascii_case(media_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_frame_whatever_its_json_looks_like() {
+        assert_eq!(&frame(Some(7), "event", b"{\r\n\"a\":1}")[..], b"id: 7\nevent: event\ndata: {  \"a\":1}\n\n");
+        assert_eq!(&frame(None, "snapshot", b"1")[..], b"event: snapshot\ndata: 1\n\n");
+    }
+
+    #[test]
+    fn a_media_type_is_asked_for_by_its_name() {
+        let sent = |accept: &'static str| {
+            HeaderMap::from_iter([(axum::http::header::ACCEPT, HeaderValue::from_static(accept))])
+        };
+        for (accept, asked) in [
+            ("text/event-stream", true),
+            ("application/json, Text/Event-Stream;q=0.5", true),
+            ("*/*", false),
+            ("text/*", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(accepts(&sent(accept), "text/event-stream"), asked, "{accept}");
+        }
+        assert!(!accepts(&HeaderMap::new(), "text/event-stream"));
+    }
+}

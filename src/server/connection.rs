@@ -1,0 +1,106 @@
+//! One connection, from its handshake to its end.
+//!
+//! ```text
+//! TCP ──> TLS, if there is a certificate ──> ALPN ───┬──> HTTP/2
+//!     └─> plain ──> preface ─────────────────────────┴──> HTTP/1.1
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::routing::future::RouteFuture;
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use crate::http::forwarded::Proxies;
+use crate::shutdown::Tasks;
+
+use super::tls::Tls;
+use super::{http1, http2, preface};
+
+/// How long a client may take to send a request's head, and how long a connection may be idle. Proxies and load
+/// balancers close what was idle for 60 seconds, so that with a little more it is they who close: a server that does it
+/// first may do it while a request is on its way, which then fails.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The longest head of a request: room for the longest URL that the HTTP library takes, 64 KiB, and as much beside it.
+pub(super) const MOST_HEAD_BYTES: u32 = 128 << 10;
+
+/// How long a connection may be silent before the kernel asks whether the client's machine is still there.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long what was sent may go without the client's machine taking any of it. Then the client is gone, or wants no
+/// answer: it may not hold one for ever.
+const MOST_STALLED_MILLIS: u32 = 120_000;
+
+/// What all connections share.
+pub(super) struct Surface {
+    pub(super) router: Router,
+    pub(super) proxies: Proxies,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) tasks: Tasks,
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves one client until it leaves, or until the tasks are told to drain and what is under way is answered.
+pub(super) async fn serve(stream: TcpStream, remote: SocketAddr, surface: Arc<Surface>) {
+    let Ok(local) = stream.local_addr() else { return };
+    prepare(&stream);
+    let ends = Ends { remote, local, is_encrypted: surface.tls.is_some(), surface };
+    if let Err(error) = speak(stream, ends).await {
+        tracing::debug!(peer = %remote, error = %error, "connection broke");
+    }
+}
+
+/// None of this is needed to serve, so that a socket that refuses it is served all the same.
+fn prepare(stream: &TcpStream) {
+    // Answers are written whole: waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, SILENCE);
+    let _ = sockopt::set_tcp_user_timeout(stream, MOST_STALLED_MILLIS);
+}
+
+async fn speak(stream: TcpStream, ends: Ends) -> Result<(), Error> {
+    let tasks = ends.surface.tasks.clone();
+    if let Some(tls) = ends.surface.tls.clone() {
+        let (stream, is_http2) = tokio::select! {
+            () = tasks.draining() => return Ok(()),
+            accepted = tls.accept(stream) => accepted?,
+        };
+        return if is_http2 { http2::serve(stream, ends).await } else { http1::serve(stream, ends).await };
+    }
+    let (stream, is_http2) = tokio::select! {
+        () = tasks.draining() => return Ok(()),
+        read = tokio::time::timeout(IDLE_TIMEOUT, preface::read(stream)) => read??,
+    };
+    if is_http2 { http2::serve(stream, ends).await } else { http1::serve(stream, ends).await }
+}
+
+/// The two ends of a connection, and what answers its requests. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Ends {
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) is_encrypted: bool,
+    pub(super) surface: Arc<Surface>,
+}
+
+impl Ends {
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.surface.tasks
+    }
+
+    /// Has the router answer, and tells it who asks.
+    pub(super) fn answer(&self, mut request: Request<Body>) -> RouteFuture<std::convert::Infallible> {
+        let peer = self.surface.proxies.peer(self.remote, self.local, self.is_encrypted, request.headers());
+        request.extensions_mut().insert(peer);
+        self.surface.router.clone().call(request)
+    }
+}
