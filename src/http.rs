@@ -32,7 +32,7 @@ pub mod auth;
 pub mod body;
 pub mod caller;
 pub mod code;
-mod creation;
+pub mod creation;
 mod docs;
 pub mod error;
 pub mod forwarded;

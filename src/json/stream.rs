@@ -30,7 +30,15 @@ pub enum StreamError {
 /// # Errors
 /// A [`StreamError`]. What comes after the place of the error is not read.
 pub fn check(reader: impl Read, reserve: impl FnMut(usize) -> bool) -> Result<(), StreamError> {
-    let walk = Walk { open: Open::default(), place: Place::Outside, key: Vec::new(), held: 0, by_level: Vec::new(), reserved: 0, reserve };
+    let walk = Walk {
+        open: Open::default(),
+        place: Place::Outside,
+        key: Vec::new(),
+        held: 0,
+        by_level: Vec::new(),
+        reserved: 0,
+        reserve,
+    };
     let mut watched = Watched { reader, utf8: Utf8::default(), walk, refused: None };
     let read: Result<IgnoredAny, _> = serde_json::from_reader(BufReader::with_capacity(READ_BYTES, &mut watched));
     match (watched.refused, read) {
@@ -225,7 +233,11 @@ mod tests {
             "",
         ] {
             for cut in 1..4 {
-                assert_eq!(judged(text.as_bytes(), cut), super::super::check(text.as_bytes()).is_ok(), "{text} by {cut}");
+                assert_eq!(
+                    judged(text.as_bytes(), cut),
+                    super::super::check(text.as_bytes()).is_ok(),
+                    "{text} by {cut}"
+                );
             }
         }
         for bytes in [&b"\"\xff\""[..], b"\"\xc3", b"\"\xe6\x97\"", b"{}\xc3"] {

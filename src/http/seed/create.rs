@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::http::App;
-use crate::http::auth::{Peer, peer};
+use crate::http::auth::peer;
 use crate::http::body::{self, Body};
 use crate::http::creation::{Created, Creation, Login, Opened, create};
 use crate::http::error::Refusal;
@@ -63,9 +63,7 @@ fn answer(created: Result<Created, Refusal>) -> Response {
             *response.status_mut() = axum::http::StatusCode::BAD_REQUEST;
             response
         }
-        Ok(Created::UnknownPersona) => {
-            Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()).seed()
-        }
+        Ok(Created::UnknownPersona) => Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()).seed(),
         Err(refusal) => refusal.seed(),
     }
 }
@@ -121,8 +119,8 @@ fn content_type(headers: &HeaderMap) -> Result<ContentType, Refusal> {
     match media_type(headers) {
         Some(json) if json.eq_ignore_ascii_case("application/json") => Ok(ContentType::Json),
         Some(pickle) if pickle.eq_ignore_ascii_case("application/bytes") => Ok(ContentType::Pickle),
-        Some(_) | None => Err(Refusal::UnsupportedContentType(
-            "The Content-Type must be application/json or application/bytes.",
-        )),
+        Some(_) | None => {
+            Err(Refusal::UnsupportedContentType("The Content-Type must be application/json or application/bytes."))
+        }
     }
 }

@@ -48,11 +48,7 @@ impl Registry {
     ///
     /// # Errors
     /// An [`InitialiseError`]; `NotPending` for a session that is ending or over.
-    pub async fn initialise_session(
-        &self,
-        id: SessionId,
-        patience: Duration,
-    ) -> Result<Initialised, InitialiseError> {
+    pub async fn initialise_session(&self, id: SessionId, patience: Duration) -> Result<Initialised, InitialiseError> {
         let (clock, tasks) = (&self.inner.context.clock, &self.inner.context.tasks);
         let deadline = clock.now() + patience;
         // Before the first look, so that no change is missed between a look and the wait for the next.

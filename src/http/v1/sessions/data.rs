@@ -74,11 +74,7 @@ async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: AnyBod
     placed.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
 }
 
-async fn begin(
-    app: &App,
-    admitted: &Admitted,
-    parts: &Parts,
-) -> Result<(Arc<Stored>, Box<dyn Incoming>), Refusal> {
+async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Stored>, Box<dyn Incoming>), Refusal> {
     expect_json(parts)?;
     let session = admitted.session()?;
     if !matches!(session.record.phase, Phase::Pending { .. }) {
@@ -115,8 +111,14 @@ async fn receive(
     incoming: Box<dyn Incoming>,
 ) -> Result<Box<dyn Incoming>, Refusal> {
     let (under_way, received) = mpsc::channel(PARTS_UNDER_WAY);
-    let received =
-        Received { parts: received, left: Bytes::new(), begins_with: None, incoming, failed: None, runtime: Handle::current() };
+    let received = Received {
+        parts: received,
+        left: Bytes::new(),
+        begins_with: None,
+        incoming,
+        failed: None,
+        runtime: Handle::current(),
+    };
     let keys = (app.bodies.share(), app.bodies.most_bytes());
     let checking = tokio::task::spawn_blocking(move || check(received, keys));
     let whole = send_all(&mut body, under_way).await;

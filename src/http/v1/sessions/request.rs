@@ -10,8 +10,8 @@ use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::http::App;
 use crate::http::access::Admitted;
