@@ -160,7 +160,7 @@ impl Desk {
             phase: Phase::admitted(clock.now() + Duration::from_mins(1)),
         };
         let data = SessionData::Inline("{}".into());
-        let new = NewSession { record, data, token: TokenHash([1; 32]), origin: None };
+        let new = NewSession { record, data, token: TokenHash([1; 32]), origin: None, key: None };
         desk.registry().admit(new).await.unwrap();
         desk.registry().initialise(&customer).await.unwrap();
         desk

@@ -104,7 +104,7 @@ impl Desk {
             phase: Phase::admitted(Timestamp::from_micros(9)),
         };
         let data = SessionData::Inline("{}".into());
-        let new = NewSession { record: record.clone(), data, token: TokenHash([1; 32]), origin: None };
+        let new = NewSession { record: record.clone(), data, token: TokenHash([1; 32]), origin: None, key: None };
         sequences.store.admit(new).await.unwrap();
         (Self { sequences, _directory: directory }, record)
     }
