@@ -27,11 +27,12 @@ use crate::shutdown::Tasks;
 use crate::store::Store;
 
 pub mod access;
-mod audit;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod caller;
 pub mod code;
+pub mod creation;
 mod docs;
 pub mod error;
 pub mod forwarded;
@@ -44,6 +45,7 @@ pub mod routes;
 mod seed;
 pub mod v1;
 
+use audit::Refused;
 use body::Bodies;
 use error::Refusal;
 
@@ -67,6 +69,8 @@ pub struct App {
     pub embedded: Arc<Embedded>,
     /// Slows guessing.
     pub gate: Gate,
+    /// Refusals on their way into the audit.
+    pub refused: Refused,
     /// The memory of all bodies in flight.
     pub bodies: Bodies,
     /// Tells whether the server is shutting down.

@@ -3,12 +3,14 @@
 //! `serde_json` decides what is JSON (RFC 8259). What it leaves open is decided here: no object may name a key twice
 //! (RFC 8259, section 4, leaves the meaning of that to chance), and nothing may nest deeper than 500 levels, so that
 //! no reader behind us runs out of stack. Nothing is built: the cost is one walk, and memory for the keys of the
-//! objects that are open at a time.
+//! objects that are open at a time. What is too large for memory is checked as it comes, in [`stream`].
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::value::RawValue;
+
+pub mod stream;
 
 /// Deeper nesting than this is refused.
 pub const MOST_LEVELS: usize = 500;
@@ -69,45 +71,59 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Walks over text that is known to be JSON.
-fn walk(text: &str) -> Result<(), JsonError> {
-    let bytes = text.as_bytes();
-    let mut open: Vec<Level<'_>> = Vec::new();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
+/// What is open at a place of a JSON text.
+#[derive(Default)]
+struct Open<'a>(Vec<Level<'a>>);
+
+impl<'a> Open<'a> {
+    /// Takes a byte that stands outside of strings.
+    fn take(&mut self, byte: u8) -> Result<(), JsonError> {
         match byte {
-            b'{' | b'[' => {
-                if open.len() == MOST_LEVELS {
-                    return Err(JsonError::TooDeep);
-                }
-                open.push(match byte {
-                    b'{' => Level::Object { keys: Keys::default(), expects_key: true },
-                    _ => Level::Array,
-                });
-            }
+            b'{' | b'[' if self.0.len() == MOST_LEVELS => return Err(JsonError::TooDeep),
+            b'{' => self.0.push(Level::Object { keys: Keys::default(), expects_key: true }),
+            b'[' => self.0.push(Level::Array),
             b'}' | b']' => {
-                open.pop();
+                self.0.pop();
             }
             b',' => {
-                if let Some(Level::Object { expects_key, .. }) = open.last_mut() {
+                if let Some(Level::Object { expects_key, .. }) = self.0.last_mut() {
                     *expects_key = true;
                 }
             }
-            b'"' => {
-                let end = string_end(bytes, at);
-                if let Some(Level::Object { keys, expects_key: expects_key @ true }) = open.last_mut() {
-                    *expects_key = false;
-                    let key = key(&text[at..end]);
-                    if !keys.insert(key.clone()) {
-                        return Err(duplicate(key));
-                    }
-                }
-                at = end;
-                continue;
-            }
             _ => {}
         }
-        at += 1;
+        Ok(())
+    }
+
+    /// Whether a string that begins here is a key.
+    fn expects_key(&self) -> bool {
+        matches!(self.0.last(), Some(Level::Object { expects_key: true, .. }))
+    }
+
+    /// Takes a key, where one is expected.
+    fn take_key(&mut self, key: Cow<'a, str>) -> Result<(), JsonError> {
+        let Some(Level::Object { keys, expects_key }) = self.0.last_mut() else { return Ok(()) };
+        *expects_key = false;
+        if keys.insert(key.clone()) { Ok(()) } else { Err(duplicate(key)) }
+    }
+}
+
+/// Walks over text that is known to be JSON.
+fn walk(text: &str) -> Result<(), JsonError> {
+    let bytes = text.as_bytes();
+    let mut open = Open::default();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if *byte == b'"' {
+            let end = string_end(bytes, at);
+            if open.expects_key() {
+                open.take_key(key(&text[at..end]))?;
+            }
+            at = end;
+        } else {
+            open.take(*byte)?;
+            at += 1;
+        }
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
 use crate::descriptors;
 use crate::events::EventLog;
+use crate::http::audit::Refused;
 use crate::http::body::Bodies;
 use crate::http::forwarded::Proxies;
 use crate::http::{self, App};
@@ -98,7 +99,10 @@ impl Node {
         }
         keep_house(&config, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
+        let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
+        tasks.spawn(refused_writer.run());
         let app = Arc::new(App {
+            refused,
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),

@@ -36,5 +36,5 @@ pub use driver::CommandError;
 pub use machine::Limits;
 pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
 pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
-pub use registry::{InitialiseError, Part, Parts, Registry, RelayError};
+pub use registry::{InitialiseError, Initialised, Part, Parts, Registry, RelayError};
 pub use sequence::Sequences;

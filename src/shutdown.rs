@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,16 @@ impl Tasks {
     /// Starts a task that shutdown waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(task);
+    }
+
+    /// Carries something out to its end, also if whoever waits for its outcome goes away; `None` if it was given up.
+    pub async fn carry_out<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (tell, outcome) = oneshot::channel();
+        self.spawn(async move {
+            // Nobody listens once the client has hung up.
+            let _ = tell.send(work.await);
+        });
+        outcome.await.ok()
     }
 
     /// Asks whoever runs the server to stop it.

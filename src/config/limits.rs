@@ -17,6 +17,9 @@ pub struct Limits {
     /// Bytes of all request bodies in memory at once; at least `body`. Default 1 GiB.
     #[serde(with = "size")]
     pub bodies: u64,
+    /// Bytes of one session's data that is uploaded, which goes to the disk as it comes; at least 1. Default 1 GiB.
+    #[serde(with = "size")]
+    pub data: u64,
     /// Open connections; 1 to 1000000. Default 20000.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub connections: u32,
@@ -49,6 +52,7 @@ impl Default for Limits {
         Self {
             body: 256 << 20,
             bodies: 1 << 30,
+            data: 1 << 30,
             connections: 20_000,
             connections_per_address: 256,
             max_running: 2_000,

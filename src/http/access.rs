@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::principal::{Principal, Scope};
-use crate::store::Stored;
+use crate::store::{Action, Stored};
 
 use super::App;
 use super::body;
@@ -91,18 +91,26 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
             return Ok(Admitted { caller: Caller { principal: Principal::Nobody, peer }, session: None });
         }
         Access::Known | Access::Session(_) | Access::OperatorOfSession(_) | Access::Operator(_) => {
-            app.caller(parts, peer).await?
+            let caller = app.caller(parts, peer).await;
+            caller.inspect_err(|refusal| {
+                // Nobody is refused for having shown nothing.
+                if *refusal == Refusal::TokenRequired {
+                    app.audit_refused_call(&Principal::Nobody, Action::TokenRefused, peer, &call(parts));
+                }
+            })?
         }
+    };
+    let lacks = |scope| {
+        app.audit_refused_call(&caller.principal, Action::ScopeRefused, peer, &call(parts));
+        Err(Refusal::ScopeRequired(scope))
     };
     match (&caller.principal, access) {
         (Principal::Nobody, _) => Err(Refusal::TokenRequired),
         (
             Principal::Operator(operator),
             Access::Session(scope) | Access::OperatorOfSession(scope) | Access::Operator(scope),
-        ) if !operator.may(scope) => Err(Refusal::ScopeRequired(scope)),
-        (Principal::Session(_), Access::OperatorOfSession(scope) | Access::Operator(scope)) => {
-            Err(Refusal::ScopeRequired(scope))
-        }
+        ) if !operator.may(scope) => lacks(scope),
+        (Principal::Session(_), Access::OperatorOfSession(scope) | Access::Operator(scope)) => lacks(scope),
         (principal, Access::Session(_) | Access::OperatorOfSession(_)) => {
             let named = RawPathParams::from_request_parts(parts, &()).await.ok();
             let named = named.and_then(|params| params.iter().find(|(name, _)| *name == "id")?.1.parse().ok());
@@ -113,4 +121,9 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
         }
         (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: None }),
     }
+}
+
+/// What was called, in the words of the audit.
+fn call(parts: &Parts) -> String {
+    format!("{} {}", parts.method, parts.uri.path())
 }

@@ -1,11 +1,17 @@
 //! What the audit says of calls.
 
+use crate::http::auth::Peer;
 use crate::http::caller::Caller;
+use crate::id::CustomerKey;
 use crate::principal::Principal;
 use crate::session::SessionRecord;
 use crate::store::{Action, Actor, AuditEntry, StoreError};
 
 use super::App;
+
+mod refused;
+
+pub use refused::{Refused, RefusedWriter};
 
 impl App {
     /// Notes what a caller is about to do; it is durable when this returns, so that nothing is done unnoticed.
@@ -19,20 +25,44 @@ impl App {
         session: Option<&SessionRecord>,
         detail: &str,
     ) -> Result<(), StoreError> {
-        let actor = match &caller.principal {
-            Principal::Nobody => Actor::Unknown,
-            Principal::Session(_) => Actor::Customer,
-            Principal::Operator(operator) => Actor::Operator(operator.name.clone()),
-        };
         let entry = AuditEntry {
-            at: self.clock.wall(),
-            actor,
-            action,
             session: session.map(|record| record.id),
             customer: session.map(|record| record.customer.clone()),
-            from: Some(caller.peer.client),
             detail: detail.to_owned(),
+            ..self.entry(actor(&caller.principal), action, caller.peer)
         };
         self.store.note(entry).await
+    }
+
+    /// Notes credentials that were refused, soon. See [`Refused`] for what becomes of many.
+    pub fn audit_refused_credentials(&self, peer: Peer, customer: CustomerKey) {
+        /// The longest email that any mail system takes (RFC 5321, section 4.5.3.1) is shorter.
+        const LONGEST_BYTES: usize = 320;
+        let entry = self.entry(Actor::Unknown, Action::CredentialsRefused, peer);
+        self.refused.add(if customer.as_str().len() <= LONGEST_BYTES {
+            AuditEntry { customer: Some(customer), ..entry }
+        } else {
+            AuditEntry { detail: format!("an email of {} bytes", customer.as_str().len()), ..entry }
+        });
+    }
+
+    /// Notes a call that was not let in because of its token, its cookie or its scopes, soon.
+    pub fn audit_refused_call(&self, principal: &Principal, action: Action, peer: Peer, call: &str) {
+        const LONGEST_BYTES: usize = 200;
+        let detail = call[..call.floor_char_boundary(LONGEST_BYTES)].to_owned();
+        self.refused.add(AuditEntry { detail, ..self.entry(actor(principal), action, peer) });
+    }
+
+    fn entry(&self, actor: Actor, action: Action, peer: Peer) -> AuditEntry {
+        let from = Some(peer.client);
+        AuditEntry { at: self.clock.wall(), actor, action, session: None, customer: None, from, detail: String::new() }
+    }
+}
+
+fn actor(principal: &Principal) -> Actor {
+    match principal {
+        Principal::Nobody => Actor::Unknown,
+        Principal::Session(_) => Actor::Customer,
+        Principal::Operator(operator) => Actor::Operator(operator.name.clone()),
     }
 }

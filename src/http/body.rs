@@ -57,9 +57,46 @@ pub struct Body {
     share: Share,
 }
 
+/// A body that is taken part by part.
+pub struct Streamed {
+    bodies: Bodies,
+    body: axum::body::Body,
+    pace: Pace,
+    /// Since when nobody waits for the next part.
+    away_since: Instant,
+    bytes: u64,
+    most_bytes: u64,
+}
+
+impl Streamed {
+    /// The next part, whose memory counts until it is dropped; `None` at the end. The time in which it is not asked for
+    /// is not the client's.
+    ///
+    /// # Errors
+    /// A [`BodyError`].
+    pub async fn next(&mut self) -> Result<Option<Body>, BodyError> {
+        self.pace.window_end += self.away_since.elapsed();
+        let part = self.bodies.next(&mut self.body, &mut self.pace).await?;
+        self.away_since = Instant::now();
+        let Some(bytes) = part else { return Ok(None) };
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.most_bytes {
+            return Err(BodyError::TooLarge);
+        }
+        let mut share = self.bodies.share();
+        share.take(bytes.len())?;
+        Ok(Some(Body { bytes, share }))
+    }
+
+    /// Gives up the rest, as [`discard`] does.
+    pub async fn discard(self, parts: &Parts) {
+        discard(parts, self.body).await;
+    }
+}
+
 /// What one body holds of the budget.
 #[derive(Debug)]
-struct Share {
+pub struct Share {
     budget: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
 }
@@ -105,7 +142,7 @@ impl Bodies {
             discard(parts, body).await;
             return Err(BodyError::TooLarge);
         }
-        let mut share = Share { budget: Arc::clone(&self.budget), held: None };
+        let mut share = self.share();
         let mut pace = Pace::new();
         let Some(first) = self.next(&mut body, &mut pace).await? else {
             return Ok(Body { bytes: Bytes::new(), share });
@@ -124,6 +161,24 @@ impl Bodies {
             self.append(&mut whole, &part, &mut share)?;
         }
         Ok(Body { bytes: whole.freeze(), share })
+    }
+
+    /// Begins to take a body of up to `most_bytes` part by part.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] for one that says so.
+    pub async fn stream(&self, parts: &Parts, body: axum::body::Body, most_bytes: u64) -> Result<Streamed, BodyError> {
+        if content_length(parts).is_some_and(|length| length > most_bytes) {
+            discard(parts, body).await;
+            return Err(BodyError::TooLarge);
+        }
+        let (bodies, pace) = (self.clone(), Pace::new());
+        Ok(Streamed { bodies, body, pace, away_since: Instant::now(), bytes: 0, most_bytes })
+    }
+
+    /// A share of the budget that holds nothing yet.
+    pub fn share(&self) -> Share {
+        Share { budget: Arc::clone(&self.budget), held: None }
     }
 
     async fn next(&self, body: &mut axum::body::Body, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
@@ -162,7 +217,10 @@ impl Share {
     }
 
     /// Takes what is missing to hold `bytes` in all.
-    fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
+    ///
+    /// # Errors
+    /// [`BodyError::NoMemory`].
+    pub fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * KIB;
         self.take(bytes.saturating_sub(held))
     }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::CallError;
 use crate::credential::VerifyError;
 use crate::credential::gate::NotAdmitted;
+use crate::id::SessionId;
 use crate::principal::Scope;
 use crate::session::{CommandError, InitialiseError, RelayError};
 use crate::store::StoreError;
@@ -82,6 +83,8 @@ pub enum Refusal {
     PasswordRefused(String),
     /// There is no such operator's token.
     NoSuchToken,
+    /// The customer has a live session.
+    SessionAlreadyRunning,
     /// The session has ended, and its logs went with it.
     LogsGone,
     /// The server failed at something; the log says at what.
@@ -120,6 +123,7 @@ impl Refusal {
             Self::CustomerExists => Code::CustomerExists,
             Self::PasswordRefused(_) => Code::PasswordRefused,
             Self::NoSuchToken => Code::TokenNotFound,
+            Self::SessionAlreadyRunning => Code::SessionAlreadyRunning,
             Self::LogsGone => Code::LogsGone,
             Self::Failed => Code::ServerError,
         }
@@ -157,6 +161,9 @@ impl Refusal {
             Self::NoSuchCustomer => "There is no such customer.",
             Self::CustomerExists => "There is a customer with this email already.",
             Self::NoSuchToken => "There is no such operator's token.",
+            Self::SessionAlreadyRunning => {
+                "You have a live session: go on with it by `session` and `token`, or stop it first."
+            }
             Self::LogsGone => "The session has ended, and its log went with it; its reason quotes the last lines.",
             Self::Failed => "The server failed; its log says why.",
         })
@@ -194,6 +201,12 @@ impl Refusal {
         self.response("application/problem+json", &self.to_problem())
     }
 
+    /// The same for a caller who may go on with this session, by this token.
+    pub fn problem_with(&self, session: SessionId, token: String) -> Response {
+        let problem = Problem { session: Some(session), token: Some(token), ..self.to_problem() };
+        self.response("application/problem+json", &problem)
+    }
+
     /// What is wrong, as a problem says it.
     pub fn to_problem(&self) -> Problem {
         let code = self.code();
@@ -203,6 +216,8 @@ impl Refusal {
             status: code.status().as_u16(),
             code: code.in_lower_case(),
             detail: self.detail().into_owned(),
+            session: None,
+            token: None,
         }
     }
 
@@ -233,7 +248,7 @@ impl Refusal {
 }
 
 /// What is wrong, in the form of RFC 9457.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Where the code is explained, relative to the server.
     #[serde(rename = "type")]
@@ -248,6 +263,12 @@ pub struct Problem {
     pub code: String,
     /// One sentence for a person.
     pub detail: String,
+    /// Only with `session_already_running`: the customer's live session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Only with `session_already_running`: a fresh token of that session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// Whether the path is one of the seed's, or of nobody's: whoever asks for nothing of ours is answered as the seed was.

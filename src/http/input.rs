@@ -1,8 +1,10 @@
 //! What comes in with a call: its body, whole and parsed, and the checks that all calls share.
 
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_ENCODING;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+
+use crate::store::RequestKey;
 
 use super::App;
 use super::body::{self, Body};
@@ -29,6 +31,22 @@ pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::UnsupportedContentType("A Content-Encoding is not taken; send the body as it is."));
     }
     Ok(())
+}
+
+/// The body's media type: the part of its type before `;`, trimmed, in whatever case (RFC 9110, section 8.3.1).
+pub fn media_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next().map(str::trim)
+}
+
+/// The key under which a call may be sent again, if it has one.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<RequestKey>, Refusal> {
+    const LONGEST_BYTES: usize = 255;
+    match headers.get("idempotency-key").map(HeaderValue::as_bytes) {
+        Some(key) if key.is_empty() || key.len() > LONGEST_BYTES => {
+            Err(Refusal::Invalid("An Idempotency-Key has 1 to 255 bytes.".into()))
+        }
+        key => Ok(key.map(RequestKey::of)),
+    }
 }
 
 /// Parses a body where its size says: here if it is small, off the async threads if not.

@@ -35,6 +35,30 @@ pub static ROUTES: &[Route] = &[
     seeds(Method::PUT, "/handleSessionRequests", Access::Token, || put(seed::relay::handle)),
     seeds(Method::GET, "/serverRunning", Access::Anyone, || get(seed::running)),
     seeds(Method::GET, "/sessionSTATUS", Access::LocalOrToken, || get(seed::status::handle)),
+    ours(Method::POST, "/v1/sessions", Access::Password, &v1::sessions::create::OPERATION, || {
+        post(v1::sessions::create::handle)
+    }),
+    ours(
+        Method::PUT,
+        "/v1/sessions/{id}/data",
+        Access::Session(Scope::SessionsWrite),
+        &v1::sessions::data::OPERATION,
+        || put(v1::sessions::data::handle),
+    ),
+    ours(
+        Method::POST,
+        "/v1/sessions/{id}/initialize",
+        Access::Session(Scope::SessionsWrite),
+        &v1::sessions::initialise::OPERATION,
+        || post(v1::sessions::initialise::handle),
+    ),
+    ours(
+        Method::POST,
+        "/v1/sessions/{id}/requests",
+        Access::Session(Scope::SessionsWrite),
+        &v1::sessions::request::OPERATION,
+        || post(v1::sessions::request::handle),
+    ),
     ours(Method::GET, "/v1/sessions/{id}", Access::Session(Scope::SessionsRead), &v1::sessions::get::OPERATION, || {
         get(v1::sessions::get::handle)
     }),

@@ -28,6 +28,7 @@ use crate::shutdown::Tasks;
 use crate::store::{Admission, Store, StoreError};
 
 mod initialise;
+mod join;
 mod keyed;
 mod parts;
 mod queue;
@@ -37,6 +38,7 @@ mod upkeep;
 mod waiting;
 
 pub use initialise::InitialiseError;
+pub use join::Initialised;
 use keyed::Followed;
 pub use parts::{Part, Parts};
 pub use queue::Places;

@@ -433,6 +433,9 @@ pub fn read_answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
     if status == 100 {
         return read_answer(stream);
     }
+    if matches!(status, 204 | 304) {
+        return Ok(Answer { status, headers, body: Vec::new() });
+    }
     let length = headers.get("content-length").and_then(|length| length.parse().ok());
     let mut body = Vec::new();
     match length {

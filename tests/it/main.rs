@@ -50,5 +50,6 @@ mod throttling;
 mod tidy;
 mod tokenless;
 mod torture;
+mod v1_sessions;
 mod verify;
 mod wire;

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,8 +16,7 @@ use crate::http::App;
 use crate::http::auth::bearer;
 use crate::http::body::Body;
 use crate::http::error::Refusal;
-use crate::http::input::{check_email, parse, read, whole_body};
-use crate::store::RequestKey;
+use crate::http::input::{check_email, idempotency_key, parse, read, whole_body};
 
 use super::ok;
 
@@ -43,20 +41,9 @@ async fn relay(app: &App, parts: &Parts, body: Body) -> Result<Json, Refusal> {
     let key = app.verifiers.in_force().key(&call.email);
     let token = bearer(&parts.headers).or(call.token.as_deref());
     let stored = app.session_of_customer(token, &call.email, &key).await?;
-    match idempotency_key(parts)? {
+    match idempotency_key(&parts.headers)? {
         Some(key) => Ok(app.registry.relay_once(stored.record.id, key, call.request).await?),
         None => Ok(app.registry.relay(stored.record.id, &call.request).await?),
-    }
-}
-
-/// The key under which the request may be sent again, if it has one.
-fn idempotency_key(parts: &Parts) -> Result<Option<RequestKey>, Refusal> {
-    const LONGEST_BYTES: usize = 255;
-    match parts.headers.get("idempotency-key").map(HeaderValue::as_bytes) {
-        Some(key) if key.is_empty() || key.len() > LONGEST_BYTES => {
-            Err(Refusal::Invalid("An Idempotency-Key has 1 to 255 bytes.".into()))
-        }
-        key => Ok(key.map(RequestKey::of)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Initialise: of any number of calls one claims the pending session, and waits until its agent is ready.
+//! Initialise: of any number of calls one claims the pending session; who waits until its agent is ready, and for how long,
+//! differs between the seed's interface and `/v1`.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::driver::{Command, CommandError, View};
 use crate::session::machine::Event;
 use crate::session::phase::{Outcome, Phase, Reason};
+use crate::session::record::SessionRecord;
 use crate::store::StoreError;
 
 use super::Registry;
@@ -49,19 +51,27 @@ impl Registry {
         if !matches!(record.phase, Phase::Pending { .. }) {
             return Err(InitialiseError::NotPending);
         }
+        let (view, epoch) = self.begin_start(record).await?;
+        started(view, epoch).await
+    }
+
+    /// Claims a pending session and orders the start of its agent.
+    pub(super) async fn begin_start(
+        &self,
+        record: &SessionRecord,
+    ) -> Result<(watch::Receiver<View>, Epoch), InitialiseError> {
         if self.persona(&record.persona).is_none() {
             let reason = format!("its persona {} is no longer configured", record.persona);
             return Err(InitialiseError::StartFailed(Reason::new(reason)));
         }
         let (reply, accepted) = oneshot::channel();
         let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, reply })?;
-        let epoch = match accepted.await {
-            Ok(Ok(record)) => record.phase.epoch(),
-            Ok(Err(CommandError::Rejected(_))) => return Err(InitialiseError::NotPending),
-            Ok(Err(CommandError::Store(error))) => return Err(error.into()),
-            Ok(Err(CommandError::Draining)) | Err(_) => return Err(InitialiseError::Draining),
-        };
-        started(view, epoch).await
+        match accepted.await {
+            Ok(Ok(record)) => Ok((view, record.phase.epoch())),
+            Ok(Err(CommandError::Rejected(_))) => Err(InitialiseError::NotPending),
+            Ok(Err(CommandError::Store(error))) => Err(error.into()),
+            Ok(Err(CommandError::Draining)) | Err(_) => Err(InitialiseError::Draining),
+        }
     }
 
     /// Waits for a session that the node starts by itself.

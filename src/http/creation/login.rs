@@ -1,0 +1,84 @@
+//! The check of a customer's credentials: asked once, unless too many attempts have failed lately.
+//!
+//! A check that has begun runs to its end, also for a client that has hung up: only its outcome tells the throttle
+//! whether anybody guessed.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::credential::gate::Admitted;
+use crate::credential::{Credentials, InForce, Verdict, Verifier};
+use crate::http::App;
+use crate::http::auth::Peer;
+use crate::http::body::Body;
+use crate::http::error::Refusal;
+use crate::id::CustomerKey;
+
+/// Who asks for a session.
+pub struct Login {
+    /// The email, as it was sent.
+    pub email: String,
+    /// The password.
+    pub password: SecretString,
+    /// The persona's name, as it was sent.
+    pub persona: String,
+}
+
+/// One check of a login, which may outlive the request.
+struct Check {
+    app: Arc<App>,
+    peer: Peer,
+    verifier: InForce,
+    login: Arc<Login>,
+    attempt: Admitted,
+    /// The memory of the login counts until the check has ended.
+    _body: Arc<Body>,
+}
+
+/// Asks the credential server.
+pub(super) async fn check(
+    app: &Arc<App>,
+    peer: Peer,
+    verifier: InForce,
+    customer: &CustomerKey,
+    login: &Arc<Login>,
+    body: &Arc<Body>,
+) -> Result<(), Refusal> {
+    let patience = app.config.credential.timeout;
+    let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await?;
+    let (login, _body) = (Arc::clone(login), Arc::clone(body));
+    let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
+    // What was good a moment ago is known at once and needs no task.
+    if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(check.as_mut().poll(context))).await {
+        return outcome;
+    }
+    app.tasks.carry_out(check).await.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
+}
+
+impl Check {
+    async fn run(self) -> Result<(), Refusal> {
+        let Self { app, peer, verifier, login, attempt, _body } = self;
+        let credentials =
+            Credentials { email: &login.email, password: login.password.expose_secret(), persona: &login.persona };
+        match verifier.verify(credentials).await {
+            Ok(Verdict::Accepted) => {
+                attempt.succeeded(app.clock.now());
+                Ok(())
+            }
+            Ok(Verdict::Refused) => {
+                attempt.refused(app.clock.now());
+                let key = verifier.key(&login.email);
+                tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
+                app.audit_refused_credentials(peer, key);
+                Err(Refusal::BadCredentials)
+            }
+            Err(error) => {
+                attempt.failed_to_check();
+                Err(error.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `POST /v1/sessions`: checks a customer's credentials and admits a session.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::http::App;
+use crate::http::auth::peer;
+use crate::http::body::{self, Body};
+use crate::http::code::Code;
+use crate::http::creation::{Created, Creation, Login, Opened, create};
+use crate::http::error::Refusal;
+use crate::http::input::{idempotency_key, parse, read};
+use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
+use crate::http::v1::{json, json_body};
+use crate::id::SessionId;
+use crate::session::CreationKey;
+use crate::store::RequestKey;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "createSession",
+    tag: Tag::Sessions,
+    summary: "Request a session",
+    description: "The session waits to be initialised. A customer has one live session at a time: whoever knows the \
+                  password and asks for a second one is told of the first, with a fresh token. Sent again with the \
+                  same `Idempotency-Key`, which belongs to the customer, it is answered as the first time, and creates \
+                  nothing, also after the session has ended.",
+    query: None,
+    headers: &[Header {
+        name: "Idempotency-Key",
+        description: "Names this call, so that it can be sent again: 1 to 255 bytes.",
+    }],
+    body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<NewSession>)] }),
+    answers: &[Answer {
+        status: 201,
+        description: "The session is there.",
+        contents: &[Content::json(schema_of::<CreatedView>)],
+        headers: &[Header { name: "Location", description: "The session's path." }],
+    }],
+    problems: &[Code::SessionAlreadyRunning, Code::IdempotencyKeyReused, Code::SessionCreationFailed],
+};
+
+const MOST_EMAIL_CHARACTERS: usize = 16_384;
+
+/// A request for a session.
+#[derive(Deserialize, JsonSchema)]
+#[serde(expecting = "an object with email, password, persona and data")]
+struct NewSession<'a> {
+    /// The customer's email.
+    #[serde(borrow)]
+    #[schemars(length(min = 1, max = MOST_EMAIL_CHARACTERS))]
+    email: Cow<'a, str>,
+    /// The customer's password.
+    #[serde(borrow)]
+    password: Cow<'a, str>,
+    /// The persona's name.
+    #[serde(borrow)]
+    persona: Cow<'a, str>,
+    /// What the agent is to know: any JSON object, handed on as the bytes that came.
+    #[serde(default, borrow, deserialize_with = "present")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>", extend("type" = "object", "default" = {}))]
+    data: Option<&'a RawValue>,
+}
+
+/// A `null` is a value here, and no object.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// A session that was created. Nothing of it ever changes.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CreatedSession")]
+struct CreatedView {
+    /// Its id, a `UUIDv7`.
+    id: SessionId,
+    /// Its customer's email, as the customer wrote it.
+    email: String,
+    /// The persona.
+    persona: String,
+    /// When it was requested, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    created: String,
+    /// Opens the session: `Authorization: Bearer TOKEN`. At most four of a session are valid; the oldest goes first.
+    token: String,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let key = match idempotency_key(&parts.headers) {
+        Ok(key) => key,
+        Err(refusal) => {
+            body::discard(&parts, body).await;
+            return refusal.problem();
+        }
+    };
+    let creation = match json_body(&app, &parts, body).await {
+        Ok(body) => parse(body, move |body| read_creation(body, key)).await,
+        Err(refusal) => Err(refusal),
+    };
+    match creation {
+        Ok(creation) => create(&app, peer(&parts), creation, answer).await,
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+fn answer(created: Result<Created, Refusal>) -> Response {
+    match created {
+        Ok(Created::Opened(opened)) => answer_created(opened),
+        Ok(Created::AlreadyLive(Opened { record, token })) => {
+            Refusal::SessionAlreadyRunning.problem_with(record.id, token)
+        }
+        Ok(Created::UnknownPersona) => Refusal::Invalid("`persona` is not a persona of this server.".into()).problem(),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+fn answer_created(Opened { record, token }: Opened) -> Response {
+    let view = CreatedView {
+        id: record.id,
+        email: record.email().to_owned(),
+        persona: record.persona.to_string(),
+        created: record.created.to_string(),
+        token,
+    };
+    let mut response = json(StatusCode::CREATED, &view);
+    let path = HeaderValue::from_str(&format!("/v1/sessions/{}", view.id)).expect("an id is plain ASCII");
+    response.headers_mut().insert(LOCATION, path);
+    response
+}
+
+fn read_creation(body: Body, key: Option<RequestKey>) -> Result<Creation, Refusal> {
+    let new: NewSession<'_> = read(&body.bytes)?;
+    if !(1..=MOST_EMAIL_CHARACTERS).contains(&new.email.chars().count()) {
+        return Err(Refusal::Invalid("`email` must have 1 to 16384 characters.".into()));
+    }
+    let data = match new.data {
+        Some(data) if !data.get().starts_with('{') => {
+            return Err(Refusal::Invalid("`data` must be an object.".into()));
+        }
+        Some(data) => body.bytes.slice_ref(data.get().as_bytes()),
+        None => Bytes::from_static(b"{}"),
+    };
+    let key = key.map(|key| CreationKey { key: *key.as_bytes(), digest: digest(&new.persona, &data) });
+    let login = Login {
+        email: new.email.into_owned(),
+        password: SecretString::from(&*new.password),
+        persona: new.persona.into_owned(),
+    };
+    Ok(Creation { login, data, key, body })
+}
+
+/// What is asked for, hashed.
+fn digest(persona: &str, data: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    // The length keeps the end of the one from being taken for the beginning of the other.
+    hasher.update(&(persona.len() as u64).to_le_bytes()).update(persona.as_bytes()).update(data);
+    *hasher.finalize().as_bytes()
+}

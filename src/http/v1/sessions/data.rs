@@ -1,0 +1,202 @@
+//! `PUT /v1/sessions/{id}/data`: replaces the data of a pending session, streamed from the connection to the disk.
+//!
+//! ```text
+//! connection ──> a few parts under way ──> a thread: written at once, and checked ──> placed, once all of it is good
+//! ```
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use axum::body::Body as AnyBody;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::{Buf, Bytes};
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body::{self, Body, BodyError, Share, Streamed};
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::input::invalid;
+use crate::http::operation::{self, Answer, Content, Operation, Tag, schema_of};
+use crate::http::v1::expect_json;
+use crate::json::stream::{self, StreamError};
+use crate::session::Phase;
+use crate::store::{Action, Incoming, StoreError, Stored};
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "replaceSessionData",
+    tag: Tag::Sessions,
+    summary: "Replace a session's data",
+    description: "Takes the place of the `data` that a pending session was created with; for what is too large to come \
+                  with the creation. It goes straight to storage, up to the server's `limits.data`. Of an upload that \
+                  is refused or breaks off nothing stays. The agent gets it when it is started.",
+    query: None,
+    headers: &[],
+    body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<Map<String, Value>>)] }),
+    answers: &[Answer { status: 204, description: "The session has this data.", contents: &[], headers: &[] }],
+    problems: &[Code::WrongPhase],
+};
+
+/// Parts on their way between the connection and the disk.
+const PARTS_UNDER_WAY: usize = 4;
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match replace(&app, admitted, &parts, body).await {
+        Ok(()) => {
+            let mut response = Response::new(AnyBody::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: AnyBody) -> Result<(), Refusal> {
+    let begun = match begin(app, &admitted, parts).await {
+        Ok(begun) => begun,
+        Err(refusal) => {
+            body::discard(parts, body).await;
+            return Err(refusal);
+        }
+    };
+    let (session, incoming) = begun;
+    let body = app.bodies.stream(parts, body, app.config.limits.data).await?;
+    let incoming = receive(app, parts, body, incoming).await?;
+    let placed = app.tasks.carry_out(place(Arc::clone(app), admitted.caller, session, incoming)).await;
+    placed.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
+}
+
+async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Stored>, Box<dyn Incoming>), Refusal> {
+    expect_json(parts)?;
+    let session = admitted.session()?;
+    if !matches!(session.record.phase, Phase::Pending { .. }) {
+        return Err(NOT_PENDING);
+    }
+    let incoming = app.store.receive_data(session.record.id).await.map_err(refused)?;
+    Ok((Arc::clone(session), incoming))
+}
+
+const NOT_PENDING: Refusal = Refusal::WrongPhase("Only a pending session's data can be replaced.");
+
+fn refused(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Conflict | StoreError::Missing => NOT_PENDING,
+        StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_) => error.into(),
+    }
+}
+
+async fn place(
+    app: Arc<App>,
+    caller: Caller,
+    session: Arc<Stored>,
+    incoming: Box<dyn Incoming>,
+) -> Result<(), Refusal> {
+    app.audit(&caller, Action::SessionDataReplaced, Some(&session.record), "").await?;
+    incoming.place().await.map_err(refused)
+}
+
+/// Takes the body to its end; what is returned is written and checked, and waits to be placed.
+async fn receive(
+    app: &App,
+    parts: &Parts,
+    mut body: Streamed,
+    incoming: Box<dyn Incoming>,
+) -> Result<Box<dyn Incoming>, Refusal> {
+    let (under_way, received) = mpsc::channel(PARTS_UNDER_WAY);
+    let received = Received {
+        parts: received,
+        left: Bytes::new(),
+        begins_with: None,
+        incoming,
+        failed: None,
+        runtime: Handle::current(),
+    };
+    let keys = (app.bodies.share(), app.bodies.most_bytes());
+    let checking = tokio::task::spawn_blocking(move || check(received, keys));
+    let whole = send_all(&mut body, under_way).await;
+    let checked = checking.await.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "checking a session's data panicked");
+        Err(Refusal::Failed)
+    });
+    // Of what broke off, the check knows nothing.
+    if checked.is_err() && whole? == Sent::Unread {
+        body.discard(parts).await;
+    } else {
+        whole?;
+    }
+    checked
+}
+
+/// Whether a body was read to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    Unread,
+}
+
+async fn send_all(body: &mut Streamed, under_way: mpsc::Sender<Body>) -> Result<Sent, BodyError> {
+    while let Some(part) = body.next().await? {
+        if under_way.send(part).await.is_err() {
+            return Ok(Sent::Unread);
+        }
+    }
+    Ok(Sent::Whole)
+}
+
+/// The parts that have come, as a reader that writes each before it is read.
+struct Received {
+    parts: mpsc::Receiver<Body>,
+    left: Bytes,
+    /// The first byte that is no white space.
+    begins_with: Option<u8>,
+    incoming: Box<dyn Incoming>,
+    failed: Option<StoreError>,
+    runtime: Handle,
+}
+
+impl Read for &mut Received {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() {
+            let Some(part) = self.parts.blocking_recv() else { return Ok(0) };
+            let bytes = part.bytes.clone();
+            self.begins_with = self.begins_with.or_else(|| bytes.trim_ascii_start().first().copied());
+            if let Err(error) = self.runtime.block_on(self.incoming.write(bytes.clone())) {
+                self.failed = Some(error);
+                return Err(io::Error::other("the part was not written"));
+            }
+            self.left = bytes;
+        }
+        let count = self.left.len().min(buffer.len());
+        self.left.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Reads and checks everything. The keys that have to be compared take up to so many bytes of a share of the memory for
+/// bodies.
+fn check(mut received: Received, (mut share, most_bytes): (Share, usize)) -> Result<Box<dyn Incoming>, Refusal> {
+    let reserve = |bytes| bytes <= most_bytes && share.hold(bytes).is_ok();
+    match stream::check(&mut received, reserve) {
+        Ok(()) if received.begins_with == Some(b'{') => Ok(received.incoming),
+        Ok(()) => Err(Refusal::Invalid("The body must be a JSON object.".into())),
+        Err(StreamError::Json(error)) => Err(invalid("The body is not the JSON it must be", &error.to_string())),
+        Err(StreamError::NoMemory) => {
+            Err(Refusal::Busy("The keys of the body's objects take more memory than is left for bodies; try again."))
+        }
+        Err(StreamError::Read(error)) => Err(received.failed.map_or_else(
+            || {
+                tracing::error!(error = %error, "a session's data could not be read");
+                Refusal::Failed
+            },
+            refused,
+        )),
+    }
+}

@@ -1,0 +1,168 @@
+//! `POST /v1/sessions/{id}/requests`: hands a request to the session's agent and answers with the agent's answer, or with
+//! a stream of its parts.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts as Head;
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body::{self, Body};
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::input::{idempotency_key, parse, read};
+use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
+use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts};
+use crate::http::v1::{json_body, json_text};
+use crate::id::SessionId;
+use crate::session::{Part, Parts, RelayError};
+use crate::store::RequestKey;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "sendRequest",
+    tag: Tag::Sessions,
+    summary: "Ask a session's agent",
+    description: "Hands the request to the agent and waits for its answer. With an `Idempotency-Key` the agent gets it at \
+                  most once however often it is sent, and everybody who sends it gets the same answer.\n\nWith `Accept: \
+                  text/event-stream` the answer comes in parts: an event `output` for each that the agent sends ahead of \
+                  its answer, and at last `response`, with the same data as the body would have, or `problem`. A comment \
+                  comes every 15 seconds. Without a key, hanging up cancels the request.",
+    query: None,
+    headers: &[Header {
+        name: "Idempotency-Key",
+        description: "Names this request, so that it can be sent again: 1 to 255 bytes.",
+    }],
+    body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<AgentRequest>)] }),
+    answers: &[Answer {
+        status: 200,
+        description: "The agent's answer.",
+        contents: &[
+            Content::json(schema_of::<AgentResponse>),
+            Content { media_type: "text/event-stream", schema: stream },
+        ],
+        headers: &[],
+    }],
+    problems: &[
+        Code::WrongPhase,
+        Code::IdempotencyKeyReused,
+        Code::AgentError,
+        Code::AgentRestarting,
+        Code::AgentTimeout,
+    ],
+};
+
+fn stream(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "description": "Server-sent events; the data of each is JSON." })
+}
+
+/// A request to the agent.
+#[derive(Deserialize, JsonSchema)]
+#[serde(expecting = "an object with request")]
+struct AgentRequest<'a> {
+    /// What the agent is asked: any JSON, handed on as the bytes that came.
+    #[serde(borrow)]
+    #[schemars(with = "Value")]
+    request: &'a RawValue,
+}
+
+/// The agent's answer.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct AgentResponse {
+    /// Any JSON, as the agent wrote it.
+    response: Value,
+}
+
+/// A request on its way to the agent.
+struct Call {
+    request: Bytes,
+    key: Option<RequestKey>,
+    /// What the request is a part of; held until the agent has answered.
+    body: Body,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    ask(&app, &admitted, &head, body).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body::Body) -> Result<Response, Refusal> {
+    let key = match idempotency_key(&head.headers) {
+        Ok(key) => key,
+        Err(refusal) => {
+            body::discard(head, body).await;
+            return Err(refusal);
+        }
+    };
+    let call = parse(json_body(app, head, body).await?, move |body| {
+        let asked: AgentRequest<'_> = read(&body.bytes)?;
+        let request = body.bytes.slice_ref(asked.request.get().as_bytes());
+        Ok(Call { request, key, body })
+    });
+    let (call, id) = (call.await?, admitted.session()?.record.id);
+    if accepts(&head.headers, "text/event-stream") {
+        return Ok(stream_answer(app, id, call));
+    }
+    let answer = match call.key {
+        Some(key) => app.registry.relay_once(id, key, call.request).await,
+        None => app.registry.relay(id, &call.request).await,
+    };
+    drop(call.body);
+    answer.map(|answer| json_text(StatusCode::OK, response(&answer))).map_err(refused)
+}
+
+/// Answers with the parts of the answer as they come.
+fn stream_answer(app: &Arc<App>, id: SessionId, call: Call) -> Response {
+    let (writer, answer) = Writer::new("text/event-stream");
+    let Call { request, key, body } = call;
+    let parts = app.registry.relay_parts(id, request, key);
+    app.tasks.spawn(async move {
+        // Nobody is there to be told, once the reader has gone.
+        let _ = hand_on(parts, writer).await;
+        drop(body);
+    });
+    answer
+}
+
+async fn hand_on(mut parts: Parts, mut writer: Writer) -> Result<(), Gone> {
+    loop {
+        tokio::select! {
+            biased;
+            () = writer.gone() => return Err(Gone),
+            part = parts.next() => match part {
+                Some(Part::Output(output)) => writer.event(None, "output", &output).await?,
+                Some(Part::Answer(Ok(answer))) => return writer.event(None, "response", &response(&answer)).await,
+                Some(Part::Answer(Err(error))) => return writer.problem(&refused(error)).await,
+                None => return writer.problem(&Refusal::Failed).await,
+            },
+            () = tokio::time::sleep(HEARTBEAT) => writer.beat().await?,
+        }
+    }
+}
+
+fn response(answer: &[u8]) -> Bytes {
+    let mut text = BytesMut::with_capacity(answer.len() + 16);
+    text.put_slice(br#"{"response":"#);
+    text.put_slice(answer);
+    text.put_u8(b'}');
+    text.freeze()
+}
+
+fn refused(error: RelayError) -> Refusal {
+    match error {
+        RelayError::NotRunning => Refusal::WrongPhase(
+            "The session is not running: initialise one that is pending, wait for one that is starting; one that is \
+             stopping or has ended takes no requests.",
+        ),
+        RelayError::Restarting { .. } | RelayError::Call(_) | RelayError::KeyReused | RelayError::Store(_) => {
+            error.into()
+        }
+    }
+}
