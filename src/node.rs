@@ -28,7 +28,7 @@ use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
 use crate::events::EventLog;
 use crate::http::body::Bodies;
-use crate::http::{self, App};
+use crate::http::{self, App, Presence};
 use crate::http_client::HttpClient;
 use crate::server;
 use crate::service_mapping::ServiceMapping;
@@ -90,7 +90,9 @@ impl Node {
         mapping.watch(mapping_path, &tasks);
         keep_house(&config, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
+        let address = listener.local_addr().context("cannot tell where the server listens")?;
         let app = Arc::new(App {
+            presence: Presence { address, started: clock.wall(), since: clock.now() },
             events: events.clone(),
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),

@@ -9,6 +9,7 @@ use crate::agent::Launcher;
 use crate::clock::Clock;
 use crate::credential::Verifier;
 use crate::credential::embedded::{CustomerError, Embedded};
+use crate::customer::{self, RemoveError};
 use crate::events::EventLog;
 use crate::id::{CustomerKey, Printable, SessionId};
 use crate::session::machine::{self, Event, Limits};
@@ -158,22 +159,17 @@ impl Operator {
     }
 
     async fn remove_customer(&self, email: &str) -> Result<Reply, String> {
-        let key = self.embedded.remove(email).await.map_err(|error| words(&error, email))?;
-        tracing::info!(customer = %key, "customer removed");
-        let stopped = match self.store.live(&key).await {
-            Ok(Some(stored)) => {
-                let (id, stop) = (stored.record.id, self.stop(&stored.record, true, "its customer was removed"));
-                stop.await.map_err(|error| {
-                    let email = Printable(email);
-                    format!(
-                        "{email} was removed, its session was not stopped ({error}); try `frontdesk session stop {id}`"
-                    )
-                })?;
-                " and stopped its session"
+        let stop = async |record: &SessionRecord, why: &str| self.stop(record, true, why).await.map(drop);
+        let removed = customer::remove(&*self.store, &self.embedded, email, stop).await;
+        let had_session = removed.map_err(|error| match error {
+            RemoveError::Customer(error) => words(&error, email),
+            RemoveError::Look(error) => of_store(&error),
+            RemoveError::Session(id, error) => {
+                let email = Printable(email);
+                format!("{email} was removed, its session was not stopped ({error}); try `frontdesk session stop {id}`")
             }
-            Ok(None) => "",
-            Err(error) => return Err(of_store(&error)),
-        };
+        })?;
+        let stopped = if had_session { " and stopped its session" } else { "" };
         Ok(done(format!("removed {}{stopped}", Printable(email))))
     }
 
@@ -194,14 +190,9 @@ impl Operator {
         before: Option<SessionId>,
         most: usize,
     ) -> Result<Reply, String> {
-        let filter = |customer| Filter { customer, ended, before };
-        let canonical = email.map(|email| self.embedded.key(email));
-        let mut records = self.store.list(filter(canonical), most).await.map_err(|error| of_store(&error))?;
-        // A remote credential server's customers are known by their email as it was sent.
-        if let Some(email) = email.filter(|_| records.is_empty()) {
-            let sent = Some(CustomerKey::new(email));
-            records = self.store.list(filter(sent), most).await.map_err(|error| of_store(&error))?;
-        }
+        let filter = Filter { ended, before, ..Filter::default() };
+        let records = customer::sessions(&*self.store, &self.embedded, email, &filter, most).await;
+        let records = records.map_err(|error| of_store(&error))?;
         let places = self.registry.as_ref().map(Registry::places).unwrap_or_default();
         Ok(Reply::Sessions(records.iter().map(|record| self.row(record, &places)).collect()))
     }

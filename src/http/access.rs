@@ -26,10 +26,14 @@ pub enum Access {
     LocalOrToken,
     /// The session's token alone, in a header or in the body; the handler checks it.
     Token,
+    /// Whoever sends an operator's token in the body; the handler checks it.
+    SignIn,
     /// Whoever is known: a session's token, or any operator.
     Known,
     /// The session's customer by its token, and operators with the scope.
     Session(Scope),
+    /// Every operator, whatever the scopes.
+    AnyOperator,
     /// Operators with the scope.
     Operator(Scope),
 }
@@ -85,16 +89,19 @@ pub async fn enforce(app: Arc<App>, access: Access, request: Request, next: Next
 async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted, Refusal> {
     let peer = super::auth::peer(parts);
     let caller = match access {
-        Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token => {
+        Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token | Access::SignIn => {
             return Ok(Admitted { caller: Caller { principal: Principal::Nobody, peer }, session: None });
         }
-        Access::Known | Access::Session(_) | Access::Operator(_) => app.caller(parts, peer).await?,
+        Access::Known | Access::Session(_) | Access::AnyOperator | Access::Operator(_) => {
+            app.caller(parts, peer).await?
+        }
     };
     match (&caller.principal, access) {
-        (Principal::Nobody, _) => Err(Refusal::TokenRequired),
         (Principal::Operator(operator), Access::Session(scope) | Access::Operator(scope)) if !operator.may(scope) => {
             Err(Refusal::ScopeRequired(scope))
         }
+        (Principal::Nobody | Principal::Session(_), Access::AnyOperator) => Err(Refusal::OperatorRequired),
+        (Principal::Nobody, _) => Err(Refusal::TokenRequired),
         (Principal::Session(_), Access::Operator(scope)) => Err(Refusal::ScopeRequired(scope)),
         (principal, Access::Session(_)) => {
             let named = RawPathParams::from_request_parts(parts, &()).await.ok();

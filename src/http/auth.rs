@@ -7,6 +7,7 @@ use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 
+use crate::credential::throttle::Sender;
 use crate::id::CustomerKey;
 use crate::store::Stored;
 
@@ -23,6 +24,17 @@ pub struct Peer {
 }
 
 impl App {
+    /// Where what a peer sends comes from, as the throttle counts it.
+    pub fn sender(&self, peer: Peer) -> Sender {
+        let address = peer.remote.ip();
+        if self.config.behind_proxy { Sender::Proxy(address) } else { Sender::Address(address) }
+    }
+
+    /// Whether what a peer sends is encrypted on its way here: the proxy in front speaks TLS.
+    pub fn is_encrypted(&self, _: Peer) -> bool {
+        self.config.behind_proxy
+    }
+
     /// Whether a call may be made without a token. The seed's initialise and status name only an email, so that they
     /// are answered to programs on this machine alone, and never to a browser that a page sent here or to a proxy that
     /// speaks for somebody else.

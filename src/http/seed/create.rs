@@ -19,7 +19,6 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::credential::gate::Admitted;
-use crate::credential::throttle::Sender;
 use crate::credential::{Credentials, InForce, Verdict, Verifier};
 use crate::http::App;
 use crate::http::auth::{Peer, peer};
@@ -145,9 +144,7 @@ async fn check(
     body: &Arc<Body>,
 ) -> Result<(), Refusal> {
     let patience = app.config.credential.timeout;
-    let address = peer.remote.ip();
-    let sender = if app.config.behind_proxy { Sender::Proxy(address) } else { Sender::Address(address) };
-    let attempt = app.gate.admit(key.as_str(), sender, patience, || app.clock.now()).await?;
+    let attempt = app.gate.admit(key.as_str(), app.sender(peer), patience, || app.clock.now()).await?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
     let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
     // What was good a moment ago is known at once and needs no task.

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::v1::json;
 use crate::id::SessionId;
+use crate::session::registry::{Driven, Places};
 use crate::session::{Outcome, PhaseName, SessionRecord};
+use crate::shim::wire::Usage;
 
 /// A session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -47,9 +49,12 @@ pub struct SessionView {
 impl SessionView {
     /// What is to be seen of a session now.
     pub fn of(app: &App, record: &SessionRecord) -> Self {
-        let driven = app.registry.driven(record.id);
+        Self::new(record, app.registry.driven(record.id).as_ref(), &app.registry.places())
+    }
+
+    fn new(record: &SessionRecord, driven: Option<&Driven>, places: &Places) -> Self {
         let why = record.phase.why().map(ToString::to_string);
-        let lost = driven.as_ref().and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
+        let lost = driven.and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
         Self {
             id: record.id,
             email: record.email().to_owned(),
@@ -60,8 +65,8 @@ impl SessionView {
             created: record.created.to_string(),
             outcome: record.phase.ending().map(|ending| ending.outcome),
             reason: why.or(lost),
-            progress: driven.and_then(|driven| driven.progress),
-            queue: app.registry.places().of(record.id),
+            progress: driven.and_then(|driven| driven.progress.clone()),
+            queue: places.of(record.id),
         }
     }
 
@@ -70,6 +75,58 @@ impl SessionView {
         let mut response = json(status, self);
         response.headers_mut().insert(ETAG, etag(self.revision));
         response
+    }
+}
+
+/// A session, with what only operators see.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OperatorsSession")]
+pub struct OperatorsView {
+    /// What its customer sees, too.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Whom it counts for: the customer as the credential server in force knows it.
+    pub customer: String,
+    /// Its agent's process, if it has one on this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What its agent takes, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
+    /// Which limits of its agent are in force and by what, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<String>,
+}
+
+/// What an agent takes with all its processes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Usage")]
+pub struct UsageView {
+    /// Memory.
+    pub memory_bytes: u64,
+    /// Time on processors since its start, its ended processes included.
+    pub cpu_seconds: f64,
+    /// Processes.
+    pub processes: u32,
+}
+
+impl OperatorsView {
+    /// What operators see of a session now; `places` are those of the queue.
+    pub fn of(app: &App, record: &SessionRecord, places: &Places) -> Self {
+        let driven = app.registry.driven(record.id);
+        Self {
+            session: SessionView::new(record, driven.as_ref(), places),
+            customer: record.customer.as_str().to_owned(),
+            pid: driven.as_ref().and_then(|driven| driven.pid),
+            usage: driven.as_ref().and_then(|driven| driven.usage).map(UsageView::from),
+            limits: driven.map(|driven| driven.limits).filter(|limits| !limits.is_empty()),
+        }
+    }
+}
+
+impl From<Usage> for UsageView {
+    fn from(usage: Usage) -> Self {
+        Self { memory_bytes: usage.memory, cpu_seconds: usage.cpu.as_secs_f64(), processes: usage.processes }
     }
 }
 
