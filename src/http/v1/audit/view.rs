@@ -88,8 +88,7 @@ pub(super) struct ActionName(pub(super) Action);
 impl<'de> Deserialize<'de> for ActionName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Cow::<'de, str>::deserialize(deserializer)?;
-        let action = Action::ALL.iter().copied().find(|action| action.name() == name);
-        action.map(Self).ok_or_else(|| D::Error::custom("`action` is none that the audit knows"))
+        Action::named(&name).map(Self).ok_or_else(|| D::Error::custom("`action` is none that the audit knows"))
     }
 }
 
