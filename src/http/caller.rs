@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn who_is_seen_is_noted_in_time() {
-        let at = |seconds| Timestamp::from_micros(seconds * 1_000_000);
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let hour = Duration::from_hours(1);
         assert!(!is_stale(at(0), at(59), hour) && is_stale(at(0), at(60), hour));
         assert!(!is_stale(at(0), at(1), hour / 60) && is_stale(at(0), at(6), hour / 60));

@@ -10,12 +10,12 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 
 /// What is written and not yet sent: so many parts at most. Dropping it ends the body.
-pub type Writer = mpsc::Sender<io::Result<Bytes>>;
+pub(super) type Writer = mpsc::Sender<io::Result<Bytes>>;
 
 struct Streamed(mpsc::Receiver<io::Result<Bytes>>);
 
 /// A body, and where its parts are to be written. An error breaks it off, so that nobody takes a part for the whole.
-pub fn body() -> (Writer, Body) {
+pub(super) fn body() -> (Writer, Body) {
     const PARTS: usize = 4;
     let (writer, parts) = mpsc::channel(PARTS);
     (writer, Body::new(Streamed(parts)))

@@ -29,6 +29,7 @@ mod kill;
 #[cfg(feature = "failpoints")]
 mod late_shim;
 mod logging;
+mod operators;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
@@ -47,5 +48,8 @@ mod throttling;
 mod tidy;
 mod tokenless;
 mod torture;
+mod v1_console;
+mod v1_customers;
+mod v1_operators;
 mod verify;
 mod wire;

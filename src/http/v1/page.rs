@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many items a page has at most: 1 to 1000. Default 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit(u16);
+pub(super) struct Limit(u16);
 
 const MOST: u16 = 1_000;
 
 impl Limit {
     /// One more than the page has: whether there is that one says whether another page follows.
-    pub fn and_one(self) -> usize {
+    pub(super) fn and_one(self) -> usize {
         usize::from(self.0) + 1
     }
 }
@@ -55,7 +55,7 @@ impl JsonSchema for Limit {
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "{T}Page")]
-pub struct Page<T> {
+pub(super) struct Page<T> {
     /// The items.
     pub items: Vec<T>,
     /// The `cursor` of the next page; absent on the last one.
@@ -65,7 +65,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// A page out of what was found, of which [`Limit::and_one`] were asked for. `cursor` names the place of an item.
-    pub fn of(mut found: Vec<T>, limit: Limit, cursor: impl Fn(&T) -> String) -> Self {
+    pub(super) fn of(mut found: Vec<T>, limit: Limit, cursor: impl Fn(&T) -> String) -> Self {
         let goes_on = found.len() > usize::from(limit.0);
         found.truncate(usize::from(limit.0));
         let next = found.last().filter(|_| goes_on).map(cursor);
@@ -73,7 +73,7 @@ impl<T> Page<T> {
     }
 
     /// The same page of what is shown of its items.
-    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
+    pub(super) fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(show).collect(), next: self.next }
     }
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A text that no log shows and that is wiped from memory when it goes.
 #[derive(Clone, Debug)]
-pub struct Secret(pub SecretString);
+pub(super) struct Secret(pub SecretString);
 
 impl Secret {
     /// The text in clear.
-    pub fn expose(&self) -> &str {
+    pub(super) fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn what_was_requested_at_the_named_time_or_later_stays() {
         let before = wanted(r#"{"created_before": "2026-01-31T12:00:00+01:00"}"#).unwrap().before.unwrap();
-        let at = |millis| SessionId::new(WallTime::from_unix_millis(1_769_857_200_000 + millis), [0; 10]);
+        let at = |millis: i64| SessionId::new(WallTime::from_unix_millis(1_769_857_200_000 + millis), [0; 10]);
         assert!(at(-1) < before && at(0) >= before);
     }
 

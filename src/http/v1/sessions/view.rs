@@ -16,7 +16,7 @@ use crate::shim::wire::Usage;
 /// A session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Session")]
-pub struct SessionView {
+pub(super) struct SessionView {
     /// Its id, a `UUIDv7`.
     pub id: SessionId,
     /// Its customer's email, as the customer wrote it.
@@ -48,7 +48,7 @@ pub struct SessionView {
 
 impl SessionView {
     /// What is to be seen of a session now.
-    pub fn of(app: &App, record: &SessionRecord) -> Self {
+    pub(super) fn of(app: &App, record: &SessionRecord) -> Self {
         Self::new(record, app.registry.driven(record.id).as_ref(), &app.registry.places())
     }
 
@@ -71,7 +71,7 @@ impl SessionView {
     }
 
     /// The answer that shows it.
-    pub fn answer(&self, status: StatusCode) -> Response {
+    pub(super) fn answer(&self, status: StatusCode) -> Response {
         let mut response = json(status, self);
         response.headers_mut().insert(ETAG, etag(self.revision));
         response
@@ -81,7 +81,7 @@ impl SessionView {
 /// A session, with what only operators see.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OperatorsSession")]
-pub struct OperatorsView {
+pub(super) struct OperatorsView {
     /// What its customer sees, too.
     #[serde(flatten)]
     pub session: SessionView,
@@ -101,7 +101,7 @@ pub struct OperatorsView {
 /// What an agent takes with all its processes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Usage")]
-pub struct UsageView {
+pub(super) struct UsageView {
     /// Memory.
     pub memory_bytes: u64,
     /// Time on processors since its start, its ended processes included.
@@ -112,7 +112,7 @@ pub struct UsageView {
 
 impl OperatorsView {
     /// What operators see of a session now; `places` are those of the queue.
-    pub fn of(app: &App, record: &SessionRecord, places: &Places) -> Self {
+    pub(super) fn of(app: &App, record: &SessionRecord, places: &Places) -> Self {
         let driven = app.registry.driven(record.id);
         Self {
             session: SessionView::new(record, driven.as_ref(), places),
@@ -131,6 +131,6 @@ impl From<Usage> for UsageView {
 }
 
 /// The tag of a session's representation (RFC 9110, section 8.8.3). Weak: progress changes without a new revision.
-pub fn etag(revision: u32) -> HeaderValue {
+pub(super) fn etag(revision: u32) -> HeaderValue {
     HeaderValue::from_str(&format!("W/\"{revision}\"")).expect("digits and quotes are a header's value")
 }
