@@ -15,6 +15,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+mod rfc3339;
+
+pub use rfc3339::NoTime;
+
 /// An instant on the desk's own timeline, in microseconds. At the very first start it equals the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

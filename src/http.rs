@@ -9,13 +9,14 @@
 //! hangs up leaves nothing behind but the check of its password, which ends by itself. Status codes are
 //! decided in [`code`] alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp, WallTime};
 use crate::config::Config;
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
@@ -75,6 +76,19 @@ pub struct App {
     pub bodies: Bodies,
     /// Tells whether the server is shutting down.
     pub tasks: Tasks,
+    /// Where and since when the server is there.
+    pub presence: Presence,
+}
+
+/// Where and since when a server is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Presence {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// When it was started.
+    pub started: WallTime,
+    /// The same on the desk's own timeline.
+    pub since: Timestamp,
 }
 
 /// Builds the routes.

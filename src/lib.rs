@@ -9,6 +9,7 @@
 //! | a server of its own, killed at random to see what its promises are worth | [`torture`] |
 //! | one server put together, from a configuration to its end | [`node`] |
 //! | connections; routes, who may call, and every status code; operators' commands | [`server`], [`http`], [`control`] |
+//! | what operators do to customers and their sessions, whichever way they ask | [`customer`] |
 //! | a session's life: a pure machine, the driver that does its IO, the table of drivers | [`session`] |
 //! | an agent as the server has it: started or taken up, spoken to, judged by its end; a process behind a shim, or a service | [`agent`] |
 //! | the process between server and agent, so that the agent outlives the server: its launcher, its directory, its limits | [`shim`] |
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod credential;
+pub mod customer;
 pub mod data_dir;
 pub mod descriptors;
 pub mod events;

@@ -31,7 +31,7 @@ use crate::events::EventLog;
 use crate::http::audit::Refused;
 use crate::http::body::Bodies;
 use crate::http::forwarded::Proxies;
-use crate::http::{self, App};
+use crate::http::{self, App, Presence};
 use crate::http_client::HttpClient;
 use crate::server::Server;
 use crate::server::tls::Tls;
@@ -101,8 +101,10 @@ impl Node {
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
+        let address = listener.local_addr().context("cannot tell where the server listens")?;
         let app = Arc::new(App {
             refused,
+            presence: Presence { address, started: clock.wall(), since: clock.now() },
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),

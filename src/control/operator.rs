@@ -10,6 +10,7 @@ use crate::agent::Launcher;
 use crate::clock::Clock;
 use crate::credential::Verifier;
 use crate::credential::embedded::{CustomerError, Embedded};
+use crate::customer::{self, RemoveError};
 use crate::events::EventLog;
 use crate::id::{CustomerKey, Printable, SessionId};
 use crate::principal::Scope;
@@ -218,25 +219,29 @@ impl Operator {
     }
 
     async fn remove_customer(&self, email: &str) -> Result<Reply, String> {
-        let key = self.embedded.remove(email).await.map_err(|error| words(&error, email))?;
-        tracing::info!(customer = %key, "customer removed");
-        self.note(AuditEntry { customer: Some(key.clone()), ..self.entry(Action::CustomerRemoved) }).await?;
-        let stopped = match self.store.live(&key).await {
-            Ok(Some(stored)) => {
-                let (id, stop) = (stored.record.id, self.stop(&stored.record, true, "its customer was removed"));
-                stop.await.map_err(|error| {
-                    let email = Printable(email);
-                    format!(
-                        "{email} was removed, its session was not stopped ({error}); try `frontdesk session stop {id}`"
-                    )
-                })?;
-                let detail = "its customer was removed".to_owned();
-                self.note(AuditEntry { detail, ..self.stopped(&stored.record, true) }).await?;
-                " and stopped its session"
-            }
-            Ok(None) => "",
-            Err(error) => return Err(of_store(&error)),
+        let mut stopped = None;
+        let stop = async |record: &SessionRecord, why: &str| {
+            self.stop(record, true, why).await?;
+            stopped = Some((record.clone(), why.to_owned()));
+            Ok(())
         };
+        let removed = customer::remove(&*self.store, &self.embedded, email, stop).await;
+        if !matches!(removed, Err(RemoveError::Customer(_))) {
+            let customer = Some(self.embedded.key(email));
+            self.note(AuditEntry { customer, ..self.entry(Action::CustomerRemoved) }).await?;
+        }
+        if let Some((record, detail)) = stopped {
+            self.note(AuditEntry { detail, ..self.stopped(&record, true) }).await?;
+        }
+        let had_session = removed.map_err(|error| match error {
+            RemoveError::Customer(error) => words(&error, email),
+            RemoveError::Look(error) => of_store(&error),
+            RemoveError::Session(id, error) => {
+                let email = Printable(email);
+                format!("{email} was removed, its session was not stopped ({error}); try `frontdesk session stop {id}`")
+            }
+        })?;
+        let stopped = if had_session { " and stopped its session" } else { "" };
         Ok(done(format!("removed {}{stopped}", Printable(email))))
     }
 
@@ -257,14 +262,9 @@ impl Operator {
         before: Option<SessionId>,
         most: usize,
     ) -> Result<Reply, String> {
-        let filter = |customer| Filter { customer, ended, before, ..Filter::default() };
-        let canonical = email.map(|email| self.embedded.key(email));
-        let mut records = self.store.list(filter(canonical), most).await.map_err(|error| of_store(&error))?;
-        // A remote credential server's customers are known by their email as it was sent.
-        if let Some(email) = email.filter(|_| records.is_empty()) {
-            let sent = Some(CustomerKey::new(email));
-            records = self.store.list(filter(sent), most).await.map_err(|error| of_store(&error))?;
-        }
+        let filter = Filter { ended, before, ..Filter::default() };
+        let records = customer::sessions(&*self.store, &self.embedded, email, &filter, most).await;
+        let records = records.map_err(|error| of_store(&error))?;
         let places = self.registry.as_ref().map(Registry::places).unwrap_or_default();
         Ok(Reply::Sessions(records.iter().map(|record| self.row(record, &places)).collect()))
     }
@@ -344,7 +344,7 @@ impl Operator {
         let mut record = record.clone();
         let stop = Event::Stop { force: true, reason: Reason::new(reason) };
         // A server that was killed may not have come to it.
-        self.note(&record).await;
+        self.tell(&record).await;
         for event in [stop, Event::Recovered] {
             if !record.phase.is_live() {
                 break;
@@ -352,14 +352,14 @@ impl Operator {
             let step = machine::step(&record.phase, &event, &limits, self.clock.now())?;
             record = record.after(step.phase);
             self.store.put(record.clone(), self.clock.wall()).await?;
-            self.note(&record).await;
+            self.tell(&record).await;
         }
         Ok(Arc::new(record))
     }
 
     /// Appends the step that led to the record, unless it is in the session's sequence. A log of events that fails does
     /// not keep the session from its end, which who reads its events finds all the same.
-    async fn note(&self, record: &SessionRecord) {
+    async fn tell(&self, record: &SessionRecord) {
         if let Err(error) = self.sequences.append(record).await {
             tracing::warn!(session.id = %record.id, error = %error, "transition not stored");
         }

@@ -19,6 +19,9 @@ pub fn canonical(email: &str) -> Cow<'_, str> {
     Cow::Borrowed(trimmed)
 }
 
+/// The longest email of a customer of ours.
+pub const MOST_CHARACTERS: usize = 320;
+
 /// Why an email can't name a new customer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmailError {
@@ -26,7 +29,7 @@ pub enum EmailError {
     #[error("the email is empty")]
     Empty,
     /// It is too long to be typed or stored in earnest.
-    #[error("the email is longer than 320 bytes")]
+    #[error("the email is longer than 320 characters")]
     TooLong,
     /// It has characters that nobody can type or see.
     #[error("the email has control characters")]
@@ -38,11 +41,10 @@ pub enum EmailError {
 /// # Errors
 /// An [`EmailError`].
 pub fn check(email: &str) -> Result<(), EmailError> {
-    const MOST_BYTES: usize = 320;
     if email.trim().is_empty() {
         return Err(EmailError::Empty);
     }
-    if email.len() > MOST_BYTES {
+    if email.chars().count() > MOST_CHARACTERS {
         return Err(EmailError::TooLong);
     }
     if email.chars().any(char::is_control) {

@@ -61,16 +61,35 @@ impl Embedded {
         Ok(Self { store, clock, hashing, cache: Cache::new(settings.cache) })
     }
 
+    /// The customer with this email.
+    ///
+    /// # Errors
+    /// [`CustomerError::Unknown`], or [`CustomerError::Store`].
+    pub async fn customer(&self, email: &str) -> Result<Customer, CustomerError> {
+        let found = self.store.customer(&self.key(email)).await.map_err(CustomerError::Store)?;
+        found.ok_or(CustomerError::Unknown)
+    }
+
+    /// Checks what can be said of an email and a password before anybody has them.
+    ///
+    /// # Errors
+    /// [`CustomerError::Email`] or [`CustomerError::Password`].
+    pub fn check_new(&self, email: &str, password: &SecretString) -> Result<(), CustomerError> {
+        email::check(email)?;
+        check_password(password)
+    }
+
     /// Adds a customer.
     ///
     /// # Errors
     /// A [`CustomerError`].
     pub async fn add(&self, email: &str, password: SecretString) -> Result<Customer, CustomerError> {
-        email::check(email)?;
-        check_password(&password)?;
+        self.check_new(email, &password)?;
         let key = self.key(email);
-        if let Some(existing) = self.store.customer(&key).await.map_err(CustomerError::Store)? {
-            return Err(CustomerError::Exists { existing: existing.email });
+        match self.customer(email).await {
+            Ok(Customer { email: existing, .. }) => return Err(CustomerError::Exists { existing }),
+            Err(CustomerError::Unknown) => {}
+            Err(error) => return Err(error),
         }
         let password_hash = self.hashing.hash(password).await?;
         let customer = Customer { key, email: email.trim().to_owned(), password_hash, created: self.clock.wall() };
@@ -150,7 +169,11 @@ impl Verifier for Embedded {
     }
 }
 
-fn check_password(password: &SecretString) -> Result<(), CustomerError> {
+/// The embedded credential server's rule about passwords.
+///
+/// # Errors
+/// [`CustomerError::Password`].
+pub fn check_password(password: &SecretString) -> Result<(), CustomerError> {
     let bytes = password.expose_secret().len();
     if (1..=LONGEST_PASSWORD_BYTES).contains(&bytes) { Ok(()) } else { Err(CustomerError::Password) }
 }

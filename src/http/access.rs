@@ -26,12 +26,16 @@ pub enum Access {
     LocalOrToken,
     /// The session's token alone, in a header or in the body; the handler checks it.
     Token,
+    /// Whoever sends an operator's token in the body; the handler checks it.
+    SignIn,
     /// Whoever is known: a session's token, or any operator.
     Known,
     /// The session's customer by its token, and operators with the scope.
     Session(Scope),
     /// Operators with the scope; of the session that the path names.
     OperatorOfSession(Scope),
+    /// Every operator, whatever the scopes.
+    AnyOperator,
     /// Operators with the scope.
     Operator(Scope),
 }
@@ -87,10 +91,14 @@ pub async fn enforce(app: Arc<App>, access: Access, request: Request, next: Next
 async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted, Refusal> {
     let peer = super::auth::peer(parts);
     let caller = match access {
-        Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token => {
+        Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token | Access::SignIn => {
             return Ok(Admitted { caller: Caller { principal: Principal::Nobody, peer }, session: None });
         }
-        Access::Known | Access::Session(_) | Access::OperatorOfSession(_) | Access::Operator(_) => {
+        Access::Known
+        | Access::Session(_)
+        | Access::OperatorOfSession(_)
+        | Access::AnyOperator
+        | Access::Operator(_) => {
             let caller = app.caller(parts, peer).await;
             caller.inspect_err(|refusal| {
                 // Nobody is refused for having shown nothing.
@@ -105,6 +113,7 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
         Err(Refusal::ScopeRequired(scope))
     };
     match (&caller.principal, access) {
+        (Principal::Nobody | Principal::Session(_), Access::AnyOperator) => Err(Refusal::OperatorRequired),
         (Principal::Nobody, _) => Err(Refusal::TokenRequired),
         (
             Principal::Operator(operator),

@@ -34,6 +34,20 @@ impl App {
         self.store.note(entry).await
     }
 
+    /// The same of what is done to a customer.
+    ///
+    /// # Errors
+    /// As [`App::audit`].
+    pub async fn audit_of_customer(
+        &self,
+        caller: &Caller,
+        action: Action,
+        customer: CustomerKey,
+    ) -> Result<(), StoreError> {
+        let entry = self.entry(actor(&caller.principal), action, caller.peer);
+        self.store.note(AuditEntry { customer: Some(customer), ..entry }).await
+    }
+
     /// Notes credentials that were refused, soon. See [`Refused`] for what becomes of many.
     pub fn audit_refused_credentials(&self, peer: Peer, customer: CustomerKey) {
         /// The longest email that any mail system takes (RFC 5321, section 4.5.3.1) is shorter.

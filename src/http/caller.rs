@@ -1,5 +1,7 @@
 //! Who calls: the principal behind a request's token or cookie.
 
+use std::time::Duration;
+
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -7,7 +9,7 @@ use axum::http::{HeaderMap, Method, Uri};
 
 use crate::clock::Timestamp;
 use crate::principal::{Operator, Principal};
-use crate::store::OperatorToken;
+use crate::store::{ConsoleSession, OperatorToken};
 use crate::token::TokenHash;
 
 use super::App;
@@ -69,6 +71,19 @@ impl App {
 
     /// The operator who has signed in at the console, seen again now.
     async fn operator_at_console(&self, secret: &str) -> Result<Operator, Refusal> {
+        let (session, operator) = self.signed_in(secret).await?;
+        let now = self.clock.now();
+        if is_stale(session.seen, now, self.config.console.idle_timeout) {
+            self.store.saw_console_session(session.secret, now).await?;
+        }
+        Ok(operator)
+    }
+
+    /// The session at the console that the cookie's secret opens, and whose it is.
+    ///
+    /// # Errors
+    /// [`Refusal::TokenRequired`], or what the store failed with.
+    pub async fn signed_in(&self, secret: &str) -> Result<(ConsoleSession, Operator), Refusal> {
         let hash = TokenHash::of(secret.as_bytes());
         let session = self.store.console_session(hash).await?.ok_or(Refusal::TokenRequired)?;
         let now = self.clock.now();
@@ -80,17 +95,15 @@ impl App {
         if !token.is_valid(self.clock.wall()) {
             return Err(Refusal::TokenRequired);
         }
-        if is_stale(session.seen, now) {
-            self.store.saw_console_session(hash, now).await?;
-        }
-        Ok(operator(token, true))
+        Ok((session, operator(token, true)))
     }
 }
 
-/// That somebody is there is written down once a minute, not with every click.
-fn is_stale(seen: Timestamp, now: Timestamp) -> bool {
-    const BETWEEN_NOTES: std::time::Duration = std::time::Duration::from_secs(60);
-    now.saturating_since(seen) >= BETWEEN_NOTES
+/// That somebody is there is written down once a minute, not with every click; more often only if that would be too
+/// late.
+fn is_stale(seen: Timestamp, now: Timestamp, idle_timeout: Duration) -> bool {
+    const BETWEEN_NOTES: Duration = Duration::from_secs(60);
+    now.saturating_since(seen) >= BETWEEN_NOTES.min(idle_timeout / 10)
 }
 
 fn operator(token: OperatorToken, by_console: bool) -> Operator {
@@ -106,6 +119,12 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a page sent this that is none of ours. Programs say nothing of pages.
+pub fn is_cross_site(parts: &Parts) -> bool {
+    let is_of_a_page = parts.headers.contains_key("sec-fetch-site") || parts.headers.contains_key(ORIGIN);
+    is_of_a_page && !is_same_origin(parts)
 }
 
 /// Whether the page that sent this is one of ours. Browsers say so themselves; older ones name only the origin.
@@ -144,7 +163,17 @@ mod tests {
             (&[], false),
         ] {
             assert_eq!(is_same_origin(&sent(headers)), may, "{headers:?}");
+            // Who names no page may sign in, but has no cookie to use.
+            assert_eq!(is_cross_site(&sent(headers)), !may && headers.len() > 1, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn who_is_seen_is_noted_in_time() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let hour = Duration::from_hours(1);
+        assert!(!is_stale(at(0), at(59), hour) && is_stale(at(0), at(60), hour));
+        assert!(!is_stale(at(0), at(1), hour / 60) && is_stale(at(0), at(6), hour / 60));
     }
 
     #[test]

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::CallError;
 use crate::credential::VerifyError;
+use crate::credential::embedded::CustomerError;
 use crate::credential::gate::NotAdmitted;
+use crate::credential::hashing::HashingError;
+use crate::customer::RemoveError;
 use crate::id::SessionId;
 use crate::principal::Scope;
 use crate::session::{CommandError, InitialiseError, RelayError};
@@ -43,6 +46,8 @@ pub enum Refusal {
     BadCredentials,
     /// The session's token is missing, wrong or no longer valid.
     TokenRequired,
+    /// Who calls is no operator: the token is missing, a session's, wrong, or no longer valid.
+    OperatorRequired,
     /// Too many failed attempts.
     TooManyAttempts(Duration),
     /// A session could not be created or started, for no fault of the caller.
@@ -102,7 +107,7 @@ impl Refusal {
             Self::UnsupportedContentType(_) => Code::UnsupportedContentType,
             Self::TooSlow => Code::RequestTimeout,
             Self::BadCredentials => Code::InvalidEmailOrPassword,
-            Self::TokenRequired => Code::TokenRequired,
+            Self::TokenRequired | Self::OperatorRequired => Code::TokenRequired,
             Self::TooManyAttempts(_) => Code::TooManyAttempts,
             Self::CreationFailed(_) => Code::SessionCreationFailed,
             Self::NoSessionPending => Code::NoSessionPending,
@@ -145,6 +150,9 @@ impl Refusal {
             Self::TokenRequired => {
                 "This call needs the session's token, as `Authorization: Bearer TOKEN` or as TOKEN in the body; what was \
                  sent, if anything, is not it, or no longer."
+            }
+            Self::OperatorRequired => {
+                "This call needs an operator's token that is valid; what was sent, if anything, is none, or no longer."
             }
             Self::TooManyAttempts(_) => "Too many attempts have failed; try again after the time in Retry-After.",
             Self::NoSessionPending => "No session of this customer waits to be initialised.",
@@ -371,6 +379,41 @@ fn beginning(mut words: String) -> String {
         words.shrink_to_fit();
     }
     words
+}
+
+impl From<CustomerError> for Refusal {
+    fn from(error: CustomerError) -> Self {
+        match error {
+            CustomerError::Email(error) => Self::Invalid(sentence(&error.to_string())),
+            CustomerError::Exists { .. } => Self::CustomerExists,
+            CustomerError::Unknown => Self::NoSuchCustomer,
+            CustomerError::Password => Self::PasswordRefused(sentence(&error.to_string())),
+            CustomerError::Hashing(HashingError::Busy) => {
+                Self::Busy("Too many passwords wait to be hashed; try again.")
+            }
+            CustomerError::Hashing(HashingError::Failed(_)) => {
+                tracing::error!(error = %error, "password not hashed");
+                Self::Failed
+            }
+            CustomerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RemoveError> for Refusal {
+    fn from(error: RemoveError) -> Self {
+        match error {
+            RemoveError::Customer(error) => error.into(),
+            RemoveError::Look(error) => error.into(),
+            RemoveError::Session(_, error) => error.into(),
+        }
+    }
+}
+
+/// An error's words as a sentence.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect()
 }
 
 impl From<CommandError> for Refusal {

@@ -16,6 +16,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::access::Access;
+use super::caller::{PLAIN_COOKIE, SECURE_COOKIE};
 use super::code::Code;
 use super::error::Problem;
 use super::operation::{Answer, Content, Header, Operation, Tag, schema_of};
@@ -97,6 +98,15 @@ pub fn document() -> Value {
                     "type": "http", "scheme": "bearer", "bearerFormat": "fdo_",
                     "description": "An operator's token, made by `frontdesk token create`; it has scopes.",
                 },
+                "console": {
+                    "type": "apiKey", "in": "cookie", "name": SECURE_COOKIE,
+                    "description": "The cookie of an operator who has signed in at the console, with TLS. What changes \
+                                    anything must come from a page of this server.",
+                },
+                "plainConsole": {
+                    "type": "apiKey", "in": "cookie", "name": PLAIN_COOKIE,
+                    "description": "The same without TLS.",
+                },
             },
         },
     })
@@ -124,6 +134,8 @@ fn description(access: Access, operation: &Operation) -> String {
         Access::Password => "Whoever knows the customer's password may call this.".to_owned(),
         Access::LocalOrToken => "Programs on this machine may call this, and the session's token.".to_owned(),
         Access::Token => "The session's token may call this.".to_owned(),
+        Access::SignIn => "Whoever has an operator's token may call this.".to_owned(),
+        Access::AnyOperator => "Every operator may call this.".to_owned(),
         Access::Known => "A session's token and every operator may call this.".to_owned(),
         Access::Session(scope) => format!("The session's token may call this, and operators with `{scope}`."),
         Access::OperatorOfSession(scope) | Access::Operator(scope) => {
@@ -135,12 +147,20 @@ fn description(access: Access, operation: &Operation) -> String {
 
 fn security(access: Access) -> Value {
     match access {
-        Access::Anyone | Access::Password | Access::LocalOrToken => json!([]),
+        Access::Anyone | Access::Password | Access::LocalOrToken | Access::SignIn => json!([]),
         Access::Token => json!([{ "session": [] }]),
-        Access::Known => json!([{ "session": [] }, { "operator": [] }]),
-        Access::Session(scope) => json!([{ "session": [] }, { "operator": [scope.name()] }]),
-        Access::OperatorOfSession(scope) | Access::Operator(scope) => json!([{ "operator": [scope.name()] }]),
+        Access::Known => either(true, &[]),
+        Access::Session(scope) => either(true, &[scope.name()]),
+        Access::AnyOperator => either(false, &[]),
+        Access::OperatorOfSession(scope) | Access::Operator(scope) => either(false, &[scope.name()]),
     }
+}
+
+/// An operator, by token or by one of the console's cookies, or if need be a session's token.
+fn either(or_session: bool, scopes: &[&str]) -> Value {
+    let session = or_session.then(|| json!({ "session": [] }));
+    let operator = ["operator", "console", "plainConsole"].map(|scheme| json!({ scheme: scopes }));
+    session.into_iter().chain(operator).collect()
 }
 
 fn parameters(route: &Route, operation: &Operation, generator: &mut SchemaGenerator) -> Value {
@@ -257,6 +277,8 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
         Access::Anyone => {}
         Access::Password => codes.extend([Code::InvalidEmailOrPassword, Code::TooManyAttempts]),
         Access::LocalOrToken | Access::Token => codes.push(Code::TokenRequired),
+        Access::SignIn => codes.extend([Code::TokenRequired, Code::TooManyAttempts, Code::CrossSiteRequest]),
+        Access::AnyOperator => codes.extend([Code::TokenRequired, Code::CrossSiteRequest]),
         Access::Known => codes.extend([Code::TokenRequired, Code::CrossSiteRequest]),
         Access::Session(_) | Access::OperatorOfSession(_) => {
             codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::SessionNotFound]);

@@ -59,6 +59,16 @@ pub static ROUTES: &[Route] = &[
         &v1::sessions::request::OPERATION,
         || post(v1::sessions::request::handle),
     ),
+    ours(Method::GET, "/v1/sessions", Access::Operator(Scope::SessionsRead), &v1::sessions::list::OPERATION, || {
+        get(v1::sessions::list::handle)
+    }),
+    ours(
+        Method::POST,
+        "/v1/sessions/stop",
+        Access::Operator(Scope::SessionsWrite),
+        &v1::sessions::stop_many::OPERATION,
+        || post(v1::sessions::stop_many::handle),
+    ),
     ours(Method::GET, "/v1/sessions/{id}", Access::Session(Scope::SessionsRead), &v1::sessions::get::OPERATION, || {
         get(v1::sessions::get::handle)
     }),
@@ -85,6 +95,63 @@ pub static ROUTES: &[Route] = &[
     ),
     ours(Method::GET, "/v1/events", Access::Operator(Scope::SessionsRead), &v1::all_events::OPERATION, || {
         get(v1::all_events::handle)
+    }),
+    ours(
+        Method::GET,
+        "/v1/customers",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::customers::list::OPERATION,
+        || get(v1::customers::list::handle),
+    ),
+    ours(
+        Method::POST,
+        "/v1/customers",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::customers::add::OPERATION,
+        || post(v1::customers::add::handle),
+    ),
+    ours(
+        Method::GET,
+        "/v1/customers/{email}",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::customers::get::OPERATION,
+        || get(v1::customers::get::handle),
+    ),
+    ours(
+        Method::DELETE,
+        "/v1/customers/{email}",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::customers::remove::OPERATION,
+        || delete(v1::customers::remove::handle),
+    ),
+    ours(
+        Method::PUT,
+        "/v1/customers/{email}/password",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::customers::set_password::OPERATION,
+        || put(v1::customers::set_password::handle),
+    ),
+    ours(Method::GET, "/v1/tokens", Access::Operator(Scope::Admin), &v1::tokens::list::OPERATION, || {
+        get(v1::tokens::list::handle)
+    }),
+    ours(Method::DELETE, "/v1/tokens/{id}", Access::Operator(Scope::Admin), &v1::tokens::revoke::OPERATION, || {
+        delete(v1::tokens::revoke::handle)
+    }),
+    ours(Method::GET, "/v1/audit", Access::Operator(Scope::Admin), &v1::audit::list::OPERATION, || {
+        get(v1::audit::list::handle)
+    }),
+    ours(Method::POST, "/v1/console/session", Access::SignIn, &v1::console::sign_in::OPERATION, || {
+        post(v1::console::sign_in::handle)
+    }),
+    ours(Method::GET, "/v1/console/session", Access::AnyOperator, &v1::console::who::OPERATION, || {
+        get(v1::console::who::handle)
+    }),
+    ours(Method::DELETE, "/v1/console/session", Access::Anyone, &v1::console::sign_out::OPERATION, || {
+        delete(v1::console::sign_out::handle)
+    }),
+    ours(Method::GET, "/v1/personas", Access::Known, &v1::personas::OPERATION, || get(v1::personas::handle)),
+    ours(Method::GET, "/v1/nodes", Access::Operator(Scope::SessionsRead), &v1::nodes::OPERATION, || {
+        get(v1::nodes::handle)
     }),
     ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, || get(health::live)),
     ours(Method::GET, "/readyz", Access::Anyone, &health::READY, || get(health::ready)),

@@ -110,6 +110,15 @@ pub struct Driven {
     pub limits: String,
 }
 
+/// How much this node has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Sessions with an agent, or with one that is being started.
+    pub running: usize,
+    /// Sessions that wait for the node to start them.
+    pub queued: usize,
+}
+
 impl Registry {
     /// Builds the registry of a node with room for `max_running` agents.
     pub fn new(
@@ -278,6 +287,11 @@ impl Registry {
             "about to start".to_owned()
         };
         lock(&self.inner.queue).places(why)
+    }
+
+    /// How much the node has to do at the moment.
+    pub fn load(&self) -> Load {
+        Load { running: self.inner.room.taken(), queued: lock(&self.inner.queue).length() }
     }
 
     fn handle(&self, id: SessionId) -> Option<Handle> {

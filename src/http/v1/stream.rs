@@ -2,7 +2,7 @@
 //!
 //! A reader that is slow makes its own task wait, and nobody else's: a stream holds a few pieces, never a backlog.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,21 +26,18 @@ const PIECES: usize = 4;
 
 /// The writing end of a stream.
 pub(super) struct Writer {
-    pieces: mpsc::Sender<Bytes>,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
 }
 
 /// The reading end: the body of the answer.
-struct Pieces(mpsc::Receiver<Bytes>);
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
 
 impl HttpBody for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 
@@ -66,7 +63,13 @@ impl Writer {
     /// # Errors
     /// [`Gone`].
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Gone> {
-        self.pieces.send(bytes).await.map_err(|_| Gone)
+        self.pieces.send(Ok(bytes)).await.map_err(|_| Gone)
+    }
+
+    /// Breaks the stream off, so that nobody takes a part of it for the whole.
+    pub(super) async fn break_off(self, why: io::Error) {
+        // Nobody is there to be told, once the reader has gone.
+        let _ = self.pieces.send(Err(why)).await;
     }
 
     /// Completes when the reader has gone.

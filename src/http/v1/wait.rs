@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A time to wait: a number with `ms`, `s` or `m`, such as `30s`; 5 minutes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait(pub Duration);
+pub(super) struct Wait(pub Duration);
 
 const LONGEST: Duration = Duration::from_mins(5);
 

@@ -39,6 +39,11 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    /// How many wait.
+    pub(super) fn length(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Where each stands; `why` is what they wait for.
     pub(super) fn places(&self, why: String) -> Places {
         Places { places: self.waiting.iter().zip(1..).map(|(session, place)| (*session, place)).collect(), why }

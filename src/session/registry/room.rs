@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Room for agents. Cloning shares it.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Room {
+    most: usize,
     places: Arc<Semaphore>,
     /// Agents that run beyond the bound.
     debt: Arc<AtomicUsize>,
@@ -27,7 +28,7 @@ pub(in crate::session) struct Place {
 impl Room {
     /// Room for so many.
     pub(super) fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)), debt: Arc::default() }
+        Self { most, places: Arc::new(Semaphore::new(most)), debt: Arc::default() }
     }
 
     /// A place, if one is free.
@@ -48,6 +49,11 @@ impl Room {
             self.debt.fetch_add(1, Ordering::SeqCst);
             Place { room: self.clone(), permit: None }
         })
+    }
+
+    /// How many agents there are, those beyond the bound among them.
+    pub(super) fn taken(&self) -> usize {
+        self.most.saturating_sub(self.places.available_permits()) + self.debt.load(Ordering::SeqCst)
     }
 
     /// Whether no place is free.
@@ -87,12 +93,14 @@ mod tests {
     fn who_is_beyond_the_bound_leaves_no_room_until_as_many_have_gone() {
         let room = Room::new(2);
         let mut places: Vec<_> = (0..4).map(|_| room.make_do()).collect();
+        assert_eq!(room.taken(), 4);
         for _ in 0..2 {
             places.remove(0);
             assert!(room.is_full());
         }
         places.remove(0);
         assert!(!room.is_full());
+        assert_eq!(room.taken(), 1);
         places.clear();
         let free: Vec<_> = std::iter::from_fn(|| room.try_enter()).collect();
         assert_eq!(free.len(), 2);

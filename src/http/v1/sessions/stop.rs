@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -64,15 +65,19 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let Query { force } = query(parts)?;
     let record = &admitted.session()?.record;
-    let reason = match &admitted.caller.principal {
-        Principal::Operator(operator) => Reason::new(format!("stopped by the operator {}", operator.name)),
-        Principal::Session(_) | Principal::Nobody => Reason::new("stopped by its customer"),
-    };
     if record.phase.is_live() {
         let action = if force { Action::SessionKilled } else { Action::SessionStopped };
         app.audit(&admitted.caller, action, Some(record), "").await?;
     }
-    let record = app.registry.stop(record.id, force, reason).await?;
+    let record = app.registry.stop(record.id, force, reason(&admitted.caller)).await?;
     let status = if record.phase.is_live() { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(SessionView::of(app, &record).answer(status))
+}
+
+/// Why a session ends that this caller stops.
+pub(super) fn reason(caller: &Caller) -> Reason {
+    match &caller.principal {
+        Principal::Operator(operator) => Reason::new(format!("stopped by the operator {}", operator.name)),
+        Principal::Session(_) | Principal::Nobody => Reason::new("stopped by its customer"),
+    }
 }

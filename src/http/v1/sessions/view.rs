@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::v1::json;
 use crate::id::SessionId;
+use crate::session::registry::{Driven, Places};
 use crate::session::{Outcome, PhaseName, SessionRecord};
+use crate::shim::wire::Usage;
 
 /// A session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Session")]
-pub struct SessionView {
+pub(super) struct SessionView {
     /// Its id, a `UUIDv7`.
     pub id: SessionId,
     /// Its customer's email, as the customer wrote it.
@@ -46,10 +48,13 @@ pub struct SessionView {
 
 impl SessionView {
     /// What is to be seen of a session now.
-    pub fn of(app: &App, record: &SessionRecord) -> Self {
-        let driven = app.registry.driven(record.id);
+    pub(super) fn of(app: &App, record: &SessionRecord) -> Self {
+        Self::new(record, app.registry.driven(record.id).as_ref(), &app.registry.places())
+    }
+
+    fn new(record: &SessionRecord, driven: Option<&Driven>, places: &Places) -> Self {
         let why = record.phase.why().map(ToString::to_string);
-        let lost = driven.as_ref().and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
+        let lost = driven.and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
         Self {
             id: record.id,
             email: record.email().to_owned(),
@@ -60,20 +65,72 @@ impl SessionView {
             created: record.created.to_string(),
             outcome: record.phase.ending().map(|ending| ending.outcome),
             reason: why.or(lost),
-            progress: driven.and_then(|driven| driven.progress),
-            queue: app.registry.places().of(record.id),
+            progress: driven.and_then(|driven| driven.progress.clone()),
+            queue: places.of(record.id),
         }
     }
 
     /// The answer that shows it.
-    pub fn answer(&self, status: StatusCode) -> Response {
+    pub(super) fn answer(&self, status: StatusCode) -> Response {
         let mut response = json(status, self);
         response.headers_mut().insert(ETAG, etag(self.revision));
         response
     }
 }
 
+/// A session, with what only operators see.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OperatorsSession")]
+pub(super) struct OperatorsView {
+    /// What its customer sees, too.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Whom it counts for: the customer as the credential server in force knows it.
+    pub customer: String,
+    /// Its agent's process, if it has one on this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// What its agent takes, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
+    /// Which limits of its agent are in force and by what, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<String>,
+}
+
+/// What an agent takes with all its processes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Usage")]
+pub(super) struct UsageView {
+    /// Memory.
+    pub memory_bytes: u64,
+    /// Time on processors since its start, its ended processes included.
+    pub cpu_seconds: f64,
+    /// Processes.
+    pub processes: u32,
+}
+
+impl OperatorsView {
+    /// What operators see of a session now; `places` are those of the queue.
+    pub(super) fn of(app: &App, record: &SessionRecord, places: &Places) -> Self {
+        let driven = app.registry.driven(record.id);
+        Self {
+            session: SessionView::new(record, driven.as_ref(), places),
+            customer: record.customer.as_str().to_owned(),
+            pid: driven.as_ref().and_then(|driven| driven.pid),
+            usage: driven.as_ref().and_then(|driven| driven.usage).map(UsageView::from),
+            limits: driven.map(|driven| driven.limits).filter(|limits| !limits.is_empty()),
+        }
+    }
+}
+
+impl From<Usage> for UsageView {
+    fn from(usage: Usage) -> Self {
+        Self { memory_bytes: usage.memory, cpu_seconds: usage.cpu.as_secs_f64(), processes: usage.processes }
+    }
+}
+
 /// The tag of a session's representation (RFC 9110, section 8.8.3). Weak: progress changes without a new revision.
-pub fn etag(revision: u32) -> HeaderValue {
+pub(super) fn etag(revision: u32) -> HeaderValue {
     HeaderValue::from_str(&format!("W/\"{revision}\"")).expect("digits and quotes are a header's value")
 }

@@ -1,0 +1,84 @@
+//! What operators do to customers and their sessions, by a command on this machine or over HTTP.
+//!
+//! Both ways come here, so that an email names the same customer, and a removal takes the same with it.
+
+use std::cmp::Reverse;
+
+use crate::credential::Verifier;
+use crate::credential::embedded::{CustomerError, Embedded};
+use crate::id::{CustomerKey, SessionId};
+use crate::session::{CommandError, SessionRecord};
+use crate::store::{Filter, Store, StoreError};
+
+/// Why a customer is not gone with all that belongs to it.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// It was not removed.
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+    /// It was removed, and whether it has a session is not known.
+    #[error(transparent)]
+    Look(StoreError),
+    /// It was removed, and its session goes on.
+    #[error("session {0} was not stopped: {1}")]
+    Session(SessionId, #[source] CommandError),
+}
+
+/// Whom an email may name: the embedded credential server's customer, and a remote one's, which is known by the email as
+/// it was sent. One key if they are the same.
+pub fn keys(embedded: &Embedded, email: &str) -> Vec<CustomerKey> {
+    let mut keys = vec![embedded.key(email), CustomerKey::new(email)];
+    keys.dedup();
+    keys
+}
+
+/// Up to `most` sessions that match, the youngest first; with an email, of those whom it may name.
+///
+/// # Errors
+/// What the store said.
+pub async fn sessions(
+    store: &dyn Store,
+    embedded: &Embedded,
+    email: Option<&str>,
+    filter: &Filter,
+    most: usize,
+) -> Result<Vec<SessionRecord>, StoreError> {
+    let Some(email) = email else { return store.list(filter.clone(), most).await };
+    let mut found = Vec::new();
+    for key in keys(embedded, email) {
+        found.extend(store.list(Filter { customer: Some(key), ..filter.clone() }, most).await?);
+    }
+    found.sort_unstable_by_key(|record| Reverse(record.id));
+    found.truncate(most);
+    Ok(found)
+}
+
+/// Removes a customer, and stops its session by `stop`. Returns whether there was one.
+///
+/// # Errors
+/// A [`RemoveError`].
+pub async fn remove(
+    store: &dyn Store,
+    embedded: &Embedded,
+    email: &str,
+    stop: impl AsyncFnOnce(&SessionRecord, &str) -> Result<(), CommandError>,
+) -> Result<bool, RemoveError> {
+    let key = embedded.remove(email).await?;
+    tracing::info!(customer = %key, "customer removed");
+    stop_session_of_removed(store, &key, stop).await
+}
+
+/// Stops the session of a customer who was removed before, should that not have come so far.
+///
+/// # Errors
+/// A [`RemoveError`].
+pub async fn stop_session_of_removed(
+    store: &dyn Store,
+    key: &CustomerKey,
+    stop: impl AsyncFnOnce(&SessionRecord, &str) -> Result<(), CommandError>,
+) -> Result<bool, RemoveError> {
+    let Some(stored) = store.live(key).await.map_err(RemoveError::Look)? else { return Ok(false) };
+    let stopped = stop(&stored.record, "its customer was removed").await;
+    stopped.map_err(|error| RemoveError::Session(stored.record.id, error))?;
+    Ok(true)
+}

@@ -1,0 +1,125 @@
+//! `GET /v1/audit`: the audit, a page at a time or all of it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
+use axum::http::request::Parts;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::customer;
+use crate::http::App;
+use crate::http::body;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::input::check_email;
+use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
+use crate::http::v1::page::{Limit, Page};
+use crate::http::v1::{json, query};
+use crate::id::{CustomerKey, SessionId};
+use crate::store::{AuditCursor, AuditFilter, NumberedEntry, StoreError};
+
+use super::export::{NDJSON, export};
+use super::view::{ActionName, Cursor, EntryView};
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "listAudit",
+    tag: Tag::Operators,
+    summary: "Read the audit",
+    description: "Who did what to which session, from where; the youngest first. With `Accept: application/x-ndjson` \
+                  everything that matches comes as one stream, an entry a line, whatever `limit` says; a stream that breaks \
+                  off has no proper end.",
+    query: Some(schema_of::<Query>),
+    headers: &[Header { name: "Accept", description: "`application/x-ndjson` exports everything that matches." }],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "A page of it, or all of it.",
+        contents: &[
+            Content::json(schema_of::<Page<EntryView>>),
+            Content { media_type: NDJSON, schema: schema_of::<EntryView> },
+        ],
+        headers: &[],
+    }],
+    problems: &[Code::InvalidRequest],
+};
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// Only what was done to this session.
+    session: Option<SessionId>,
+    /// Only what was done to this customer or to its sessions.
+    #[schemars(length(min = 1, max = 65_536))]
+    email: Option<String>,
+    /// Only this.
+    action: Option<ActionName>,
+    /// How many at most.
+    #[serde(default)]
+    limit: Limit,
+    /// `next` of the page before.
+    cursor: Option<Cursor>,
+}
+
+/// Which entries somebody wants to see.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    /// Whom the email may name; nobody if none was given.
+    customers: Option<Vec<CustomerKey>>,
+    filter: AuditFilter,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn list(app: &Arc<App>, parts: &Parts) -> Result<Response, Refusal> {
+    let query: Query = query(parts)?;
+    query.email.as_deref().map_or(Ok(()), check_email)?;
+    let wanted = Wanted {
+        customers: query.email.as_deref().map(|email| customer::keys(&app.embedded, email)),
+        filter: AuditFilter {
+            session: query.session,
+            customer: None,
+            action: query.action.map(|action| action.0),
+            before: query.cursor.map(|cursor| cursor.0),
+        },
+    };
+    if wants_all(parts) {
+        return export(app, wanted).await;
+    }
+    let found = wanted.find(app, query.limit.and_one()).await?;
+    let page = Page::of(found, query.limit, |numbered| Cursor(numbered.cursor).text());
+    Ok(json(StatusCode::OK, &page.map(|numbered| EntryView::from(numbered.entry))))
+}
+
+fn wants_all(parts: &Parts) -> bool {
+    let lines = parts.headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut types = lines.flat_map(|line| line.split(',')).filter_map(|part| part.split(';').next());
+    types.any(|media_type| media_type.trim().eq_ignore_ascii_case(NDJSON))
+}
+
+impl Wanted {
+    /// Up to `most` of them, the youngest first.
+    pub(super) async fn find(&self, app: &App, most: usize) -> Result<Vec<NumberedEntry>, StoreError> {
+        let Some(customers) = &self.customers else { return app.store.audit(self.filter.clone(), most).await };
+        let mut found = Vec::new();
+        for key in customers {
+            let filter = AuditFilter { customer: Some(key.clone()), ..self.filter.clone() };
+            found.extend(app.store.audit(filter, most).await?);
+        }
+        found.sort_unstable_by_key(|numbered| Reverse(numbered.cursor));
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Only those older than this one from here on.
+    pub(super) fn go_on_before(&mut self, cursor: AuditCursor) {
+        self.filter.before = Some(cursor);
+    }
+}

@@ -1,0 +1,70 @@
+//! `DELETE /v1/console/session`: signs an operator out of the console.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::SET_COOKIE;
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::auth::Peer;
+use crate::http::body;
+use crate::http::caller::{self, Caller};
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Header, Operation, Tag};
+use crate::http::v1::no_content;
+use crate::principal::Principal;
+use crate::store::Action;
+use crate::token::TokenHash;
+
+use super::no_cookie;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "signOut",
+    tag: Tag::Operators,
+    summary: "Sign out of the console",
+    description: "The cookie is good for nothing from then on, and is taken out of the browser. Repeated, the same.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 204,
+        description: "Nobody is signed in by this cookie.",
+        contents: &[],
+        headers: &[Header { name: "Set-Cookie", description: "The console's cookie, ended." }],
+    }],
+    problems: &[Code::CrossSiteRequest, Code::ServerError, Code::ServerBusy, Code::NotReady],
+};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let peer = admitted.caller.peer;
+    match sign_out(&app, peer, &parts).await {
+        Ok(()) => {
+            let mut response = no_content();
+            response.headers_mut().insert(SET_COOKIE, no_cookie(peer));
+            response
+        }
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn sign_out(app: &App, peer: Peer, parts: &Parts) -> Result<(), Refusal> {
+    if caller::is_cross_site(parts) {
+        return Err(Refusal::CrossSite);
+    }
+    let Some(secret) = caller::cookie(&parts.headers) else { return Ok(()) };
+    match app.signed_in(secret).await {
+        Ok((_, operator)) => {
+            let caller = Caller { principal: Principal::Operator(operator), peer };
+            app.audit(&caller, Action::SignedOut, None, "").await?;
+            Ok(app.store.end_console_session(TokenHash::of(secret.as_bytes())).await?)
+        }
+        Err(Refusal::TokenRequired) => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
+}

@@ -1,0 +1,60 @@
+//! `GET /v1/customers`: all customers, a page at a time.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::body;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::v1::page::{Limit, Page};
+use crate::http::v1::{json, query};
+use crate::id::CustomerKey;
+
+use super::view::CustomerView;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "listCustomers",
+    tag: Tag::Customers,
+    summary: "List customers",
+    description: "In the order of their emails.",
+    query: Some(schema_of::<Query>),
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "A page of them.",
+        contents: &[Content::json(schema_of::<Page<CustomerView>>)],
+        headers: &[],
+    }],
+    problems: &[Code::InvalidRequest],
+};
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// How many at most.
+    #[serde(default)]
+    limit: Limit,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn list(app: &App, parts: &Parts) -> Result<Response, Refusal> {
+    let Query { limit, cursor } = query(parts)?;
+    let found = app.store.customers(cursor.as_deref().map(CustomerKey::new), limit.and_one()).await?;
+    let page = Page::of(found, limit, |customer| customer.key.as_str().to_owned());
+    Ok(json(StatusCode::OK, &page.map(|customer| CustomerView::from(&customer))))
+}

@@ -1,0 +1,69 @@
+//! `DELETE /v1/customers/{email}`: removes a customer and stops its session.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::credential::embedded::CustomerError;
+use crate::credential::{InForce, Verifier};
+use crate::customer::{self, RemoveError};
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Operation, Tag};
+use crate::http::v1::{no_content, path_part, to_its_end};
+use crate::session::{Reason, SessionRecord};
+use crate::store::Action;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "removeCustomer",
+    tag: Tag::Customers,
+    summary: "Remove a customer",
+    description: "Its session is stopped, and its agent killed. The answer is the same if there is no such customer, so \
+                  that the call can be sent again.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer { status: 204, description: "There is no such customer any more.", contents: &[], headers: &[] }],
+    problems: &[Code::InvalidRequest],
+};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let email = match path_part(&mut parts, "email").await {
+        Ok(email) => email,
+        Err(refusal) => return refusal.problem(),
+    };
+    let removal = remove(Arc::clone(&app), admitted.caller, email);
+    match to_its_end(&app, removal).await {
+        Ok(()) => no_content(),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn remove(app: Arc<App>, caller: Caller, email: String) -> Result<(), Refusal> {
+    let stop =
+        async |record: &SessionRecord, why: &str| app.registry.stop(record.id, true, Reason::new(why)).await.map(drop);
+    match app.embedded.customer(&email).await {
+        Ok(customer) => app.audit_of_customer(&caller, Action::CustomerRemoved, customer.key).await?,
+        Err(CustomerError::Unknown) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match customer::remove(&*app.store, &app.embedded, &email, stop).await {
+        Ok(_) => Ok(()),
+        Err(RemoveError::Customer(CustomerError::Unknown)) => match app.verifiers.in_force() {
+            // An earlier removal may not have come to the session. A remote server's customers are not ours to judge.
+            InForce::Embedded(embedded) => {
+                customer::stop_session_of_removed(&*app.store, &embedded.key(&email), stop).await?;
+                Ok(())
+            }
+            InForce::Remote(..) => Ok(()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,63 @@
+//! `PUT /v1/customers/{email}/password`: replaces a customer's password.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::credential::embedded::check_password;
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
+use crate::http::v1::secret::Secret;
+use crate::http::v1::{no_content, object, path_part};
+use crate::store::Action;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "setCustomerPassword",
+    tag: Tag::Customers,
+    summary: "Set a customer's password",
+    description: "The old one is good for nothing from then on. The customer's session goes on, and its tokens stay valid: \
+                  stop the session if somebody else may have them.",
+    query: None,
+    headers: &[],
+    body: Some(Body { required: true, contents: &[Content::json(schema_of::<NewPassword>)] }),
+    answers: &[Answer { status: 204, description: "It is the password.", contents: &[], headers: &[] }],
+    problems: &[Code::CustomerNotFound, Code::PasswordRefused],
+};
+
+/// A password to be.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct NewPassword {
+    /// The new password.
+    #[schemars(length(min = 1, max = 4_096))]
+    password: Secret,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let email = path_part(&mut parts, "email").await;
+    let new = object::<NewPassword>(&app, &parts, body).await;
+    let (email, new) = match (email, new) {
+        (Ok(email), Ok(new)) => (email, new),
+        (Err(refusal), _) | (_, Err(refusal)) => return refusal.problem(),
+    };
+    match set(&app, &admitted.caller, &email, new.password).await {
+        Ok(()) => no_content(),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn set(app: &App, caller: &Caller, email: &str, password: Secret) -> Result<(), Refusal> {
+    check_password(&password.0)?;
+    let customer = app.embedded.customer(email).await?;
+    app.audit_of_customer(caller, Action::PasswordChanged, customer.key.clone()).await?;
+    app.embedded.set_password(email, password.0).await?;
+    tracing::info!(customer = %customer.key, "password changed");
+    Ok(())
+}

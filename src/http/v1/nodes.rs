@@ -1,0 +1,98 @@
+//! `GET /v1/nodes`: the servers, of which there is one.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::body;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::shim::proc;
+
+use super::json;
+use super::page::Page;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "listNodes",
+    tag: Tag::Server,
+    summary: "List nodes",
+    description: "The servers, of which there is one: whether it is ready, and how much it has to do.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "All of them.",
+        contents: &[Content::json(schema_of::<Page<NodeView>>)],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+/// A server.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Node")]
+struct NodeView {
+    /// Its identity, which its store keeps.
+    id: String,
+    /// The version that runs.
+    version: String,
+    /// Where it listens.
+    listen: String,
+    /// When it was started, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    started: String,
+    /// For how long it has been running.
+    uptime_seconds: f64,
+    /// Whether it takes new work.
+    ready: bool,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Live sessions.
+    sessions_live: usize,
+    /// Sessions with an agent, those included whose agent is being started.
+    agents_running: usize,
+    /// How many of these there may be.
+    max_running: u32,
+    /// Sessions that wait for the server to start them.
+    queued: usize,
+    /// Memory of the server's own process; absent if the system does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<u64>,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    json(StatusCode::OK, &Page { items: vec![NodeView::of(&app)], next: None })
+}
+
+impl NodeView {
+    fn of(app: &App) -> Self {
+        let load = app.registry.load();
+        let reason = if app.tasks.is_draining() {
+            Some("it is shutting down".to_owned())
+        } else {
+            app.store.ready().err().map(|error| error.to_string())
+        };
+        Self {
+            id: app.store.desk().id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: app.presence.address.to_string(),
+            started: app.presence.started.to_string(),
+            uptime_seconds: app.clock.now().saturating_since(app.presence.since).as_secs_f64(),
+            ready: reason.is_none(),
+            reason,
+            sessions_live: app.store.live_count(),
+            agents_running: load.running,
+            max_running: app.config.limits.max_running,
+            queued: load.queued,
+            memory_bytes: proc::memory(std::process::id()).map(|memory| memory.own + memory.shared),
+        }
+    }
+}

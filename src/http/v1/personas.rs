@@ -1,0 +1,174 @@
+//! `GET /v1/personas`: the kinds of session that may be asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AgentKind, Persona, PersonaName, Protocol};
+use crate::http::App;
+use crate::http::body;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+
+use super::json;
+use super::page::Page;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "listPersonas",
+    tag: Tag::Server,
+    summary: "List personas",
+    description: "The kinds of session that this server has, in the order of their names, with what holds for each. \
+                  Nothing of how their agents are started.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "All of them.",
+        contents: &[Content::json(schema_of::<Page<PersonaView>>)],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+/// A kind of session.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Persona")]
+struct PersonaView {
+    /// Its name, as creations spell it.
+    name: String,
+    /// How its agents are reached.
+    agent: AgentView,
+    /// What its agents speak.
+    protocol: ProtocolView,
+    /// Whether the server starts its pending sessions by itself.
+    auto_initialize: bool,
+    /// How often a start is tried.
+    start_attempts: u32,
+    /// Its timeouts.
+    timeouts: Timeouts,
+    /// What its agents may take; what is absent is not limited.
+    limits: Limits,
+}
+
+/// How agents are reached.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AgentKind")]
+#[serde(rename_all = "lowercase")]
+enum AgentView {
+    /// Each is a process.
+    Process,
+    /// Each is a service.
+    Http,
+}
+
+/// What agents speak.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Protocol")]
+#[serde(rename_all = "kebab-case")]
+enum ProtocolView {
+    /// JSON-RPC 2.0, which takes requests.
+    JsonRpc,
+    /// Nothing: their exit status is the outcome.
+    None,
+}
+
+/// Timeouts in seconds; what is absent is off.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PersonaTimeouts")]
+struct Timeouts {
+    /// How long a session may be pending.
+    pending_seconds: f64,
+    /// How long one start of an agent may take.
+    start_seconds: f64,
+    /// How long a session may go without a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_seconds: Option<f64>,
+    /// How long a session may live at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime_seconds: Option<f64>,
+    /// How long an agent may take to end before it is killed.
+    stop_grace_seconds: f64,
+    /// How long an agent may take to answer a request.
+    request_seconds: f64,
+    /// How often a running agent is asked whether it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ping_interval_seconds: Option<f64>,
+    /// How long it may take to answer that.
+    ping_seconds: f64,
+    /// How long an agent goes on without a server.
+    orphan_seconds: f64,
+}
+
+/// Limits of an agent with all its processes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PersonaLimits")]
+struct Limits {
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<u64>,
+    /// Time on processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_seconds: Option<f64>,
+    /// Open files of each process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_files: Option<u32>,
+    /// Processes at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<u32>,
+    /// What it may write in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_bytes_per_second: Option<u64>,
+    /// One line that it writes.
+    line_bytes: u64,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let config = &app.config;
+    let view = |(name, persona): (&PersonaName, &Persona)| PersonaView::of(name, persona, config.limits.message);
+    json(StatusCode::OK, &Page { items: config.personas.iter().map(view).collect(), next: None })
+}
+
+impl PersonaView {
+    fn of(name: &PersonaName, persona: &Persona, line_bytes: u64) -> Self {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        Self {
+            name: name.to_string(),
+            agent: match persona.agent {
+                AgentKind::Process => AgentView::Process,
+                AgentKind::Http => AgentView::Http,
+            },
+            protocol: match persona.protocol {
+                Protocol::JsonRpc => ProtocolView::JsonRpc,
+                Protocol::None => ProtocolView::None,
+            },
+            auto_initialize: persona.auto_initialize,
+            start_attempts: persona.start_attempts,
+            timeouts: Timeouts {
+                pending_seconds: persona.pending_timeout.as_secs_f64(),
+                start_seconds: persona.start_timeout.as_secs_f64(),
+                idle_seconds: seconds(persona.idle_timeout),
+                lifetime_seconds: seconds(persona.max_lifetime),
+                stop_grace_seconds: persona.stop_grace.as_secs_f64(),
+                request_seconds: persona.request_timeout.as_secs_f64(),
+                ping_interval_seconds: seconds(persona.ping_interval),
+                ping_seconds: persona.ping_timeout.as_secs_f64(),
+                orphan_seconds: persona.orphan_timeout.as_secs_f64(),
+            },
+            limits: Limits {
+                memory_bytes: persona.memory,
+                cpu_seconds: seconds(persona.cpu_time),
+                open_files: persona.open_files,
+                processes: persona.processes,
+                output_bytes_per_second: persona.output_rate,
+                line_bytes: persona.line.unwrap_or(line_bytes),
+            },
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `GET /v1/sessions`: sessions as operators see them.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::customer;
+use crate::http::App;
+use crate::http::body;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::input::check_email;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::v1::page::{Limit, Page};
+use crate::http::v1::{json, query};
+use crate::id::SessionId;
+use crate::session::{Outcome, PhaseName};
+use crate::store::Filter;
+
+use super::view::OperatorsView;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "listSessions",
+    tag: Tag::Sessions,
+    summary: "List sessions",
+    description: "The youngest first; live ones only, unless `ended`, `outcome` or `phase=ENDED` says otherwise. What \
+                  several filters say must hold together.",
+    query: Some(schema_of::<Query>),
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "A page of them.",
+        contents: &[Content::json(schema_of::<Page<OperatorsView>>)],
+        headers: &[],
+    }],
+    problems: &[Code::InvalidRequest],
+};
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// Only this customer's: whom the embedded credential server knows by this email, and who was requested by it to the
+    /// letter.
+    #[schemars(length(min = 1, max = 65_536))]
+    email: Option<String>,
+    /// Only those of this persona.
+    persona: Option<String>,
+    /// Only those in this phase.
+    phase: Option<PhaseName>,
+    /// Only those that ended so, or are about to.
+    outcome: Option<Outcome>,
+    /// Ended ones, too.
+    #[serde(default)]
+    ended: bool,
+    /// How many at most.
+    #[serde(default)]
+    limit: Limit,
+    /// Only those older than this one: `next` of the page before.
+    cursor: Option<SessionId>,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
+}
+
+async fn list(app: &App, parts: &Parts) -> Result<Response, Refusal> {
+    let query: Query = query(parts)?;
+    query.email.as_deref().map_or(Ok(()), check_email)?;
+    let filter = Filter {
+        customer: None,
+        persona: query.persona,
+        phase: query.phase,
+        outcome: query.outcome,
+        ended: query.ended || query.outcome.is_some() || query.phase == Some(PhaseName::Ended),
+        before: query.cursor,
+    };
+    let email = query.email.as_deref();
+    let found = customer::sessions(&*app.store, &app.embedded, email, &filter, query.limit.and_one()).await?;
+    let places = app.registry.places();
+    let page = Page::of(found, query.limit, |record| record.id.to_string());
+    Ok(json(StatusCode::OK, &page.map(|record| OperatorsView::of(app, &record, &places))))
+}

@@ -1,0 +1,89 @@
+//! `GET /v1/tokens`: all operators' tokens.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::WallTime;
+use crate::http::App;
+use crate::http::body;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::v1::json;
+use crate::http::v1::page::Page;
+use crate::principal::{OperatorTokenId, Scope};
+use crate::store::OperatorToken;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "listTokens",
+    tag: Tag::Operators,
+    summary: "List operators' tokens",
+    description: "All of them, the oldest first, those included that are revoked or expired; never their secrets. Tokens \
+                  are made by `frontdesk token create` alone, on the server's own machine.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "All of them.",
+        contents: &[Content::json(schema_of::<Page<TokenView>>)],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+/// An operator's token.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OperatorToken")]
+struct TokenView {
+    /// Its id, a `UUIDv7`.
+    id: OperatorTokenId,
+    /// What people call it, and what the audit says of who it was.
+    name: String,
+    /// What it allows.
+    scopes: Vec<Scope>,
+    /// Whether it is good for anything now.
+    valid: bool,
+    /// When it was made, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    created: String,
+    /// When it expires, in RFC 3339; never, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    expires: Option<String>,
+    /// When it was revoked, in RFC 3339, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    revoked: Option<String>,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let now = app.clock.wall();
+    match app.store.operator_tokens().await {
+        Ok(tokens) => {
+            let items = tokens.into_iter().map(|token| TokenView::of(token, now)).collect();
+            json(StatusCode::OK, &Page { items, next: None })
+        }
+        Err(error) => Refusal::from(error).problem(),
+    }
+}
+
+impl TokenView {
+    fn of(token: OperatorToken, now: WallTime) -> Self {
+        Self {
+            valid: token.is_valid(now),
+            id: token.id,
+            name: token.name,
+            scopes: token.scopes,
+            created: token.created.to_string(),
+            expires: token.expires.map(|at| at.to_string()),
+            revoked: token.revoked.map(|at| at.to_string()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `DELETE /v1/tokens/{id}`: revokes an operator's token.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Operation, Tag};
+use crate::http::v1::{no_content, path_part};
+use crate::principal::OperatorTokenId;
+use crate::store::Action;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "revokeToken",
+    tag: Tag::Operators,
+    summary: "Revoke an operator's token",
+    description: "It is good for nothing from then on, and who has signed in at the console with it is signed out. \
+                  Repeated, the same. Tokens are made by `frontdesk token create` alone, on the server's own machine.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer { status: 204, description: "It is revoked.", contents: &[], headers: &[] }],
+    problems: &[Code::TokenNotFound],
+};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    match revoke(&app, &admitted.caller, &mut parts).await {
+        Ok(()) => no_content(),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn revoke(app: &App, caller: &Caller, parts: &mut Parts) -> Result<(), Refusal> {
+    let id = path_part(parts, "id").await.ok().and_then(|id| id.parse::<OperatorTokenId>().ok());
+    let token = app.store.operator_token(id.ok_or(Refusal::NoSuchToken)?).await?.ok_or(Refusal::NoSuchToken)?;
+    if token.revoked.is_none() {
+        app.audit(caller, Action::TokenRevoked, None, &token.name).await?;
+        app.store.revoke_operator_token(token.id, app.clock.wall()).await?;
+        tracing::info!(token.id = %token.id, "operator's token revoked");
+    }
+    Ok(())
+}
