@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::clock::Clock;
 use crate::id::CustomerKey;
@@ -14,6 +14,7 @@ use crate::store::{Customer, Store, StoreError};
 use super::cache::Cache;
 use super::email::{self, EmailError};
 use super::hashing::{Hashing, HashingError, LONGEST_PASSWORD_BYTES};
+use super::password::PasswordRefused;
 use super::{Credentials, Verdict, Verification, Verifier, VerifyError};
 use crate::config;
 
@@ -40,9 +41,9 @@ pub enum CustomerError {
     /// There is none.
     #[error("there is no such customer")]
     Unknown,
-    /// The password can't be one.
-    #[error("the password must have 1 to {LONGEST_PASSWORD_BYTES} bytes")]
-    Password,
+    /// The password may not be chosen.
+    #[error(transparent)]
+    PasswordRefused(#[from] PasswordRefused),
     /// The hash was not made.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -61,13 +62,13 @@ impl Embedded {
         Ok(Self { store, clock, hashing, cache: Cache::new(settings.cache) })
     }
 
-    /// Adds a customer.
+    /// Adds a customer. The password must be one that [`super::password::check`] lets pass.
     ///
     /// # Errors
     /// A [`CustomerError`].
     pub async fn add(&self, email: &str, password: SecretString) -> Result<Customer, CustomerError> {
         email::check(email)?;
-        check_password(&password)?;
+        self.hashing.judge(password.clone(), email.to_owned()).await??;
         let key = self.key(email);
         if let Some(existing) = self.store.customer(&key).await.map_err(CustomerError::Store)? {
             return Err(CustomerError::Exists { existing: existing.email });
@@ -81,12 +82,12 @@ impl Embedded {
         }
     }
 
-    /// Replaces a customer's password.
+    /// Replaces a customer's password by one that [`super::password::check`] lets pass. What it was does not matter.
     ///
     /// # Errors
     /// A [`CustomerError`].
     pub async fn set_password(&self, email: &str, password: SecretString) -> Result<(), CustomerError> {
-        check_password(&password)?;
+        self.hashing.judge(password.clone(), email.to_owned()).await??;
         let key = self.key(email);
         let hash = self.hashing.hash(password).await?;
         let changed = self.store.set_password(&key, hash, None).await;
@@ -148,11 +149,6 @@ impl Verifier for Embedded {
     fn key(&self, email: &str) -> CustomerKey {
         CustomerKey::new(&email::canonical(email))
     }
-}
-
-fn check_password(password: &SecretString) -> Result<(), CustomerError> {
-    let bytes = password.expose_secret().len();
-    if (1..=LONGEST_PASSWORD_BYTES).contains(&bytes) { Ok(()) } else { Err(CustomerError::Password) }
 }
 
 fn missing_is_unknown(error: StoreError) -> CustomerError {
