@@ -25,6 +25,12 @@ impl SessionId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
+    /// When the session was requested, as its id tells.
+    pub fn requested(&self) -> WallTime {
+        let [a, b, c, d, e, f, ..] = *self.as_bytes();
+        WallTime::from_unix_millis(i64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
     /// Reads the sixteen bytes that [`SessionId::as_bytes`] gave.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
@@ -164,6 +170,7 @@ mod tests {
     fn a_session_id_is_a_version_seven_uuid_and_survives_its_text_form() {
         let id = SessionId::new(WallTime::from_unix_millis(1_700_000_000_000), [7; 10]);
         assert_eq!(id.0.get_version_num(), 7);
+        assert_eq!(id.requested(), WallTime::from_unix_millis(1_700_000_000_000));
         assert_eq!(id.to_string().parse::<SessionId>().unwrap(), id);
         assert_eq!(SessionId::from_bytes(*id.as_bytes()), id);
     }

@@ -57,7 +57,7 @@ pub trait Store: Operators + Audit {
     /// Begins to receive data that takes the place of a pending session's. What is received goes straight to storage.
     fn receive_data(&self, session: SessionId) -> Answer<'_, Box<dyn Incoming>>;
 
-    /// A live session's data.
+    /// A live session's data. A file goes with its session, and with a pending one also when other data takes its place.
     fn data(&self, id: SessionId) -> Answer<'_, Option<SessionData>>;
 
     /// Up to `most` pending sessions whose deadline is not after `now`, the longest overdue first.

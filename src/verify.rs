@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::events::inspect::Inspected;
 use crate::id::{Epoch, SessionId};
 use crate::store::Customer;
-use crate::store::sqlite::inspect::{self, SessionRow};
+use crate::store::sqlite::inspect::{self, OperatorRows, SessionRow};
 
 mod checks;
 mod look;
@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub noted: Vec<SessionId>,
     /// The embedded credential server's customers.
     pub customers: Vec<Customer>,
+    /// What is kept of operators, and the audit.
+    pub operators: OperatorRows,
     /// The files of large session data.
     pub files: Vec<DataFile>,
     /// The directories of sessions with an agent.
@@ -75,8 +77,10 @@ pub enum Server {
 pub struct DataFile {
     /// Its name.
     pub name: String,
-    /// The session that it is for, if its name is a finished file's.
-    pub session: Option<SessionId>,
+    /// The session that it is for.
+    pub session: SessionId,
+    /// Whether its name is a finished file's.
+    pub is_finished: bool,
     /// What is wrong with its content.
     pub fault: Option<String>,
 }

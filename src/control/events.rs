@@ -74,7 +74,7 @@ async fn find(store: &dyn Store, session: &str, keys: [CustomerKey; 2]) -> Resul
         return stored.map(|stored| stored.record.clone()).ok_or_else(unknown);
     }
     for customer in keys {
-        let filter = Filter { customer: Some(customer), ended: true, before: None };
+        let filter = Filter { customer: Some(customer), ended: true, ..Filter::default() };
         let latest = store.list(filter, 1).await.map_err(|error| of_store(&error))?;
         if let Some(record) = latest.into_iter().next() {
             return Ok(record);

@@ -194,7 +194,7 @@ impl Operator {
         before: Option<SessionId>,
         most: usize,
     ) -> Result<Reply, String> {
-        let filter = |customer| Filter { customer, ended, before };
+        let filter = |customer| Filter { customer, ended, before, ..Filter::default() };
         let canonical = email.map(|email| self.embedded.key(email));
         let mut records = self.store.list(filter(canonical), most).await.map_err(|error| of_store(&error))?;
         // A remote credential server's customers are known by their email as it was sent.

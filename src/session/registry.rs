@@ -157,8 +157,10 @@ impl Registry {
         self.inner.context.tasks.spawn(async move {
             let admission = registry.inner.context.store.admit(new).await;
             match &admission {
-                // A live one may have been stored by a call that never learned it, and is queued again.
-                Ok(Admission::Admitted(record) | Admission::AlreadyLive(record)) => registry.admitted(record),
+                // One that was there may have been stored by a call that never learned it, and is queued again.
+                Ok(Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _)) => {
+                    registry.admitted(record);
+                }
                 Err(_) => {}
             }
             let _ = reply.send(admission);

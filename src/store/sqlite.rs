@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   admit ──> index: claim ──> writer: batch, one transaction, one fsync ──> index: show ──> answer
-//!   put, add_token ──────────> writer …
+//!   put, add_token, notes ───> writer …
 //!   live, overdue ──> index
-//!   data, history, customers ──> reader connections, off the async threads
+//!   data, history, customers, operators, audit ──> reader connections, off the async threads
+//!   receive_data ──> file ──> writer …
 //! ```
 //!
 //! It owns the database file and the session data files. It does not lock the directory (`data_dir` does) and knows
@@ -12,7 +13,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -21,25 +22,33 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::data_dir::DataPaths;
 use crate::id::{CustomerKey, Epoch, SessionId};
-use crate::session::{NewSession, SessionData, SessionRecord};
+use crate::session::{NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
-    Admission, Answer, Customer, Desk, Filter, KeyedAnswer, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
+    Admission, Answer, Customer, Desk, Filter, Incoming, KeyedAnswer, Noted, RequestKey, RequestNote, Store,
+    StoreError, Stored,
 };
 use crate::token::{TokenHash, TokenKey};
 
 use changes::{AddToken, Admit, Put, Run};
-use data_files::{DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
+use data_files::{DataFile, DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use file::{storage_failed, unavailable};
+use incoming::Receiving;
 use index::{ClaimOutcome, Index};
 use readers::Readers;
-use writer::{Change, Queue, Writer};
+use row::Held;
+use writer::{Change, Entrance, Queue, Writer};
 
+mod audit;
 mod changes;
 pub(crate) mod checkpoint;
+mod conditions;
+mod customers;
 mod data_files;
 pub(crate) mod file;
+mod incoming;
 mod index;
 pub mod inspect;
+mod operators;
 pub(crate) mod readers;
 mod recovery;
 mod requests;
@@ -75,7 +84,7 @@ impl SqliteStore {
         let index = Arc::new(Index::new());
         recovery::fill(&connection, &index)?;
         let files = Arc::new(DataFiles::new(paths.session_data()));
-        files.remove_strays(|id| index.by_id(id).is_some()).map_err(|error| storage_failed(&error))?;
+        files.remove_strays(|file| row::means(&connection, file))?;
         let available = Arc::new(AtomicBool::new(true));
         let (queue, receiver) = mpsc::channel(QUEUE);
         let writer = Writer::new(
@@ -105,14 +114,13 @@ impl SqliteStore {
         &self,
         change: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Box<dyn Change>,
     ) -> Result<T, StoreError> {
-        self.ready()?;
-        let (reply, answer) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
-        queue.try_send(change(reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Unavailable("its writer has stopped".into()),
-        })?;
-        answer.await.map_err(|_| StoreError::Unavailable("its writer has stopped".into()))?
+        self.entrance()?.submit(change).await
+    }
+
+    /// Where changes are taken, for who may still have one when this store is being closed.
+    fn entrance(&self) -> Result<Entrance, StoreError> {
+        let queue = self.queue.as_ref().ok_or_else(writer::stopped)?;
+        Ok(Entrance::new(queue, &self.available))
     }
 
     fn run<T: Send + 'static>(
@@ -138,20 +146,33 @@ impl SqliteStore {
         Box::pin(Arc::clone(&self.readers).read(work))
     }
 
+    async fn expect_pending(&self, session: SessionId) -> Result<(), StoreError> {
+        let stored = self.session(session).await?.ok_or(StoreError::Missing)?;
+        if stored.record.phase.kind() == PhaseName::Pending { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+
     /// Moves large data into its file before the row is written.
     async fn place_data(&self, new: &mut NewSession) -> Result<Option<PlacedFile>, StoreError> {
         let SessionData::Inline(data) = &new.data else { return Ok(None) };
         if data.len() <= LARGEST_INLINE_BYTES {
             return Ok(None);
         }
-        let (files, id, data) = (Arc::clone(&self.files), new.record.id, data.clone());
-        let placed = tokio::task::spawn_blocking(move || files.write(id, &data))
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?
-            .map_err(|error| storage_failed(&error))
-            .inspect_err(|error| tracing::error!(session.id = %id, error = %error, "session data not stored"))?;
-        new.data = SessionData::File(self.files.path(id));
+        let (files, file, data) = (Arc::clone(&self.files), DataFile::first(new.record.id), data.clone());
+        let placed = incoming::off_thread(file, move || files.write(file, &data)).await?;
+        new.data = SessionData::File(self.files.path(file));
         Ok(Some(placed))
+    }
+
+    /// The customer's session that was created with this key: the live one, if it has this id, or an ended one.
+    async fn created_by(&self, new: &NewSession, live: SessionId) -> Result<Option<(Stored, [u8; 32])>, StoreError> {
+        let Some(key) = new.key else { return Ok(None) };
+        let customer = new.record.customer.clone();
+        self.read(move |connection| {
+            // A session that ends meanwhile is seen in one of the tables.
+            let look = connection.unchecked_transaction().map_err(unavailable)?;
+            row::created_by(&look, &customer, &key.key, Some(live))
+        })
+        .await
     }
 }
 
@@ -162,21 +183,26 @@ impl Store for SqliteStore {
                 self.ready()?;
                 match self.index.claim(&new.record.customer) {
                     ClaimOutcome::Won(claim) => break claim,
-                    ClaimOutcome::Live(stored) => return Ok(Admission::AlreadyLive(stored.record.clone())),
+                    ClaimOutcome::Live(stored) => {
+                        let before = self.created_by(&new, stored.record.id).await?;
+                        return Ok(match before {
+                            Some((stored, digest)) => Admission::Repeated(stored.record, digest),
+                            None => Admission::AlreadyLive(stored.record.clone()),
+                        });
+                    }
                     // Completes when the other claim is resolved either way; only then can this one be judged.
                     ClaimOutcome::Wait(resolved) => drop(resolved.await),
                 }
             };
             let file = self.place_data(&mut new).await?;
             // From here on the change owns the claim and the file: whoever asked may go, the place is still settled.
-            let admitted = self.submit(move |reply| Box::new(Admit { new, claim, file, reply })).await;
-            admitted.map(Admission::Admitted)
+            self.submit(move |reply| Box::new(Admit { new, claim, file, before: None, reply })).await
         })
     }
 
     fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()> {
         let files = Arc::clone(&self.files);
-        Box::pin(self.submit(move |reply| Box::new(Put { record, ended: at, files, reply })))
+        Box::pin(self.submit(move |reply| Box::new(Put { record, ended: at, files, file: None, reply })))
     }
 
     fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()> {
@@ -195,12 +221,21 @@ impl Store for SqliteStore {
         self.read(move |connection| Ok(row::ended(connection, id)?.map(Arc::new)))
     }
 
+    fn receive_data(&self, session: SessionId) -> Answer<'_, Box<dyn Incoming>> {
+        Box::pin(async move {
+            self.ready()?;
+            self.expect_pending(session).await?;
+            let receiving = Receiving::begin(&self.files, self.entrance()?, session).await?;
+            Ok(Box::new(receiving) as Box<dyn Incoming>)
+        })
+    }
+
     fn data(&self, id: SessionId) -> Answer<'_, Option<SessionData>> {
-        let path = self.files.path(id);
+        let files = Arc::clone(&self.files);
         self.read(move |connection| {
-            Ok(row::data(connection, id)?.map(|inline| match inline {
-                Some(bytes) => SessionData::Inline(bytes.into()),
-                None => SessionData::File(path),
+            Ok(row::data(connection, id)?.map(|held| match held {
+                Held::Inline(bytes) => SessionData::Inline(bytes.into()),
+                Held::File(file) => SessionData::File(files.path(file)),
             }))
         })
     }
@@ -215,6 +250,11 @@ impl Store for SqliteStore {
         self.read(move |connection| {
             let wanted = |record: &SessionRecord| {
                 filter.customer.as_ref().is_none_or(|customer| record.customer == *customer)
+                    && filter.persona.as_ref().is_none_or(|persona| *record.persona == **persona)
+                    && filter.phase.is_none_or(|phase| record.phase.kind() == phase)
+                    && filter
+                        .outcome
+                        .is_none_or(|outcome| record.phase.ending().is_some_and(|ending| ending.outcome == outcome))
                     && filter.before.is_none_or(|before| record.id < before)
             };
             let mut found: Vec<_> = match &filter.customer {
@@ -225,7 +265,7 @@ impl Store for SqliteStore {
             found.sort_unstable_by_key(|stored| std::cmp::Reverse(stored.record.id));
             found.truncate(most);
             let mut records: Vec<_> = found.iter().map(|stored| stored.record.clone()).collect();
-            if filter.ended {
+            if filter.ended && filter.phase.is_none_or(|phase| phase == PhaseName::Ended) {
                 records.extend(row::history(connection, &filter, most)?);
             }
             // One that ended between the two looks is in both: its end is the younger revision.
@@ -285,6 +325,7 @@ impl Store for SqliteStore {
         self.run(move |connection| {
             let mut delete = connection.prepare_cached("DELETE FROM history WHERE id = ?1").map_err(unavailable)?;
             for session in sessions {
+                audit::keep_admission(connection, session)?;
                 delete.execute([session.as_bytes()]).map_err(unavailable)?;
             }
             Ok(())
@@ -292,75 +333,26 @@ impl Store for SqliteStore {
     }
 
     fn add_customer(&self, customer: Customer) -> Answer<'_, ()> {
-        self.run(move |connection| {
-            connection
-                .execute(
-                    "INSERT INTO customers (key, email, password_hash, created) VALUES (?1, ?2, ?3, ?4)",
-                    params![
-                        customer.key.as_str(),
-                        customer.email,
-                        customer.password_hash,
-                        customer.created.unix_millis()
-                    ],
-                )
-                .map_err(unavailable)?;
-            Ok(())
-        })
+        self.run(move |connection| customers::add(connection, &customer))
     }
 
     fn customer(&self, key: &CustomerKey) -> Answer<'_, Option<Customer>> {
         let key = key.clone();
-        self.read(move |connection| {
-            connection
-                .prepare_cached("SELECT key, email, password_hash, created FROM customers WHERE key = ?1")
-                .and_then(|mut statement| statement.query_row([key.as_str()], read_customer).optional())
-                .map_err(unavailable)
-        })
+        self.read(move |connection| customers::find(connection, &key))
     }
 
     fn set_password(&self, key: &CustomerKey, hash: String, expect: Option<String>) -> Answer<'_, ()> {
         let key = key.clone();
-        self.run(move |connection| {
-            let changed = connection
-                .execute(
-                    "UPDATE customers SET password_hash = ?2 WHERE key = ?1 AND (?3 IS NULL OR password_hash = ?3)",
-                    params![key.as_str(), hash, expect],
-                )
-                .map_err(unavailable)?;
-            if changed == 1 {
-                return Ok(());
-            }
-            let exists = connection
-                .query_row("SELECT 1 FROM customers WHERE key = ?1", [key.as_str()], |_| Ok(()))
-                .optional()
-                .map_err(unavailable)?;
-            Err(if exists.is_some() { StoreError::Conflict } else { StoreError::Missing })
-        })
+        self.run(move |connection| customers::set_password(connection, &key, &hash, expect.as_deref()))
     }
 
     fn remove_customer(&self, key: &CustomerKey) -> Answer<'_, ()> {
         let key = key.clone();
-        self.run(move |connection| {
-            let removed =
-                connection.execute("DELETE FROM customers WHERE key = ?1", [key.as_str()]).map_err(unavailable)?;
-            if removed == 1 { Ok(()) } else { Err(StoreError::Missing) }
-        })
+        self.run(move |connection| customers::remove(connection, &key))
     }
 
     fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>> {
-        self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT key, email, password_hash, created FROM customers
-                     WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2",
-                )
-                .map_err(unavailable)?;
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            statement
-                .query_map(params![after.as_ref().map(CustomerKey::as_str), most], read_customer)
-                .and_then(Iterator::collect)
-                .map_err(unavailable)
-        })
+        self.read(move |connection| customers::page(connection, after.as_ref(), most))
     }
 
     fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()> {
@@ -379,13 +371,7 @@ impl Store for SqliteStore {
     }
 
     fn ready(&self) -> Result<(), StoreError> {
-        if self.queue.as_ref().is_none_or(mpsc::Sender::is_closed) {
-            Err(StoreError::Unavailable("its writer has stopped".into()))
-        } else if self.available.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            Err(StoreError::Unavailable("it is being reopened after a failed write".into()))
-        }
+        self.entrance()?.ready()
     }
 }
 
@@ -452,16 +438,6 @@ fn set_meta(connection: &Connection, name: &str, value: &[u8]) -> Result<(), Sto
 
 fn heartbeat_bytes(heartbeat: &Heartbeat) -> Vec<u8> {
     serde_json::to_vec(heartbeat).expect("a heartbeat has string keys only and serialises")
-}
-
-fn read_customer(row: &rusqlite::Row<'_>) -> rusqlite::Result<Customer> {
-    let key: String = row.get(0)?;
-    Ok(Customer {
-        key: CustomerKey::new(&key),
-        email: row.get(1)?,
-        password_hash: row.get(2)?,
-        created: WallTime::from_unix_millis(row.get(3)?),
-    })
 }
 
 #[cfg(test)]

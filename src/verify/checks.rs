@@ -15,6 +15,7 @@ use super::{Finding, Nature, Server, Snapshot};
 
 mod agents;
 mod events;
+mod operators;
 
 /// What to do about what no start mends.
 const RESTORE: &str = "restore the directory from a backup";
@@ -35,6 +36,7 @@ pub fn check(snapshot: &Snapshot) -> Vec<Finding> {
     check_notes(snapshot, &mut findings);
     check_data_files(snapshot, &mut findings);
     check_customers(snapshot, &mut findings);
+    operators::check(snapshot, &mut findings);
     agents::check(snapshot, &mut findings);
     events::check(snapshot, &mut findings);
     findings.all
@@ -97,6 +99,14 @@ fn check_uniqueness(snapshot: &Snapshot, findings: &mut Findings) {
     let live: HashSet<_> = snapshot.live.iter().map(|row| row.id).collect();
     for row in snapshot.history.iter().filter(|row| live.contains(&row.id)) {
         findings.damage(row.id, "it is both live and in the history", RESTORE);
+    }
+    let mut of_key = HashMap::new();
+    for row in snapshot.history.iter().chain(&snapshot.live) {
+        let Some(key) = row.creation_key else { continue };
+        if let Some(other) = of_key.insert((&row.customer, key), row.id).filter(|other| *other != row.id) {
+            let what = format!("its customer {} created it and session {other} with one key", row.customer);
+            findings.damage(row.id, what, "report this: stop the one that is not wanted, if it is live");
+        }
     }
 }
 
@@ -167,23 +177,29 @@ fn check_notes(snapshot: &Snapshot, findings: &mut Findings) {
 }
 
 fn check_data_files(snapshot: &Snapshot, findings: &mut Findings) {
-    let in_file: HashSet<_> = snapshot.live.iter().filter(|row| row.inline_data.is_none()).map(|row| row.id).collect();
+    let pending = |id| {
+        let is_pending = |row: &SessionRow| row.id == id && matches!(row.phase, Ok(Phase::Pending { .. }));
+        snapshot.live.iter().any(is_pending)
+    };
+    let meant: HashMap<_, _> =
+        snapshot.live.iter().filter_map(|row| row.data_file.as_deref().map(|name| (name, row.id))).collect();
     let mut found = HashSet::new();
     for file in &snapshot.files {
-        match file.session {
-            Some(id) if in_file.contains(&id) => {
-                found.insert(id);
-                if let Some(why) = &file.fault {
-                    findings.damage(id, format!("its DATA in data/{} is damaged ({why})", file.name), RESTORE);
-                }
+        if let Some(id) = meant.get(&*file.name) {
+            found.insert(*id);
+            if let Some(why) = &file.fault {
+                findings.damage(*id, format!("its DATA in data/{} is damaged ({why})", file.name), RESTORE);
             }
-            session => {
-                let what = format!("the file data/{} belongs to no live session's DATA", Printable(&file.name));
-                findings.leftover(session, what, "the next start removes it");
-            }
+            continue;
+        }
+        // A customer may take any time to send what a running server receives.
+        let is_received = snapshot.server == Server::Serving && !file.is_finished && pending(file.session);
+        if !is_received {
+            let what = format!("the file data/{} belongs to no live session's DATA", Printable(&file.name));
+            findings.leftover(file.is_finished.then_some(file.session), what, "the next start removes it");
         }
     }
-    for row in snapshot.live.iter().filter(|row| row.inline_data.is_none() && !found.contains(&row.id)) {
+    for row in snapshot.live.iter().filter(|row| row.data_file.is_some() && !found.contains(&row.id)) {
         let what = "it has no DATA: neither its row nor a file holds any";
         findings.add(Nature::Lasting, Some(row.id), what, RESTORE);
     }

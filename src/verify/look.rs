@@ -12,7 +12,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::control;
 use crate::data_dir::DataPaths;
 use crate::events;
-use crate::id::SessionId;
 use crate::store::sqlite::inspect::{self, Tables};
 
 use super::{DataFile, Server, Snapshot, VerifyError};
@@ -52,6 +51,7 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
         history: tables.history,
         noted: tables.noted,
         customers: tables.customers,
+        operators: tables.operators,
         files,
         directories,
         shims,
@@ -90,19 +90,19 @@ fn files(directory: &Path) -> std::io::Result<Vec<DataFile>> {
         let entry = entry?;
         let path = entry.path();
         // The store leaves alone what it did not make, and so does who looks for its faults.
-        if !inspect::is_data_file(&path) || !entry.file_type()?.is_file() {
+        let Some((session, is_finished)) = inspect::data_file(&path) else { continue };
+        if !entry.file_type()?.is_file() {
             continue;
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let session: Option<SessionId> = name.strip_suffix(".json").and_then(|stem| stem.parse().ok());
-        let fault = match session.map(|_| fs::read(&path)) {
+        let fault = match is_finished.then(|| fs::read(&path)) {
             // Unfinished ones are judged by their name, and one that has just gone by its session's row.
             None => None,
             Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Some(Err(error)) => Some(error.to_string()),
             Some(Ok(bytes)) => inspect::check_data(&bytes).err(),
         };
-        files.push(DataFile { name, session, fault });
+        files.push(DataFile { name, session, is_finished, fault });
     }
     Ok(files)
 }

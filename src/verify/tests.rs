@@ -2,9 +2,11 @@
 
 use crate::clock::{Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::principal::{OperatorTokenId, Scope};
 use crate::session::{Ending, Outcome, Phase, Reason, Start};
-use crate::store::Customer;
-use crate::store::sqlite::inspect::{SessionRow, VERSION};
+use crate::store::sqlite::inspect::{OperatorRows, SessionRow, VERSION};
+use crate::store::{Customer, OperatorToken};
+use crate::token::TokenHash;
 
 use crate::events::inspect::Inspected;
 
@@ -107,13 +109,70 @@ fn data_that_is_no_object_or_missing_is_a_finding() {
 
 #[test]
 fn a_file_that_no_session_means_is_left_to_the_next_start() {
-    for (name, session) in [(format!("{}.json", id(7)), Some(id(7))), (format!("{}.part", id(1)), None)] {
+    let of_another = format!("{}.00000000000000aa.json", id(2));
+    for (name, session, is_finished) in
+        [(format!("{}.json", id(7)), id(7), true), (of_another, id(2), true), (format!("{}.part", id(1)), id(1), false)]
+    {
         let mut snapshot = sound();
-        snapshot.files.push(DataFile { name: name.clone(), session, fault: None });
+        snapshot.files.push(DataFile { name: name.clone(), session, is_finished, fault: None });
         snapshot.server = Server::Absent;
         assert_found(&snapshot, &format!("the file data/{name} belongs to no live session's DATA; the next start"));
         assert_eq!(check(&snapshot)[0].nature, Nature::Leftover);
     }
+}
+
+#[test]
+fn what_a_running_server_receives_for_a_pending_session_is_in_order() {
+    let receiving = |n| {
+        let mut snapshot = sound();
+        let name = format!("{}.00000000000000aa.part", id(n));
+        snapshot.files.push(DataFile { name, session: id(n), is_finished: false, fault: None });
+        snapshot
+    };
+    assert_eq!(found(&receiving(1)), [""; 0]);
+    assert_found(&receiving(2), "belongs to no live session's DATA; the running server should have seen to it");
+}
+
+#[test]
+fn a_customer_creates_one_session_with_one_key() {
+    let with_key = |row: usize, key| {
+        let mut snapshot = sound();
+        snapshot.history[0].creation_key = Some([1; 32]);
+        snapshot.live[row].creation_key = Some([key; 32]);
+        snapshot
+    };
+    for sound in [with_key(0, 2), with_key(1, 1)] {
+        assert_eq!(found(&sound), [""; 0]);
+    }
+    let what = format!("customer ada@example.org created it and session {} with one key", id(3));
+    assert_found(&with_key(0, 1), &what);
+}
+
+#[test]
+fn a_console_session_has_a_token_that_is_not_revoked() {
+    let mut snapshot = sound();
+    snapshot.operators.console[0] = OperatorTokenId::from_bytes([9; 16]);
+    assert_found(&snapshot, "a console session was opened with a token that is not on record");
+    let mut snapshot = sound();
+    snapshot.operators.tokens[0].revoked = Some(WallTime::from_unix_millis(5));
+    assert_found(&snapshot, "a console session goes on with the revoked token deploys");
+}
+
+#[test]
+fn an_operator_s_token_allows_something() {
+    let mut snapshot = sound();
+    snapshot.operators.tokens[0].scopes.clear();
+    assert_found(&snapshot, "operators' token deploys: it has no scope");
+}
+
+#[test]
+fn the_audit_is_guarded_and_can_be_read() {
+    let mut snapshot = sound();
+    snapshot.operators.is_guarded = false;
+    assert_found(&snapshot, "the audit can be changed");
+    let mut snapshot = sound();
+    snapshot.operators.strange_entries = 2;
+    assert_found(&snapshot, "entries of the audit that can't be read: 2");
 }
 
 #[test]
@@ -349,6 +408,7 @@ fn empty() -> Snapshot {
         history: Vec::new(),
         noted: Vec::new(),
         customers: Vec::new(),
+        operators: OperatorRows { is_guarded: true, ..OperatorRows::default() },
         files: Vec::new(),
         directories: Vec::new(),
         shims: Vec::new(),
@@ -374,7 +434,21 @@ fn sound() -> Snapshot {
             password_hash: hash.into(),
             created: WallTime::from_unix_millis(1),
         }],
-        files: vec![DataFile { name: format!("{}.json", id(2)), session: Some(id(2)), fault: None }],
+        operators: OperatorRows {
+            tokens: vec![OperatorToken {
+                id: OperatorTokenId::from_bytes([1; 16]),
+                name: "deploys".into(),
+                scopes: vec![Scope::SessionsRead],
+                hash: TokenHash([1; 32]),
+                created: WallTime::from_unix_millis(1),
+                expires: None,
+                revoked: None,
+            }],
+            console: vec![OperatorTokenId::from_bytes([1; 16])],
+            strange_entries: 0,
+            is_guarded: true,
+        },
+        files: vec![DataFile { name: format!("{}.json", id(2)), session: id(2), is_finished: true, fault: None }],
         directories: vec![Directory {
             session: id(2),
             epoch: Some(Epoch(3)),
@@ -391,7 +465,9 @@ fn sound() -> Snapshot {
 
 fn session(n: u8, customer: &str, phase: Phase, inline_data: Option<Result<(), String>>) -> SessionRow {
     let customer = CustomerKey::new(customer);
-    SessionRow { id: id(n), customer, revision: 2, phase: Ok(phase), token_bytes: 64, inline_data }
+    let data_file = (phase.is_live() && inline_data.is_none()).then(|| format!("{}.json", id(n)));
+    let phase = Ok(phase);
+    SessionRow { id: id(n), customer, revision: 2, phase, token_bytes: 64, inline_data, data_file, creation_key: None }
 }
 
 fn running(epoch: u32) -> Phase {

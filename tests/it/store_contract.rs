@@ -12,12 +12,34 @@ use bytes::Bytes;
 use frontdesk::clock::{Heartbeat, Timestamp, WallTime};
 use frontdesk::data_dir::DataDir;
 use frontdesk::id::{CustomerKey, Revision, SessionId};
-use frontdesk::session::{Ending, NewSession, Outcome, Phase, Reason, SessionData, SessionRecord};
+use frontdesk::session::{Ending, NewSession, Outcome, Phase, PhaseName, Reason, SessionData, SessionRecord};
 use frontdesk::store::sqlite::SqliteStore;
 use frontdesk::store::{Admission, Answer, Customer, Filter, Store, StoreError, Stored, TOKENS_PER_SESSION};
 use frontdesk::token::TokenHash;
 use tokio::task::JoinSet;
 
+use audit::{
+    an_admission_is_in_the_audit_while_its_session_lives_is_over_and_is_forgotten,
+    entries_of_one_millisecond_noted_at_once_are_all_kept, the_audit_is_filtered_by_session_customer_and_action,
+    the_audit_is_paged_without_a_gap_whatever_its_entries_are, what_is_noted_is_there_word_for_word_the_youngest_first,
+};
+use creations::{
+    a_key_is_forgotten_with_its_sessions_history, a_key_is_its_customers_alone_and_tells_of_no_other_call,
+    a_key_tells_with_what_it_was_used_first, a_keyed_creation_dropped_half_way_results_in_one_session,
+    a_keyed_creation_that_comes_again_is_told_of_its_session_live_or_ended,
+    of_many_creations_at_once_with_one_key_one_session_results_even_if_it_ends_at_once,
+};
+use data::{
+    a_write_that_was_given_up_can_t_be_placed, data_that_is_dropped_on_its_way_leaves_what_was_there,
+    data_that_is_still_on_its_way_does_not_keep_a_store_open, of_many_that_are_received_at_once_one_stays_whole,
+    only_a_pending_session_takes_data, received_data_takes_the_place_of_what_was_there,
+};
+use operators::{
+    a_console_session_is_seen_until_it_ends_or_is_forgotten, a_console_session_needs_a_token_that_is_not_revoked,
+    a_revoked_token_stays_so_since_the_first_time_and_ends_its_console_sessions,
+    a_tokens_name_is_free_again_once_it_is_revoked, of_many_tokens_at_once_of_one_name_one_is_made,
+    operators_tokens_are_kept_and_listed_the_oldest_first,
+};
 use requests::{
     a_keyed_request_is_noted_once_and_whoever_comes_again_is_told,
     a_noted_request_is_moved_only_as_it_stands_and_without_an_answer, noted_requests_go_when_their_session_ends,
@@ -25,6 +47,10 @@ use requests::{
     the_first_answer_to_a_noted_request_stays, the_oldest_answered_key_makes_room_and_open_ones_never_do,
 };
 
+mod audit;
+mod creations;
+mod data;
+mod operators;
 mod requests;
 
 /// One place that keeps sessions, which can be closed (by dropping the store) and opened again.
@@ -48,6 +74,7 @@ macro_rules! contract {
             overdue_sessions_come_the_longest_overdue_first,
             a_session_that_left_pending_is_never_overdue,
             lists_are_paged_from_the_youngest_and_filtered,
+            lists_are_filtered_by_persona_phase_and_outcome,
             customers_are_added_read_changed_and_removed,
             customers_are_paged_in_the_order_of_their_keys,
             a_password_is_replaced_only_if_it_is_still_the_expected_one,
@@ -60,6 +87,29 @@ macro_rules! contract {
             open_requests_come_in_the_order_in_which_they_were_noted,
             the_oldest_answered_key_makes_room_and_open_ones_never_do,
             noted_requests_go_when_their_session_ends,
+            what_is_noted_is_there_word_for_word_the_youngest_first,
+            an_admission_is_in_the_audit_while_its_session_lives_is_over_and_is_forgotten,
+            the_audit_is_paged_without_a_gap_whatever_its_entries_are,
+            the_audit_is_filtered_by_session_customer_and_action,
+            entries_of_one_millisecond_noted_at_once_are_all_kept,
+            a_keyed_creation_that_comes_again_is_told_of_its_session_live_or_ended,
+            a_key_is_its_customers_alone_and_tells_of_no_other_call,
+            a_key_tells_with_what_it_was_used_first,
+            a_key_is_forgotten_with_its_sessions_history,
+            of_many_creations_at_once_with_one_key_one_session_results_even_if_it_ends_at_once,
+            a_keyed_creation_dropped_half_way_results_in_one_session,
+            received_data_takes_the_place_of_what_was_there,
+            only_a_pending_session_takes_data,
+            data_that_is_dropped_on_its_way_leaves_what_was_there,
+            a_write_that_was_given_up_can_t_be_placed,
+            of_many_that_are_received_at_once_one_stays_whole,
+            data_that_is_still_on_its_way_does_not_keep_a_store_open,
+            operators_tokens_are_kept_and_listed_the_oldest_first,
+            a_tokens_name_is_free_again_once_it_is_revoked,
+            of_many_tokens_at_once_of_one_name_one_is_made,
+            a_revoked_token_stays_so_since_the_first_time_and_ends_its_console_sessions,
+            a_console_session_needs_a_token_that_is_not_revoked,
+            a_console_session_is_seen_until_it_ends_or_is_forgotten,
             pruning_takes_only_what_ended_before_and_never_more_than_asked,
             large_data_is_kept_until_the_session_ends,
             emails_of_any_bytes_are_told_apart_and_kept,
@@ -301,6 +351,40 @@ async fn lists_are_paged_from_the_youngest_and_filtered(place: &dyn Place) {
     assert_eq!(listed(Filter { customer: Some(key("eve")), ..all() }, 10).await, []);
 }
 
+async fn lists_are_filtered_by_persona_phase_and_outcome(place: &dyn Place) {
+    let store = place.open();
+    let mut ids = Vec::new();
+    let outcomes = [Some(Outcome::Failed), Some(Outcome::Stopped), None, Some(Outcome::Failed), None];
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        let mut new = session_of(&n.to_string());
+        new.record.persona = ["SALES", "HELP"][n % 2].into();
+        let record = record_of(&store.admit(new).await.unwrap()).clone();
+        if let Some(outcome) = outcome {
+            let ending = Ending::new(outcome, Reason::new("over"));
+            store.put(record.after(Phase::Ended { epoch: record.phase.epoch(), ending }), WALL).await.unwrap();
+        }
+        ids.push(record.id);
+    }
+    let stopping = r#"{"STOPPING":{"epoch":1,"deadline":1,"ending":{"outcome":"failed","reason":"lost"}}}"#;
+    let pending = store.session(ids[2]).await.unwrap().unwrap();
+    store.put(pending.record.after(serde_json::from_str(stopping).unwrap()), WALL).await.unwrap();
+    let listed = async |filter: Filter| -> Vec<SessionId> {
+        store.list(filter, 10).await.unwrap().iter().map(|record| record.id).collect()
+    };
+    let all = || Filter { ended: true, ..Filter::default() };
+
+    let of_sales = || Filter { persona: Some("SALES".into()), ..all() };
+    assert_eq!(listed(of_sales()).await, [ids[4], ids[2], ids[0]]);
+    assert_eq!(listed(Filter { ended: false, ..of_sales() }).await, [ids[4], ids[2]]);
+    assert_eq!(listed(Filter { phase: Some(PhaseName::Pending), ..all() }).await, [ids[4]]);
+    assert_eq!(listed(Filter { phase: Some(PhaseName::Ended), ..all() }).await, [ids[3], ids[1], ids[0]]);
+    assert_eq!(listed(Filter { phase: Some(PhaseName::Ended), ..Filter::default() }).await, []);
+    let failed = || Filter { outcome: Some(Outcome::Failed), ..all() };
+    assert_eq!(listed(failed()).await, [ids[3], ids[2], ids[0]]);
+    assert_eq!(listed(Filter { persona: Some("HELP".into()), ..failed() }).await, [ids[3]]);
+    assert_eq!(listed(Filter { before: Some(ids[2]), customer: Some(key("0")), ..failed() }).await, [ids[0]]);
+}
+
 async fn customers_are_added_read_changed_and_removed(place: &dyn Place) {
     let store = place.open();
     let ann = customer("ann@example.org");
@@ -434,7 +518,7 @@ async fn emails_of_any_bytes_are_told_apart_and_kept(place: &dyn Place) {
     for (email, record) in emails.iter().zip(records) {
         assert_eq!(store.live(&key(email)).await.unwrap().unwrap().record, record);
         store.put(ended(&record), WALL).await.unwrap();
-        let filter = Filter { customer: Some(key(email)), ended: true, before: None };
+        let filter = Filter { customer: Some(key(email)), ended: true, ..Filter::default() };
         assert_eq!(store.list(filter, 10).await.unwrap(), [ended(&record)]);
     }
 }
@@ -563,19 +647,20 @@ fn session_of(customer: &str) -> NewSession {
         data: SessionData::Inline("{\"a\":1}".into()),
         token: TokenHash(token),
         origin: None,
+        key: None,
     }
 }
 
 async fn admit(store: &dyn Store, customer: &str) -> SessionRecord {
     match store.admit(session_of(customer)).await.unwrap() {
         Admission::Admitted(record) => record,
-        Admission::AlreadyLive(record) => panic!("{} is live", record.id),
+        Admission::AlreadyLive(record) | Admission::Repeated(record, _) => panic!("{} is there", record.id),
     }
 }
 
 fn record_of(answer: &Admission) -> &SessionRecord {
     match answer {
-        Admission::Admitted(record) | Admission::AlreadyLive(record) => record,
+        Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _) => record,
     }
 }
 

@@ -111,10 +111,13 @@ fn what_somebody_broke_is_said_a_sentence_each() {
     let database = Connection::open(server.data_dir().join("frontdesk.db")).unwrap();
     let break_it = |sql: &str| assert_eq!(database.execute(sql, []).unwrap(), 1, "{sql}");
     break_it(
-        "INSERT INTO sessions SELECT randomblob(16), customer, email, persona, created, origin, 0, phase, tokens, data FROM sessions",
+        "INSERT INTO sessions (id, customer, email, persona, created, origin, revision, phase, tokens, data)
+         SELECT randomblob(16), customer, email, persona, created, origin, 0, phase, tokens, data FROM sessions",
     );
     break_it("UPDATE sessions SET phase = '{\"LIMBO\":{}}', data = x'5b5d' WHERE revision = 1");
     break_it("UPDATE customers SET password_hash = 'secret' WHERE key = 'ada@example.org'");
+    break_it("INSERT INTO console_sessions VALUES (randomblob(32), randomblob(16), 1, 1)");
+    database.execute_batch("DROP TRIGGER audit_is_not_deleted").unwrap();
     drop(database);
     std::fs::write(server.data_dir().join("data").join(STRAY), "").unwrap();
 
@@ -129,8 +132,10 @@ fn what_somebody_broke_is_said_a_sentence_each() {
         &format!("session {id}: its DATA is damaged (it is JSON, but no object)"),
         "its revision is 0 and not at least 1",
         "customer ada@example.org: the stored password is no argon2id hash; set a new one",
+        "a console session was opened with a token that is not on record",
+        "the audit can be changed: the triggers that guard it are gone",
         &format!("the file data/{STRAY} belongs to no live session's DATA; the next start removes it"),
-        "checked 2 live sessions, 0 ended, 2 customers, 0 agent processes: 6 findings",
+        "checked 2 live sessions, 0 ended, 2 customers, 0 agent processes: 8 findings",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }

@@ -117,7 +117,8 @@ async fn create(app: &Arc<App>, peer: Peer, creation: Creation) -> Result<Respon
                     to = "PENDING", "session admitted");
                 return Ok(ok(opened.text("SESSION_CREATION_REQUEST_ACCEPTED")));
             }
-            Admission::AlreadyLive(record) => {
+            // The seed's clients send no keys, so that what is there is live; if not any more, that shows below.
+            Admission::AlreadyLive(record) | Admission::Repeated(record, _) => {
                 let (token, hash) = app.store.desk().token_key.issue(record.id, &crate::random::bytes());
                 match app.store.add_token(record.id, hash).await {
                     Ok(()) => {
@@ -208,7 +209,7 @@ fn session(
         phase,
     };
     let data = SessionData::Inline(data.clone());
-    (NewSession { record, data, token: hash, origin: Some(peer.remote.ip()) }, Opened { session: id, token })
+    (NewSession { record, data, token: hash, origin: Some(peer.remote.ip()), key: None }, Opened { session: id, token })
 }
 
 impl Opened {

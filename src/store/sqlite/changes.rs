@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use crate::clock::WallTime;
 use crate::id::SessionId;
 use crate::session::{NewSession, SessionData, SessionRecord};
-use crate::store::{StoreError, Stored, TOKENS_PER_SESSION};
+use crate::store::{Admission, StoreError, Stored, TOKENS_PER_SESSION};
 use crate::token::TokenHash;
 
-use super::data_files::{DataFiles, PlacedFile};
+use super::data_files::{DataFile, DataFiles, PlacedFile};
 use super::index::{Claim, Index};
 use super::writer::{Change, Refusal};
 use super::{requests, row};
@@ -24,7 +24,9 @@ pub(super) struct Admit {
     pub(super) claim: Claim,
     /// The file of data that is too large for the row.
     pub(super) file: Option<PlacedFile>,
-    pub(super) reply: Reply<SessionRecord>,
+    /// What was created with its key before, which is the answer then.
+    pub(super) before: Option<(Stored, [u8; 32])>,
+    pub(super) reply: Reply<Admission>,
 }
 
 impl Change for Admit {
@@ -41,26 +43,38 @@ impl Change for Admit {
             // The store was reopened, and found another session in the place.
             return Err(Refusal::Own(StoreError::Busy));
         }
-        Ok(row::insert(connection, &self.new)?)
+        if let Some(key) = &self.new.key {
+            // The customer has no live session, whose place this claims; one that has ended since is in the history.
+            self.before = row::created_by(connection, &self.new.record.customer, &key.key, None)?;
+        }
+        match self.before {
+            Some(_) => Ok(()),
+            None => Ok(row::insert(connection, &self.new)?),
+        }
     }
 
     fn publish(&mut self, index: &Index) {
-        index.show(Stored { record: self.new.record.clone(), tokens: vec![self.new.token] });
+        if self.before.is_none() {
+            index.show(Stored { record: self.new.record.clone(), tokens: vec![self.new.token] });
+        }
     }
 
-    fn leave_data(&mut self) -> Option<SessionId> {
-        self.file.take().map(PlacedFile::keep)?;
-        Some(self.new.record.id)
+    fn leave_data(&mut self) -> Vec<DataFile> {
+        self.file.take().map(PlacedFile::keep).into_iter().collect()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         // The claim goes first, so that who waits for it finds either the session or a free place.
-        let Self { new, claim, file, reply } = *self;
-        if let (Ok(()), Some(file)) = (&outcome, file) {
+        let Self { new, claim, file, before, reply } = *self;
+        if let (Ok(()), None, Some(file)) = (&outcome, &before, file) {
             file.keep();
         }
         drop(claim);
-        let _ = reply.send(outcome.map(|()| new.record));
+        let admission = match before {
+            Some((stored, digest)) => Admission::Repeated(stored.record, digest),
+            None => Admission::Admitted(new.record),
+        };
+        let _ = reply.send(outcome.map(|()| admission));
     }
 }
 
@@ -69,6 +83,8 @@ pub(super) struct Put {
     pub(super) record: SessionRecord,
     pub(super) ended: WallTime,
     pub(super) files: Arc<DataFiles>,
+    /// The file that holds the data of one that has ended.
+    pub(super) file: Option<DataFile>,
     pub(super) reply: Reply<()>,
 }
 
@@ -81,7 +97,7 @@ impl Change for Put {
         if self.record.phase.is_live() {
             row::update(connection, &self.record)?;
         } else {
-            row::archive(connection, &self.record, self.ended)?;
+            self.file = row::archive(connection, &self.record, self.ended)?;
             requests::forget(connection, self.record.id)?;
         }
         Ok(())
@@ -92,16 +108,52 @@ impl Change for Put {
         index.show(Stored { record: self.record.clone(), tokens });
     }
 
-    fn leave_data(&mut self) -> Option<SessionId> {
-        (!self.record.phase.is_live()).then_some(self.record.id)
+    fn leave_data(&mut self) -> Vec<DataFile> {
+        self.file.take().into_iter().collect()
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let has_ended = outcome.is_ok() && !self.record.phase.is_live();
+        let gone = self.file.filter(|_| outcome.is_ok());
         let _ = self.reply.send(outcome);
-        if has_ended {
-            self.files.remove(self.record.id);
+        if let Some(file) = gone {
+            self.files.remove(file);
         }
+    }
+}
+
+/// Makes a file the data of a session that is pending.
+pub(super) struct ReplaceData {
+    pub(super) file: Option<PlacedFile>,
+    /// The file that held the data before.
+    pub(super) before: Option<DataFile>,
+    pub(super) files: Arc<DataFiles>,
+    pub(super) reply: Reply<()>,
+}
+
+impl Change for ReplaceData {
+    fn size_bytes(&self) -> usize {
+        128
+    }
+
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
+        let file = self.file.as_ref().ok_or(StoreError::Busy)?;
+        self.before = row::replace_data(connection, file.name())?;
+        Ok(())
+    }
+
+    fn leave_data(&mut self) -> Vec<DataFile> {
+        self.file.take().map(PlacedFile::keep).into_iter().chain(self.before.take()).collect()
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { file, before, files, reply } = *self;
+        if let (Ok(()), Some(file)) = (&outcome, file) {
+            file.keep();
+            if let Some(before) = before {
+                files.remove(before);
+            }
+        }
+        let _ = reply.send(outcome);
     }
 }
 

@@ -10,10 +10,12 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::clock::Heartbeat;
 use crate::id::{CustomerKey, SessionId};
+use crate::principal::OperatorTokenId;
 use crate::session::Phase;
-use crate::store::{Customer, StoreError};
+use crate::store::{Customer, OperatorToken, StoreError};
 
-use super::{data_files, file, meta, schema};
+use super::data_files::DataFile;
+use super::{audit, customers, file, meta, operators, schema};
 
 /// Everything that the file holds, as far as it can be read.
 #[derive(Debug, Default)]
@@ -34,6 +36,21 @@ pub struct Tables {
     pub noted: Vec<SessionId>,
     /// The customers of the embedded credential server.
     pub customers: Vec<Customer>,
+    /// What is kept of operators, and the audit.
+    pub operators: OperatorRows,
+}
+
+/// What the tables of operators and the audit hold, as far as it can be wrong.
+#[derive(Clone, Debug, Default)]
+pub struct OperatorRows {
+    /// Operators' tokens.
+    pub tokens: Vec<OperatorToken>,
+    /// The tokens with which the console's sessions were opened.
+    pub console: Vec<OperatorTokenId>,
+    /// How many entries of the audit tell of something that nobody does, or of nobody.
+    pub strange_entries: u64,
+    /// Whether the audit refuses to be changed.
+    pub is_guarded: bool,
 }
 
 /// One session's row.
@@ -51,14 +68,18 @@ pub struct SessionRow {
     pub token_bytes: usize,
     /// The `DATA` in the row; `None` if a file holds it, and in the history. Else what is wrong with it, if anything.
     pub inline_data: Option<Result<(), String>>,
+    /// The name of the file that holds the `DATA`; empty in the history.
+    pub data_file: Option<String>,
+    /// The key with which it was created.
+    pub creation_key: Option<[u8; 32]>,
 }
 
 /// The schema's version that this binary writes.
 pub const VERSION: i64 = schema::VERSION;
 
-/// Whether the store gives a session data file, finished or not, such a name.
-pub fn is_data_file(path: &Path) -> bool {
-    data_files::session_of(path).is_some()
+/// The session whose data file has this name, and whether it is finished; nothing if the store gives no file such a name.
+pub fn data_file(path: &Path) -> Option<(SessionId, bool)> {
+    DataFile::of(path).map(|(file, is_finished)| (file.session, is_finished))
 }
 
 /// Reads everything in one transaction.
@@ -97,13 +118,16 @@ fn fill(connection: &Connection, tables: &mut Tables) -> Result<(), StoreError> 
     tables.faults.extend(integrity(connection)?);
     tables.desk = meta(connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
     tables.heartbeat = meta(connection, "heartbeat")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    tables.live = sessions(connection, "sessions", "data", &mut tables.faults)?;
-    tables.history = sessions(connection, "history", "NULL", &mut tables.faults)?;
+    tables.live = sessions(connection, "sessions", "data, data_version", &mut tables.faults)?;
+    tables.history = sessions(connection, "history", "NULL, NULL", &mut tables.faults)?;
     tables.noted = noted(connection)?;
-    let mut customers =
-        connection.prepare("SELECT key, email, password_hash, created FROM customers").map_err(file::unavailable)?;
-    let rows = customers.query_map([], super::read_customer).map_err(file::unavailable)?;
-    tables.customers = rows.collect::<rusqlite::Result<_>>().map_err(file::unavailable)?;
+    tables.customers = customers::all(connection)?;
+    tables.operators = OperatorRows {
+        tokens: operators::tokens(connection)?,
+        console: operators::console_tokens(connection)?,
+        strange_entries: audit::strange_entries(connection)?,
+        is_guarded: audit::is_guarded(connection)?,
+    };
     Ok(())
 }
 
@@ -127,7 +151,7 @@ fn sessions(
     data: &str,
     faults: &mut Vec<String>,
 ) -> Result<Vec<SessionRow>, StoreError> {
-    let query = format!("SELECT id, customer, revision, phase, length(tokens), {data} FROM {table}");
+    let query = format!("SELECT id, customer, revision, phase, length(tokens), creation_key, {data} FROM {table}");
     let mut statement = connection.prepare(&query).map_err(file::unavailable)?;
     let mut rows = statement.query([]).map_err(file::unavailable)?;
     let mut sessions = Vec::new();
@@ -144,14 +168,18 @@ fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
     let id: [u8; 16] = row.get(0)?;
     let customer: String = row.get(1)?;
     let phase: String = row.get(3)?;
-    let data = row.get_ref(5)?.as_blob_or_null()?;
+    let id = SessionId::from_bytes(id);
+    let data = row.get_ref(6)?.as_blob_or_null()?;
+    let version = row.get::<_, Option<i64>>(7)?.filter(|_| data.is_none());
     Ok(SessionRow {
-        id: SessionId::from_bytes(id),
+        id,
         customer: CustomerKey::new(&customer),
         revision: row.get(2)?,
         phase: serde_json::from_str(&phase).map_err(|error| error.to_string()),
         token_bytes: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
         inline_data: data.map(check_data),
+        data_file: version.map(|version| DataFile { session: id, version }.name()),
+        creation_key: row.get(5)?,
     })
 }
 

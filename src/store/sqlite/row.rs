@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::clock::WallTime;
 use crate::id::{CustomerKey, Revision, SessionId};
-use crate::session::{NewSession, Phase, SessionData, SessionRecord};
+use crate::session::{NewSession, Phase, PhaseName, SessionData, SessionRecord};
 use crate::store::{Filter, StoreError, Stored};
 use crate::token::TokenHash;
 
+use super::conditions::Conditions;
+use super::data_files::DataFile;
 use super::file::unavailable;
 
 /// The columns that [`read`] expects, in its order.
@@ -60,8 +62,9 @@ pub(super) fn insert(connection: &Connection, new: &NewSession) -> Result<(), St
     };
     connection
         .prepare_cached(
-            "INSERT INTO sessions (id, customer, email, persona, created, origin, revision, phase, tokens, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO sessions (id, customer, email, persona, created, origin, revision, phase, tokens, data,
+                creation_key, creation_digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -75,6 +78,8 @@ pub(super) fn insert(connection: &Connection, new: &NewSession) -> Result<(), St
                 phase_text(&record.phase),
                 &new.token.0,
                 data,
+                new.key.map(|key| key.key),
+                new.key.map(|key| key.digest),
             ])
         })
         .map_err(unavailable)?;
@@ -97,12 +102,17 @@ pub(super) fn update(connection: &Connection, record: &SessionRecord) -> Result<
     expect_one(changed)
 }
 
-/// Moves a session that has ended into the history.
-pub(super) fn archive(connection: &Connection, record: &SessionRecord, ended: WallTime) -> Result<(), StoreError> {
+/// Moves a session that has ended into the history. Returns the file that holds its data, if one does.
+pub(super) fn archive(
+    connection: &Connection,
+    record: &SessionRecord,
+    ended: WallTime,
+) -> Result<Option<DataFile>, StoreError> {
     let moved = connection
         .prepare_cached(
-            "INSERT INTO history (id, customer, email, persona, created, origin, revision, phase, tokens, ended)
-             SELECT id, customer, email, persona, created, origin, ?2, ?3, tokens, ?5
+            "INSERT INTO history (id, customer, email, persona, created, origin, revision, phase, tokens, ended,
+                creation_key, creation_digest)
+             SELECT id, customer, email, persona, created, origin, ?2, ?3, tokens, ?5, creation_key, creation_digest
              FROM sessions WHERE id = ?1 AND revision = ?4",
         )
         .and_then(|mut statement| {
@@ -116,11 +126,13 @@ pub(super) fn archive(connection: &Connection, record: &SessionRecord, ended: Wa
         })
         .map_err(unavailable)?;
     expect_one(moved)?;
-    let deleted = connection
-        .prepare_cached("DELETE FROM sessions WHERE id = ?1")
-        .and_then(|mut statement| statement.execute([record.id.as_bytes()]))
+    let file = connection
+        .prepare_cached("DELETE FROM sessions WHERE id = ?1 RETURNING data IS NULL, data_version")
+        .and_then(|mut statement| {
+            statement.query_row([record.id.as_bytes()], |row| read_file(record.id, row)).optional()
+        })
         .map_err(unavailable)?;
-    expect_one(deleted)
+    file.ok_or(StoreError::Conflict)
 }
 
 /// A live session's valid tokens, for [`read_tokens`].
@@ -141,12 +153,103 @@ pub(super) fn set_tokens(connection: &Connection, id: SessionId, tokens: &[Token
     if changed == 1 { Ok(()) } else { Err(StoreError::Missing) }
 }
 
-/// The inline data of a live session: `None` if there is no such session, `Some(None)` if a file holds it.
-pub(super) fn data(connection: &Connection, id: SessionId) -> Result<Option<Option<Vec<u8>>>, StoreError> {
+/// Where a live session's data is.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// In its row.
+    Inline(Vec<u8>),
+    /// In a file.
+    File(DataFile),
+}
+
+/// A live session's data, if there is such a session.
+pub(super) fn data(connection: &Connection, id: SessionId) -> Result<Option<Held>, StoreError> {
     connection
-        .prepare_cached("SELECT data FROM sessions WHERE id = ?1")
-        .and_then(|mut statement| statement.query_row([id.as_bytes()], |row| row.get(0)).optional())
+        .prepare_cached("SELECT data, data_version FROM sessions WHERE id = ?1")
+        .and_then(|mut statement| {
+            let held = |row: &Row<'_>| match row.get(0)? {
+                Some(bytes) => Ok(Held::Inline(bytes)),
+                None => Ok(Held::File(DataFile { session: id, version: row.get(1)? })),
+            };
+            statement.query_row([id.as_bytes()], held).optional()
+        })
         .map_err(unavailable)
+}
+
+/// Makes a file the data of a session that is pending. Returns the file that held it before, if one did.
+pub(super) fn replace_data(connection: &Connection, file: DataFile) -> Result<Option<DataFile>, StoreError> {
+    let id = file.session;
+    let found = connection
+        .prepare_cached("SELECT data IS NULL, data_version, phase FROM sessions WHERE id = ?1")
+        .and_then(|mut statement| {
+            let found = |row: &Row<'_>| Ok((read_file(id, row)?, row.get::<_, String>(2)?));
+            statement.query_row([id.as_bytes()], found).optional()
+        })
+        .map_err(unavailable)?;
+    let Some((before, phase)) = found else {
+        let is_over = ended(connection, id)?.is_some();
+        return Err(if is_over { StoreError::Conflict } else { StoreError::Missing });
+    };
+    let phase: Phase = serde_json::from_str(&phase).map_err(|error| damaged(id, &error))?;
+    if phase.kind() != PhaseName::Pending {
+        return Err(StoreError::Conflict);
+    }
+    connection
+        .prepare_cached("UPDATE sessions SET data = NULL, data_version = ?2 WHERE id = ?1")
+        .and_then(|mut statement| statement.execute(params![id.as_bytes(), file.version]))
+        .map_err(unavailable)?;
+    Ok(before)
+}
+
+/// Whether a live session's row means this file.
+pub(super) fn means(connection: &Connection, file: DataFile) -> Result<bool, StoreError> {
+    let meant = connection
+        .prepare_cached("SELECT data IS NULL, data_version FROM sessions WHERE id = ?1")
+        .and_then(|mut statement| {
+            statement.query_row([file.session.as_bytes()], |row| read_file(file.session, row)).optional()
+        })
+        .map_err(unavailable)?;
+    Ok(meant.flatten() == Some(file))
+}
+
+/// Reads whether there is no inline data, and the data's version.
+fn read_file(session: SessionId, row: &Row<'_>) -> rusqlite::Result<Option<DataFile>> {
+    let file = DataFile { session, version: row.get(1)? };
+    Ok(row.get::<_, bool>(0)?.then_some(file))
+}
+
+/// A customer's session that was created with a key: the live one with this id, or one of the history; and the digest
+/// of the call that created it.
+pub(super) fn created_by(
+    connection: &Connection,
+    customer: &CustomerKey,
+    key: &[u8; 32],
+    live: Option<SessionId>,
+) -> Result<Option<(Stored, [u8; 32])>, StoreError> {
+    let query = |table, conditions| {
+        format!("SELECT {COLUMNS}, creation_digest FROM {table} WHERE {conditions} AND creation_key = ?2")
+    };
+    if let Some(id) = live {
+        let found = keyed(connection, &query("sessions", "id = ?1"), params![id.as_bytes(), key])?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    keyed(connection, &query("history", "customer = ?1"), params![customer.as_str(), key])
+}
+
+fn keyed(
+    connection: &Connection,
+    query: &str,
+    of: &[&dyn rusqlite::ToSql],
+) -> Result<Option<(Stored, [u8; 32])>, StoreError> {
+    const AFTER_COLUMNS: usize = 8;
+    let mut statement = connection.prepare_cached(query).map_err(unavailable)?;
+    let mut rows = statement.query(of).map_err(unavailable)?;
+    let Some(row) = rows.next().map_err(unavailable)? else { return Ok(None) };
+    let stored = read(row, &mut Names::default())?;
+    let digest = row.get(AFTER_COLUMNS).map_err(|error| damaged(stored.record.id, &error))?;
+    Ok(Some((stored, digest)))
 }
 
 /// A session of the history.
@@ -160,16 +263,9 @@ pub(super) fn ended(connection: &Connection, id: SessionId) -> Result<Option<Sto
 
 /// Up to `most` sessions of the history that match, the youngest first.
 pub(super) fn history(connection: &Connection, filter: &Filter, most: usize) -> Result<Vec<SessionRecord>, StoreError> {
-    let mut statement = connection.prepare_cached(&history_query(filter)).map_err(unavailable)?;
-    // Above every id.
-    const END: &[u8] = &[0xff; 17];
-    let before = filter.before.as_ref().map_or(END, |id| id.as_bytes());
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let rows = match &filter.customer {
-        Some(customer) => statement.query(params![before, most, customer.as_str()]),
-        None => statement.query(params![before, most]),
-    };
-    let mut rows = rows.map_err(unavailable)?;
+    let conditions = of_history(filter);
+    let mut statement = connection.prepare_cached(&history_query(&conditions)).map_err(unavailable)?;
+    let mut rows = statement.query(params_from_iter(conditions.into_values(most))).map_err(unavailable)?;
     let (mut names, mut records) = (Names::default(), Vec::new());
     while let Some(row) = rows.next().map_err(unavailable)? {
         records.push(read(row, &mut names)?.record);
@@ -177,10 +273,19 @@ pub(super) fn history(connection: &Connection, filter: &Filter, most: usize) -> 
     Ok(records)
 }
 
+fn of_history(filter: &Filter) -> Conditions {
+    // Above every id.
+    const END: [u8; 17] = [0xff; 17];
+    let before = filter.before.as_ref().map_or(END.to_vec(), |id| id.as_bytes().to_vec());
+    Conditions::new("id < ?", [before.into()])
+        .and("customer = ?", filter.customer.as_ref().map(|customer| customer.as_str().to_owned()))
+        .and("persona = ?", filter.persona.clone())
+        .and("phase ->> '$.ENDED.ending.outcome' = ?", filter.outcome.map(|outcome| outcome.to_string()))
+}
+
 /// Each form is one that an index answers in its order.
-fn history_query(filter: &Filter) -> String {
-    let customer = if filter.customer.is_some() { "customer = ?3 AND" } else { "" };
-    format!("SELECT {COLUMNS} FROM history WHERE {customer} id < ?1 ORDER BY id DESC LIMIT ?2")
+fn history_query(conditions: &Conditions) -> String {
+    format!("SELECT {COLUMNS} FROM history WHERE {} ORDER BY id DESC LIMIT ?", conditions.text())
 }
 
 fn phase_text(phase: &Phase) -> String {
@@ -210,24 +315,28 @@ fn damaged(id: SessionId, error: &dyn std::fmt::Display) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conditions::plan;
     use super::*;
+    use crate::session::Outcome;
 
     #[test]
     fn a_page_of_history_is_found_by_an_index_in_its_order() {
         let directory = tempfile::tempdir().unwrap();
         let connection = super::super::schema::open(&directory.path().join("store.db")).unwrap();
-        let plan = |filter: &Filter| {
-            let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", history_query(filter))).unwrap();
-            let (mut steps, mut rows) = (Vec::new(), explained.raw_query());
-            while let Some(row) = rows.next().unwrap() {
-                steps.push(row.get::<_, String>(3).unwrap());
-            }
-            steps.join("; ")
-        };
-        let all = plan(&Filter::default());
-        assert!(all.starts_with("SEARCH history USING INDEX sqlite_autoindex_history_1 (id<?)"), "{all}");
-        let own = plan(&Filter { customer: Some(CustomerKey::new("ann")), ..Filter::default() });
+        let plan = |filter: &Filter| plan(&connection, &history_query(&of_history(filter)));
+        let by_id = "SEARCH history USING INDEX sqlite_autoindex_history_1 (id<?)";
+        assert_eq!(plan(&Filter::default()), by_id);
+        let failed = Filter { persona: Some("SALES".into()), outcome: Some(Outcome::Failed), ..Filter::default() };
+        assert_eq!(plan(&failed), by_id);
+        let own = plan(&Filter { customer: Some(CustomerKey::new("ann")), ..failed });
         assert_eq!(own, "SEARCH history USING INDEX history_by_customer (customer=? AND id<?)");
-        assert!(!all.contains("TEMP B-TREE"), "{all}");
+    }
+
+    #[test]
+    fn a_session_of_the_history_is_found_by_its_creations_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = super::super::schema::open(&directory.path().join("store.db")).unwrap();
+        let found = plan(&connection, "SELECT id FROM history WHERE customer = ?1 AND creation_key = ?2");
+        assert_eq!(found, "SEARCH history USING INDEX history_by_creation_key (customer=? AND creation_key=?)");
     }
 }

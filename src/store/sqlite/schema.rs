@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // `phase` is JSON (see `session/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -60,6 +60,51 @@ const MIGRATIONS: [&str; 2] = [
     ) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX requests_by_age ON requests (session, noted);
     CREATE INDEX history_by_customer ON history (customer, id);",
+    // `data_version` tells which file holds the data of a session that has none in its row. An entry of the audit has its
+    // place by `at` and `tie`: the session's id if it is an admission, else its number within the millisecond.
+    "ALTER TABLE sessions ADD COLUMN creation_key BLOB;
+    ALTER TABLE sessions ADD COLUMN creation_digest BLOB;
+    ALTER TABLE sessions ADD COLUMN data_version INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE history ADD COLUMN creation_key BLOB;
+    ALTER TABLE history ADD COLUMN creation_digest BLOB;
+    CREATE INDEX history_by_creation_key ON history (customer, creation_key) WHERE creation_key IS NOT NULL;
+    CREATE TABLE operator_tokens (
+        id BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        hash BLOB NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER,
+        revoked INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX operator_tokens_by_name ON operator_tokens (name) WHERE revoked IS NULL;
+    CREATE TABLE console_sessions (
+        secret BLOB PRIMARY KEY,
+        token BLOB NOT NULL,
+        opened INTEGER NOT NULL,
+        seen INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX console_sessions_by_token ON console_sessions (token);
+    CREATE INDEX console_sessions_by_last_use ON console_sessions (seen);
+    CREATE TABLE audit (
+        at INTEGER NOT NULL,
+        tie BLOB NOT NULL,
+        actor TEXT NOT NULL,
+        operator TEXT,
+        action TEXT NOT NULL,
+        session BLOB,
+        customer TEXT,
+        origin TEXT,
+        detail TEXT NOT NULL,
+        PRIMARY KEY (at, tie)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX audit_by_session ON audit (session, at, tie) WHERE session IS NOT NULL;
+    CREATE INDEX audit_by_customer ON audit (customer, at, tie) WHERE customer IS NOT NULL;
+    CREATE INDEX audit_by_action ON audit (action, at, tie);
+    CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'what is in the audit stays as it is'); END;
+    CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'what is in the audit stays in it'); END;",
 ];
 
 /// The version that this binary writes.
@@ -75,22 +120,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_it_holds() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.db");
-        let old = file::open(&path, &MIGRATIONS[..1]).unwrap();
-        old.execute_batch(
-            "INSERT INTO sessions VALUES (x'01', 'ann', NULL, 'SALES', 0, NULL, 1, '', x'', NULL);
-             INSERT INTO history VALUES (x'02', 'ann', NULL, 'SALES', 0, NULL, 2, '', x'', 7)",
-        )
-        .unwrap();
-        drop(old);
+    fn a_store_of_any_version_is_brought_up_to_date_with_all_that_it_holds() {
+        for versions in 1..MIGRATIONS.len() {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("store.db");
+            let old = file::open(&path, &MIGRATIONS[..versions]).unwrap();
+            old.execute_batch(
+                "INSERT INTO sessions VALUES (x'01', 'ann', NULL, 'SALES', 5, NULL, 1, '', x'', x'7b7d');
+                 INSERT INTO history VALUES (x'02', 'ann', NULL, 'SALES', 0, NULL, 2, '', x'', 7);
+                 INSERT INTO customers VALUES ('ann', 'Ann', 'hash', 3);",
+            )
+            .unwrap();
+            if versions > 1 {
+                old.execute_batch("INSERT INTO requests VALUES (x'01', x'03', 1, x'', 1, 1, NULL, NULL)").unwrap();
+            }
+            drop(old);
 
-        let connection = open(&path).unwrap();
+            let connection = open(&path).unwrap();
 
-        assert_eq!(file::version(&connection).unwrap(), VERSION);
-        let count =
-            |table| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
-        assert_eq!(["sessions", "history", "requests"].map(|table| count(table).unwrap()), [1, 1, 0]);
+            assert_eq!(file::version(&connection).unwrap(), VERSION);
+            let is_there = |rows: &str| connection.query_row(&format!("SELECT 1 FROM {rows}"), [], |_| Ok(())).is_ok();
+            assert!(is_there(
+                "sessions WHERE id = x'01' AND created = 5 AND data = x'7b7d' AND creation_key IS NULL
+                 AND creation_digest IS NULL AND data_version = 0"
+            ));
+            assert!(is_there("history WHERE id = x'02' AND ended = 7 AND creation_key IS NULL"));
+            assert!(is_there("customers WHERE key = 'ann' AND email = 'Ann' AND created = 3"));
+            assert_eq!(is_there("requests WHERE session = x'01' AND noted = 1"), versions > 1);
+            assert!(["operator_tokens", "console_sessions", "audit"].into_iter().all(|table| !is_there(table)));
+        }
     }
 }

@@ -91,7 +91,9 @@ fn only_this_user_may_read_the_store_whatever_the_directory() {
     std::fs::set_permissions(root, all(0o755)).unwrap();
     let assert_private = |store: &SqliteStore, customer: &str| {
         let record = runtime().block_on(admitted(store, session_of(customer, 100_000)));
-        for path in place.directory.paths().database_files().into_iter().chain([store.files.path(record.id)]) {
+        for path in
+            place.directory.paths().database_files().into_iter().chain([store.files.path(DataFile::first(record.id))])
+        {
             let mode = path.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", path.display());
         }
@@ -402,19 +404,20 @@ fn session_of(customer: &str, bytes: usize) -> NewSession {
         data: SessionData::Inline(Bytes::from(vec![b'x'; bytes])),
         token: TokenHash([7; 32]),
         origin: None,
+        key: None,
     }
 }
 
 async fn admitted(store: &SqliteStore, new: NewSession) -> SessionRecord {
     match store.admit(new).await.unwrap() {
         Admission::Admitted(record) => record,
-        Admission::AlreadyLive(record) => panic!("{} is live", record.id),
+        Admission::AlreadyLive(record) | Admission::Repeated(record, _) => panic!("{} is there", record.id),
     }
 }
 
 fn record_of(answer: &Admission) -> &SessionRecord {
     match answer {
-        Admission::Admitted(record) | Admission::AlreadyLive(record) => record,
+        Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _) => record,
     }
 }
 

@@ -12,16 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::failpoint::Failpoint;
-use crate::id::SessionId;
 use crate::store::StoreError;
 
 use super::checkpoint::Checkpointer;
-use super::data_files::DataFiles;
+use super::data_files::{DataFile, DataFiles};
 use super::index::Index;
-use super::{file, recovery, schema};
+use super::{file, recovery, row, schema};
 
 const MOST_CHANGES: usize = 1_024;
 const MOST_BYTES: usize = 4 << 20;
@@ -37,9 +36,9 @@ pub(super) trait Change: Send {
     /// Makes it visible if it is committed.
     fn publish(&mut self, _index: &Index) {}
 
-    /// Leaves data files alone when it is not known whether it is committed, and names the session whose data that is.
-    fn leave_data(&mut self) -> Option<SessionId> {
-        None
+    /// Leaves data files alone when it is not known whether it is committed, and tells which those are.
+    fn leave_data(&mut self) -> Vec<DataFile> {
+        Vec::new()
     }
 
     /// Answers whoever waits for it.
@@ -65,6 +64,53 @@ impl From<StoreError> for Refusal {
 }
 
 pub(super) type Queue = mpsc::Sender<Box<dyn Change>>;
+
+/// Where changes are taken. It does not keep a writer going whose store is being closed.
+#[derive(Clone, Debug)]
+pub(super) struct Entrance {
+    queue: mpsc::WeakSender<Box<dyn Change>>,
+    available: Arc<AtomicBool>,
+}
+
+impl Entrance {
+    /// The entrance to the writer behind the queue, which takes changes while it is `available`.
+    pub(super) fn new(queue: &Queue, available: &Arc<AtomicBool>) -> Self {
+        Self { queue: queue.downgrade(), available: Arc::clone(available) }
+    }
+
+    /// Whether changes are taken at the moment.
+    pub(super) fn ready(&self) -> Result<(), StoreError> {
+        self.open().map(drop)
+    }
+
+    /// Hands in the change that is made for the reply, and waits for that.
+    pub(super) async fn submit<T>(
+        &self,
+        change: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Box<dyn Change>,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // Not held any longer than this: who closes the store waits for the last one.
+        self.open()?.try_send(change(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    fn open(&self) -> Result<Queue, StoreError> {
+        let queue = self.queue.upgrade().filter(|queue| !queue.is_closed()).ok_or_else(stopped)?;
+        if self.available.load(Ordering::SeqCst) {
+            Ok(queue)
+        } else {
+            Err(StoreError::Unavailable("it is being reopened after a failed write".into()))
+        }
+    }
+}
+
+/// What is said when no writer takes changes any more.
+pub(super) fn stopped() -> StoreError {
+    StoreError::Unavailable("its writer has stopped".into())
+}
 
 /// What the writer thread owns.
 #[derive(Debug)]
@@ -137,15 +183,14 @@ impl Writer {
             Err(Failed::Unknown(why)) => {
                 tracing::error!(error = %why, changes = batch.len(), "store commit failed; reopening");
                 self.available.store(false, Ordering::SeqCst);
-                let data: Vec<_> = batch.iter_mut().filter_map(|change| change.leave_data()).collect();
+                let left: Vec<_> = batch.iter_mut().flat_map(|change| change.leave_data()).collect();
                 fail_all(batch, &why);
                 self.reopen();
-                if self.connection.is_none() {
-                    return;
-                }
-                for id in data {
-                    if self.index.by_id(id).is_none() {
-                        self.files.remove(id);
+                let Some(connection) = &self.connection else { return };
+                for file in left {
+                    // What can't be told is left to the next start.
+                    if row::means(connection, file).is_ok_and(|is_meant| !is_meant) {
+                        self.files.remove(file);
                     }
                 }
             }

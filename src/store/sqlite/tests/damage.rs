@@ -50,7 +50,7 @@ fn two_live_sessions_of_one_customer_are_refused() {
     change(
         &place,
         "INSERT INTO sessions SELECT x'00112233445566778899aabbccddeeff', customer, email, persona, created, origin,
-         revision, phase, tokens, data FROM sessions",
+         revision, phase, tokens, data, creation_key, creation_digest, data_version FROM sessions",
     );
     let refused = refused(&place);
     assert!(refused.contains("are both live for one customer") && refused.contains(&id.to_string()), "{refused}");

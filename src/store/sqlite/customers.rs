@@ -1,0 +1,89 @@
+//! The rows of customers. Each function is one change inside the writer's transaction, or a look.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::clock::WallTime;
+use crate::id::CustomerKey;
+use crate::store::{Customer, StoreError};
+
+use super::file::unavailable;
+
+const COLUMNS: &str = "key, email, password_hash, created";
+
+/// Adds a customer.
+pub(super) fn add(connection: &Connection, customer: &Customer) -> Result<(), StoreError> {
+    connection
+        .execute(
+            &format!("INSERT INTO customers ({COLUMNS}) VALUES (?1, ?2, ?3, ?4)"),
+            params![customer.key.as_str(), customer.email, customer.password_hash, customer.created.unix_millis()],
+        )
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+/// The customer with this key.
+pub(super) fn find(connection: &Connection, key: &CustomerKey) -> Result<Option<Customer>, StoreError> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM customers WHERE key = ?1"))
+        .and_then(|mut statement| statement.query_row([key.as_str()], read).optional())
+        .map_err(unavailable)
+}
+
+/// Replaces the password's hash; with `expect`, only if it is still that one.
+pub(super) fn set_password(
+    connection: &Connection,
+    key: &CustomerKey,
+    hash: &str,
+    expect: Option<&str>,
+) -> Result<(), StoreError> {
+    let changed = connection
+        .execute(
+            "UPDATE customers SET password_hash = ?2 WHERE key = ?1 AND (?3 IS NULL OR password_hash = ?3)",
+            params![key.as_str(), hash, expect],
+        )
+        .map_err(unavailable)?;
+    match changed {
+        0 if find(connection, key)?.is_none() => Err(StoreError::Missing),
+        0 => Err(StoreError::Conflict),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a customer.
+pub(super) fn remove(connection: &Connection, key: &CustomerKey) -> Result<(), StoreError> {
+    let removed = connection.execute("DELETE FROM customers WHERE key = ?1", [key.as_str()]).map_err(unavailable)?;
+    if removed == 1 { Ok(()) } else { Err(StoreError::Missing) }
+}
+
+/// Up to `most` customers after a key, in the order of their keys.
+pub(super) fn page(
+    connection: &Connection,
+    after: Option<&CustomerKey>,
+    most: usize,
+) -> Result<Vec<Customer>, StoreError> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM customers WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2"))
+        .and_then(|mut statement| {
+            statement.query_map(params![after.map(CustomerKey::as_str), most], read).and_then(Iterator::collect)
+        })
+        .map_err(unavailable)
+}
+
+/// All customers.
+pub(super) fn all(connection: &Connection) -> Result<Vec<Customer>, StoreError> {
+    connection
+        .prepare(&format!("SELECT {COLUMNS} FROM customers"))
+        .and_then(|mut statement| statement.query_map([], read).and_then(Iterator::collect))
+        .map_err(unavailable)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Customer> {
+    let key: String = row.get(0)?;
+    Ok(Customer {
+        key: CustomerKey::new(&key),
+        email: row.get(1)?,
+        password_hash: row.get(2)?,
+        created: WallTime::from_unix_millis(row.get(3)?),
+    })
+}
