@@ -68,7 +68,7 @@ impl Embedded {
     /// A [`CustomerError`].
     pub async fn add(&self, email: &str, password: SecretString) -> Result<Customer, CustomerError> {
         email::check(email)?;
-        self.hashing.judge(password.clone(), email.to_owned()).await??;
+        self.check_password(email, &password).await?;
         let key = self.key(email);
         if let Some(existing) = self.store.customer(&key).await.map_err(CustomerError::Store)? {
             return Err(CustomerError::Exists { existing: existing.email });
@@ -87,12 +87,20 @@ impl Embedded {
     /// # Errors
     /// A [`CustomerError`].
     pub async fn set_password(&self, email: &str, password: SecretString) -> Result<(), CustomerError> {
-        self.hashing.judge(password.clone(), email.to_owned()).await??;
+        self.check_password(email, &password).await?;
         let key = self.key(email);
         let hash = self.hashing.hash(password).await?;
         let changed = self.store.set_password(&key, hash, None).await;
         self.cache.forget(&key);
         changed.map_err(missing_is_unknown)
+    }
+
+    /// Checks a password before the customer with this email gets it.
+    ///
+    /// # Errors
+    /// [`CustomerError::PasswordRefused`] or [`CustomerError::Hashing`].
+    pub async fn check_password(&self, email: &str, password: &SecretString) -> Result<(), CustomerError> {
+        Ok(self.hashing.judge(password.clone(), email.to_owned()).await??)
     }
 
     /// Removes a customer and returns the key, under which a session may still live.

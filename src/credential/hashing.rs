@@ -52,8 +52,15 @@ enum Job {
         email: String,
         reply: oneshot::Sender<Result<Result<(), PasswordRefused>, HashingError>>,
     },
-    Hash { password: SecretString, reply: oneshot::Sender<Result<String, HashingError>> },
-    Check { password: SecretString, hash: Option<String>, reply: oneshot::Sender<Result<Checked, HashingError>> },
+    Hash {
+        password: SecretString,
+        reply: oneshot::Sender<Result<String, HashingError>>,
+    },
+    Check {
+        password: SecretString,
+        hash: Option<String>,
+        reply: oneshot::Sender<Result<Checked, HashingError>>,
+    },
 }
 
 impl Hashing {

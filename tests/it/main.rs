@@ -29,12 +29,14 @@ mod kill;
 #[cfg(feature = "failpoints")]
 mod late_shim;
 mod logging;
+mod passwords;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
 mod recovery;
 mod refusals;
 mod same_customer;
+mod security_page;
 mod seed_creation;
 mod seed_initialise;
 mod seed_relay;
