@@ -21,6 +21,7 @@ pub mod email;
 pub mod embedded;
 pub mod gate;
 pub mod hashing;
+pub mod password;
 pub mod remote;
 pub mod throttle;
 

@@ -378,7 +378,7 @@ fn words(error: &CustomerError, email: &str) -> String {
         CustomerError::Store(error) => of_store(error),
         CustomerError::Email(_)
         | CustomerError::Exists { .. }
-        | CustomerError::Password
+        | CustomerError::PasswordRefused(_)
         | CustomerError::Hashing(_) => error.to_string(),
     }
 }

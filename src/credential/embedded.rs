@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::clock::Clock;
 use crate::id::CustomerKey;
@@ -14,6 +14,7 @@ use crate::store::{Customer, Store, StoreError};
 use super::cache::Cache;
 use super::email::{self, EmailError};
 use super::hashing::{Hashing, HashingError, LONGEST_PASSWORD_BYTES};
+use super::password::PasswordRefused;
 use super::{Credentials, Verdict, Verification, Verifier, VerifyError};
 use crate::config;
 
@@ -40,9 +41,9 @@ pub enum CustomerError {
     /// There is none.
     #[error("there is no such customer")]
     Unknown,
-    /// The password can't be one.
-    #[error("the password must have 1 to {LONGEST_PASSWORD_BYTES} bytes")]
-    Password,
+    /// The password may not be chosen.
+    #[error(transparent)]
+    PasswordRefused(#[from] PasswordRefused),
     /// The hash was not made.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -73,18 +74,18 @@ impl Embedded {
     /// Checks what can be said of an email and a password before anybody has them.
     ///
     /// # Errors
-    /// [`CustomerError::Email`] or [`CustomerError::Password`].
-    pub fn check_new(&self, email: &str, password: &SecretString) -> Result<(), CustomerError> {
+    /// [`CustomerError::Email`] or [`CustomerError::PasswordRefused`].
+    pub async fn check_new(&self, email: &str, password: &SecretString) -> Result<(), CustomerError> {
         email::check(email)?;
-        check_password(password)
+        self.check_password(email, password).await
     }
 
-    /// Adds a customer.
+    /// Adds a customer. The password must be one that [`super::password::check`] lets pass.
     ///
     /// # Errors
     /// A [`CustomerError`].
     pub async fn add(&self, email: &str, password: SecretString) -> Result<Customer, CustomerError> {
-        self.check_new(email, &password)?;
+        self.check_new(email, &password).await?;
         let key = self.key(email);
         match self.customer(email).await {
             Ok(Customer { email: existing, .. }) => return Err(CustomerError::Exists { existing }),
@@ -100,17 +101,25 @@ impl Embedded {
         }
     }
 
-    /// Replaces a customer's password.
+    /// Replaces a customer's password by one that [`super::password::check`] lets pass. What it was does not matter.
     ///
     /// # Errors
     /// A [`CustomerError`].
     pub async fn set_password(&self, email: &str, password: SecretString) -> Result<(), CustomerError> {
-        check_password(&password)?;
+        self.check_password(email, &password).await?;
         let key = self.key(email);
         let hash = self.hashing.hash(password).await?;
         let changed = self.store.set_password(&key, hash, None).await;
         self.cache.forget(&key);
         changed.map_err(missing_is_unknown)
+    }
+
+    /// Checks a password before the customer with this email gets it.
+    ///
+    /// # Errors
+    /// [`CustomerError::PasswordRefused`] or [`CustomerError::Hashing`].
+    pub async fn check_password(&self, email: &str, password: &SecretString) -> Result<(), CustomerError> {
+        Ok(self.hashing.judge(password.clone(), email.to_owned()).await??)
     }
 
     /// Removes a customer and returns the key, under which a session may still live.
@@ -167,15 +176,6 @@ impl Verifier for Embedded {
     fn key(&self, email: &str) -> CustomerKey {
         CustomerKey::new(&email::canonical(email))
     }
-}
-
-/// The embedded credential server's rule about passwords.
-///
-/// # Errors
-/// [`CustomerError::Password`].
-pub fn check_password(password: &SecretString) -> Result<(), CustomerError> {
-    let bytes = password.expose_secret().len();
-    if (1..=LONGEST_PASSWORD_BYTES).contains(&bytes) { Ok(()) } else { Err(CustomerError::Password) }
 }
 
 fn missing_is_unknown(error: StoreError) -> CustomerError {

@@ -387,7 +387,7 @@ impl From<CustomerError> for Refusal {
             CustomerError::Email(error) => Self::Invalid(sentence(&error.to_string())),
             CustomerError::Exists { .. } => Self::CustomerExists,
             CustomerError::Unknown => Self::NoSuchCustomer,
-            CustomerError::Password => Self::PasswordRefused(sentence(&error.to_string())),
+            CustomerError::PasswordRefused(_) => Self::PasswordRefused(sentence(&error.to_string())),
             CustomerError::Hashing(HashingError::Busy) => {
                 Self::Busy("Too many passwords wait to be hashed; try again.")
             }

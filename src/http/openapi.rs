@@ -210,11 +210,11 @@ fn without_null(mut schema: Value) -> Value {
     }
     if let Some(choices) = schema["anyOf"].as_array() {
         let mut real = choices.iter().filter(|choice| choice["type"] != "null").cloned();
-        if let (Some(Value::Object(only)), None) = (real.next(), real.next()) {
-            if let Some(schema) = schema.as_object_mut() {
-                schema.remove("anyOf");
-                schema.extend(only);
-            }
+        if let (Some(Value::Object(only)), None) = (real.next(), real.next())
+            && let Some(schema) = schema.as_object_mut()
+        {
+            schema.remove("anyOf");
+            schema.extend(only);
         }
     }
     schema

@@ -140,12 +140,12 @@ fn operators_commands_do_the_same_without_a_server() {
     let id = row["id"].as_str().unwrap();
     let stopped = desk.run(&["session", "stop", id], "");
     assert_eq!(stopped, (0, format!("session {id} has ended: stopped\n"), String::new()));
-    let changed = desk.run(&["customer", "passwd", "ADA@example.org", "--password-stdin"], "new\r\n");
+    let changed = desk.run(&["customer", "passwd", "ADA@example.org", "--password-stdin"], "zither marmalade\r\n");
     assert_eq!(changed.0, 0, "{}", changed.2);
 
     desk.server.start_again();
     assert!(desk.server.agents().is_empty());
-    assert_eq!(desk.server.create((ADA.0, "new"), json!({})).status, 200);
+    assert_eq!(desk.server.create((ADA.0, "zither marmalade"), json!({})).status, 200);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn commands_that_find_the_directory_in_use_take_their_turn() {
                 let email = format!("{number}@example.org");
                 let mut add = frontdesk();
                 add.current_dir(path).args(["customer", "add", &email, "--password-stdin"]);
-                assert_eq!(output(&mut add, "pw"), (0, format!("added {email}\n"), String::new()));
+                assert_eq!(output(&mut add, "correct horse"), (0, format!("added {email}\n"), String::new()));
             });
         }
     });

@@ -15,18 +15,18 @@ command = ["frontdesk", "agent", "echo"]
 #[test]
 fn the_embedded_credential_server_trims_folds_and_normalises_emails() {
     let server = Server::start(Setup::default());
-    server.add_customer(("Zo\u{eb}@Example.org", "good"));
+    server.add_customer(("Zo\u{eb}@Example.org", "correct horse"));
     let spellings = ["zo\u{eb}@example.org", " ZOE\u{308}@EXAMPLE.ORG\t", "Zoe\u{308}@example.ORG"];
 
-    let first = server.create((spellings[0], "good"), json!({}));
+    let first = server.create((spellings[0], "correct horse"), json!({}));
     assert_eq!(first.status, 200);
     for spelling in spellings {
-        let again = server.create((spelling, "good"), json!({}));
+        let again = server.create((spelling, "correct horse"), json!({}));
         assert_eq!(again.pair(), (400, "SESSION_ALREADY_RUNNING".into()), "{spelling:?}");
         assert_eq!(again.session_id(), first.session_id());
         assert_eq!(server.status(spelling), "PENDING", "{spelling:?}");
     }
-    assert_eq!(server.create(("zoe@example.org", "good"), json!({})).status, 401);
+    assert_eq!(server.create(("zoe@example.org", "correct horse"), json!({})).status, 401);
     assert_eq!(server.initialise(spellings[1]).status, 200);
     assert_eq!(server.relay(spellings[2], &first.token(), &json!(1)).status, 200);
 }
@@ -64,9 +64,10 @@ fn for_a_remote_credential_server_emails_differ_by_any_byte() {
 #[test]
 fn a_customer_has_one_live_session_whatever_its_persona() {
     let server = Server::start(Setup::with_config(TWO_PERSONAS));
-    server.add_customer(("ada@x", "good"));
+    server.add_customer(("ada@x", "correct horse"));
     let create = |persona: &str| {
-        let body = json!({"EMAIL": "ada@x", "PASSWORD": "good", "PERSONA_TYPE": persona, "DATA": {}}).to_string();
+        let body =
+            json!({"EMAIL": "ada@x", "PASSWORD": "correct horse", "PERSONA_TYPE": persona, "DATA": {}}).to_string();
         server.send("POST", "/requestSessionCreation", &[("Content-Type", "application/json")], body.as_bytes())
     };
 
@@ -81,9 +82,9 @@ fn a_customer_has_one_live_session_whatever_its_persona() {
 #[test]
 fn of_fifty_identical_creations_at_once_exactly_one_is_accepted() {
     let stub = CredentialStub::start(Behaviour::Decide);
-    for setup in [Setup::default(), stub.setup("")] {
+    for (setup, password) in [(Setup::default(), "correct horse"), (stub.setup(""), "good")] {
         let server = Server::start(setup);
-        server.add_customer(("ada@x", "good"));
+        server.add_customer(("ada@x", "correct horse"));
         let ready = std::sync::Barrier::new(50);
 
         let answers: Vec<Answer> = std::thread::scope(|scope| {
@@ -91,7 +92,7 @@ fn of_fifty_identical_creations_at_once_exactly_one_is_accepted() {
                 .map(|_| {
                     scope.spawn(|| {
                         ready.wait();
-                        server.create(("ada@x", "good"), json!({"a": 1}))
+                        server.create(("ada@x", password), json!({"a": 1}))
                     })
                 })
                 .collect();

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::harness::{ADA, Answer, Server, Setup, until};
 
-const BOB: (&str, &str) = ("bob@example.org", "secret");
+const BOB: (&str, &str) = ("bob@example.org", "battery staple");
 
 /// An echo agent that takes a while to be ready.
 const SLOW: &str = r#"["sh", "-c", "sleep 1; exec \"$FRONTDESK\" agent echo"]"#;

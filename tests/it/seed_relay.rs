@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Answer, Server, Setup};
 
-const BOB: (&str, &str) = ("bob@example.org", "secret");
+const BOB: (&str, &str) = ("bob@example.org", "battery staple");
 
 #[test]
 fn requests_and_answers_pass_unchanged() {

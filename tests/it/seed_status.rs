@@ -58,7 +58,7 @@ start_timeout = "3s"
 #[test]
 fn the_message_arrives_in_every_way_that_clients_encode_it() {
     let server = Server::start(Setup::default());
-    let customer = ("zoë+1 x@example.org", "secret");
+    let customer = ("zoë+1 x@example.org", "battery staple");
     server.add_customer(customer);
     server.create(customer, json!({}));
     let long = "x".repeat(8_000);
@@ -111,7 +111,7 @@ fn a_malformed_message_is_refused() {
 #[test]
 fn a_token_reads_the_status_of_its_own_session_and_of_no_later_one() {
     let server = Server::start(Setup::default());
-    let bob = ("bob@example.org", "secret");
+    let bob = ("bob@example.org", "battery staple");
     server.add_customer(ADA);
     server.add_customer(bob);
     let first = server.create(ADA, json!({}));

@@ -1,11 +1,10 @@
 //! Rules of the tree that no compiler checks.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use frontdesk::failpoint::Failpoint;
 
-use crate::harness::repository;
+use crate::harness::{repository, rust_files};
 
 #[test]
 fn the_pure_files_name_no_runtime_no_database_and_no_clock() {
@@ -60,17 +59,4 @@ fn every_failpoint_stands_somewhere() {
     for point in Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS) {
         assert!(sources.contains(&format!("Failpoint::{point:?}")), "{point:?} stands nowhere");
     }
-}
-
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files
 }

@@ -75,7 +75,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 
 async fn add(app: &App, caller: &Caller, new: NewCustomer) -> Result<Customer, Refusal> {
     let NewCustomer { email, password } = new;
-    app.embedded.check_new(&email, &password.0)?;
+    app.embedded.check_new(&email, &password.0).await?;
     match app.embedded.customer(&email).await {
         Ok(existing) => return as_before(app, caller, existing, &email, &password).await,
         Err(CustomerError::Unknown) => {}

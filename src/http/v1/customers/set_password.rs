@@ -7,7 +7,6 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::credential::embedded::check_password;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::caller::Caller;
@@ -54,7 +53,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 }
 
 async fn set(app: &App, caller: &Caller, email: &str, password: Secret) -> Result<(), Refusal> {
-    check_password(&password.0)?;
+    app.embedded.check_password(email, &password.0).await?;
     let customer = app.embedded.customer(email).await?;
     app.audit_of_customer(caller, Action::PasswordChanged, customer.key.clone()).await?;
     app.embedded.set_password(email, password.0).await?;
