@@ -12,6 +12,7 @@ use crate::service_mapping::MappingError;
 use crate::store::StoreError;
 
 mod agent;
+mod audit;
 mod completions;
 mod config;
 mod customer;
@@ -22,6 +23,7 @@ mod serve;
 mod session;
 mod stop;
 mod table;
+mod token;
 mod torture;
 mod verify;
 mod welcome;
@@ -59,6 +61,11 @@ enum Command {
     /// Request, use, stop and list sessions.
     #[command(subcommand)]
     Session(session::Session),
+    /// Make, list and revoke operators' tokens.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Show who did what to which session or customer, from where.
+    Audit(audit::Audit),
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -151,6 +158,8 @@ pub fn main() -> ExitCode {
         Command::Customer(customer) => customer.run(),
         Command::Stop(stop) => stop.run(),
         Command::Session(session) => session.run(),
+        Command::Token(token) => token.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Config(config) => config.run(),
         Command::Verify(verify) => verify.run(),
         Command::Torture(torture) => torture.run(),

@@ -15,15 +15,20 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::id::SessionId;
+use crate::principal::Scope;
 use crate::shutdown::Tasks;
 
+mod audit;
 mod events;
 mod operator;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
+pub use audit::{AuditQuery, AuditRow};
 pub use events::{EventPage, EventRow};
 pub use operator::{CustomerRow, Operator, SessionRow};
+pub use tokens::{MadeToken, TokenRow};
 
 const SOCKET: &str = "control.sock";
 const MOST_BYTES: u64 = 1 << 20;
@@ -88,6 +93,29 @@ pub enum Command {
         /// Kill its agent at once.
         force: bool,
     },
+    /// Make an operator's token.
+    CreateToken {
+        /// Its name.
+        name: String,
+        /// What it allows.
+        scopes: Vec<Scope>,
+        /// For how long it is good; for ever, if nothing.
+        valid_for: Option<Duration>,
+    },
+    /// List operators' tokens, the oldest first.
+    ListTokens,
+    /// Revoke an operator's token.
+    RevokeToken {
+        /// Its name, or its id.
+        token: String,
+    },
+    /// List the audit, the youngest entry first.
+    ListAudit {
+        /// What of it.
+        query: AuditQuery,
+        /// At most so many.
+        most: usize,
+    },
     /// Stop the server.
     Stop {
         /// End the agents as well.
@@ -110,6 +138,12 @@ pub enum Reply {
     Sessions(Vec<SessionRow>),
     /// The events asked for.
     Events(EventPage),
+    /// The token that was made.
+    Token(MadeToken),
+    /// The tokens asked for.
+    Tokens(Vec<TokenRow>),
+    /// The entries of the audit asked for.
+    Audit(Vec<AuditRow>),
     /// It could not be done; one sentence that says why.
     Refused(String),
 }

@@ -43,7 +43,7 @@ pub mod operation;
 pub mod rate_limit;
 pub mod routes;
 mod seed;
-mod v1;
+pub mod v1;
 
 use audit::Refused;
 use body::Bodies;

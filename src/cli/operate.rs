@@ -25,7 +25,13 @@ pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failur
         .context("cannot start the asynchronous runtime")?;
     match runtime.block_on(settle(config, command))? {
         Reply::Refused(why) => Err(Failure::Failed(why)),
-        reply @ (Reply::Done { .. } | Reply::Customers(_) | Reply::Sessions(_) | Reply::Events(_)) => Ok(reply),
+        reply @ (Reply::Done { .. }
+        | Reply::Customers(_)
+        | Reply::Sessions(_)
+        | Reply::Events(_)
+        | Reply::Token(_)
+        | Reply::Tokens(_)
+        | Reply::Audit(_)) => Ok(reply),
     }
 }
 
@@ -53,7 +59,8 @@ fn is_in_use(error: &anyhow::Error) -> bool {
 
 async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     // Only who adds something wants a new data directory: others have mistaken the place.
-    if !DataPaths::new(&config.data_dir).database().exists() && !matches!(command, Command::AddCustomer { .. }) {
+    let adds = matches!(command, Command::AddCustomer { .. } | Command::CreateToken { .. });
+    if !DataPaths::new(&config.data_dir).database().exists() && !adds {
         let place = config.data_dir.display();
         let what = if config.data_dir.exists() {
             format!("{place} is no data directory")

@@ -38,7 +38,8 @@ impl Stop {
             return Ok(ExitCode::SUCCESS);
         }
         // Ten seconds more than the server takes at most: by then it has cut off what does not end.
-        let patience = boot_time() + config.shutdown.grace + Duration::from_secs(10);
+        let shutdown = &config.shutdown;
+        let patience = boot_time() + shutdown.readiness_delay + shutdown.grace + Duration::from_secs(10);
         while is_held(&paths) {
             if boot_time() > patience {
                 return Err(Failure::Failed("the server has not stopped yet; look at its log".to_owned()));

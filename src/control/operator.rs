@@ -1,6 +1,7 @@
 //! What operators' commands do, on a running server or on a store that no server has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -11,14 +12,15 @@ use crate::credential::Verifier;
 use crate::credential::embedded::{CustomerError, Embedded};
 use crate::events::EventLog;
 use crate::id::{CustomerKey, Printable, SessionId};
+use crate::principal::Scope;
 use crate::session::machine::{self, Event, Limits};
 use crate::session::registry::Places;
 use crate::session::{CommandError, Reason, Registry, Sequences, SessionRecord};
 use crate::shim::wire::Usage;
 use crate::shutdown::{AtStop, Tasks};
-use crate::store::{Filter, Store, StoreError};
+use crate::store::{Action, Actor, AuditEntry, Filter, Store, StoreError};
 
-use super::{Command, Reply, events};
+use super::{Command, Reply, audit, events, tokens};
 
 /// Executes commands. Cloning shares what it works on.
 #[derive(Clone)]
@@ -118,12 +120,66 @@ impl Operator {
                 events::read(&*self.store, &self.sequences, &session, keys, (after, most), is_served).await
             }
             Command::StopSession { id, force } => self.stop_session(&id, force).await,
+            Command::CreateToken { name, scopes, valid_for } => self.create_token(&name, &scopes, valid_for).await,
+            Command::ListTokens => tokens::list(&*self.store, self.clock.wall()).await.map(Reply::Tokens),
+            Command::RevokeToken { token } => self.revoke_token(&token).await,
+            Command::ListAudit { query, most } => {
+                let keys = query.customer.as_ref().map(|email| [self.embedded.key(email), CustomerKey::new(email)]);
+                audit::read(&*self.store, &query, keys, most).await.map(Reply::Audit)
+            }
             Command::Stop { agents } => self.stop_server(agents).await,
         };
         done.unwrap_or_else(Reply::Refused)
     }
 
+    /// Notes what was done, before anybody hears of it.
+    async fn note(&self, entry: AuditEntry) -> Result<(), String> {
+        let what = entry.action.name();
+        self.store
+            .note(entry)
+            .await
+            .map_err(|error| format!("it was done ({what}), but could not be noted in the audit: {}", of_store(&error)))
+    }
+
+    fn entry(&self, action: Action) -> AuditEntry {
+        AuditEntry {
+            at: self.clock.wall(),
+            actor: Actor::CommandLine,
+            action,
+            session: None,
+            customer: None,
+            from: None,
+            detail: String::new(),
+        }
+    }
+
+    async fn create_token(&self, name: &str, scopes: &[Scope], valid_for: Option<Duration>) -> Result<Reply, String> {
+        let made = tokens::make(&*self.store, &*self.clock, name, scopes, valid_for).await?;
+        let scopes: Vec<_> = made.row.scopes.iter().map(|scope| scope.name()).collect();
+        tracing::info!(token.id = %made.row.id, token.name = %Printable(name), "operator's token made");
+        let detail = format!("{name} ({}): {}", made.row.id, scopes.join(" "));
+        self.note(AuditEntry { detail, ..self.entry(Action::TokenMade) }).await?;
+        Ok(Reply::Token(made))
+    }
+
+    async fn revoke_token(&self, wanted: &str) -> Result<Reply, String> {
+        let (token, was_good) = tokens::revoke(&*self.store, wanted, self.clock.wall()).await?;
+        let name = Printable(&token.name);
+        if !was_good {
+            return Ok(done(format!("token {name} was revoked before")));
+        }
+        tracing::info!(token.id = %token.id, token.name = %name, "operator's token revoked");
+        let detail = format!("{} ({})", token.name, token.id);
+        self.note(AuditEntry { detail, ..self.entry(Action::TokenRevoked) }).await?;
+        Ok(done(format!("revoked token {name}")))
+    }
+
     async fn stop_server(&self, agents: bool) -> Result<Reply, String> {
+        if self.tasks.is_some() || agents {
+            // Before it is asked to: a server that stops may not come to it any more.
+            let detail = if agents { "with its agents" } else { "without its agents" }.to_owned();
+            self.note(AuditEntry { detail, ..self.entry(Action::ServerStopped) }).await?;
+        }
         let message = match (&self.tasks, agents) {
             (Some(tasks), true) => {
                 tasks.ask_to_stop(AtStop::EndAgents);
@@ -149,18 +205,22 @@ impl Operator {
     async fn add_customer(&self, email: &str, password: SecretString) -> Result<Reply, String> {
         let customer = self.embedded.add(email, password).await.map_err(|error| words(&error, email))?;
         tracing::info!(customer = %customer.key, "customer added");
+        self.note(AuditEntry { customer: Some(customer.key.clone()), ..self.entry(Action::CustomerAdded) }).await?;
         Ok(done(format!("added {}", Printable(&customer.email))))
     }
 
     async fn set_password(&self, email: &str, password: SecretString) -> Result<Reply, String> {
         self.embedded.set_password(email, password).await.map_err(|error| words(&error, email))?;
-        tracing::info!(customer = %self.embedded.key(email), "password changed");
+        let key = self.embedded.key(email);
+        tracing::info!(customer = %key, "password changed");
+        self.note(AuditEntry { customer: Some(key), ..self.entry(Action::PasswordChanged) }).await?;
         Ok(done(format!("changed the password of {}", Printable(email))))
     }
 
     async fn remove_customer(&self, email: &str) -> Result<Reply, String> {
         let key = self.embedded.remove(email).await.map_err(|error| words(&error, email))?;
         tracing::info!(customer = %key, "customer removed");
+        self.note(AuditEntry { customer: Some(key.clone()), ..self.entry(Action::CustomerRemoved) }).await?;
         let stopped = match self.store.live(&key).await {
             Ok(Some(stored)) => {
                 let (id, stop) = (stored.record.id, self.stop(&stored.record, true, "its customer was removed"));
@@ -170,6 +230,8 @@ impl Operator {
                         "{email} was removed, its session was not stopped ({error}); try `frontdesk session stop {id}`"
                     )
                 })?;
+                let detail = "its customer was removed".to_owned();
+                self.note(AuditEntry { detail, ..self.stopped(&stored.record, true) }).await?;
                 " and stopped its session"
             }
             Ok(None) => "",
@@ -238,10 +300,18 @@ impl Operator {
             .stop(&stored.record, force, "stopped by an operator")
             .await
             .map_err(|error| format!("session {id} was not stopped: {error}"))?;
+        if stored.record.phase.is_live() {
+            self.note(self.stopped(&stored.record, force)).await?;
+        }
         Ok(done(match record.phase.ending() {
             Some(ending) if !record.phase.is_live() => format!("session {id} has ended: {}", ending.outcome),
             Some(_) | None => format!("session {id} is stopping"),
         }))
+    }
+
+    fn stopped(&self, record: &SessionRecord, force: bool) -> AuditEntry {
+        let action = if force { Action::SessionKilled } else { Action::SessionStopped };
+        AuditEntry { session: Some(record.id), customer: Some(record.customer.clone()), ..self.entry(action) }
     }
 
     async fn stop(
@@ -264,12 +334,12 @@ impl Operator {
     ) -> Result<Arc<SessionRecord>, CommandError> {
         // Only the grace matters here, and there is nobody to grant it to.
         let limits = Limits {
-            pending_timeout: std::time::Duration::ZERO,
-            start_timeout: std::time::Duration::ZERO,
+            pending_timeout: Duration::ZERO,
+            start_timeout: Duration::ZERO,
             start_attempts: 1,
             idle_timeout: None,
             max_lifetime: None,
-            stop_grace: std::time::Duration::ZERO,
+            stop_grace: Duration::ZERO,
         };
         let mut record = record.clone();
         let stop = Event::Stop { force: true, reason: Reason::new(reason) };

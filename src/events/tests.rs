@@ -267,14 +267,15 @@ async fn who_follows_all_sessions_is_told_of_each_and_a_slow_one_of_what_it_has_
     log.announce_creation(id(1));
     log.append(id(1), EPOCH, None, log_line(0)).await.unwrap();
     log.append(id(2), EPOCH, None, log_line(0)).await.unwrap();
-    for (n, last) in [(1, 1), (1, 2), (2, 2)] {
-        assert_eq!(all.next().await, Some(Announcement::Grown { session: id(n), last }));
+    let grown = |n, number| Some(Announcement::Grown(Growth { session: id(n), first: number, last: number }));
+    for (n, number) in [(1, 1), (1, 2), (2, 2)] {
+        assert_eq!(all.next().await, grown(n, number));
     }
     drop(all);
     (0..5_000).for_each(|_| log.announce_creation(id(3)));
     let Some(Announcement::Lagged { missed }) = slow.next().await else { panic!("nothing is missed") };
     assert!(missed >= 5_003 - 4_096, "{missed}");
-    assert_eq!(slow.next().await, Some(Announcement::Grown { session: id(3), last: 1 }));
+    assert_eq!(slow.next().await, grown(3, 1));
     drop(slow);
     assert!(!log.is_followed());
 }

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the document of the interface (OpenAPI 3.1.1), made from the table of routes.
+//! `GET /openapi.json`: the document of the interface (`OpenAPI` 3.1.1), made from the table of routes.
 //!
 //! An [`Operation`] says what is its own. What follows from its route is added here: who may call, the path's
 //! parameters, and the refusals that every token, session and body can meet.
@@ -190,9 +190,11 @@ fn without_null(mut schema: Value) -> Value {
     }
     if let Some(choices) = schema["anyOf"].as_array() {
         let mut real = choices.iter().filter(|choice| choice["type"] != "null").cloned();
-        if let (Some(Value::Object(only)), None) = (real.next(), real.next()) {
-            schema.as_object_mut().map(|schema| schema.remove("anyOf"));
-            schema.as_object_mut().map(|schema| schema.extend(only));
+        if let (Some(Value::Object(only)), None) = (real.next(), real.next())
+            && let Some(schema) = schema.as_object_mut()
+        {
+            schema.remove("anyOf");
+            schema.extend(only);
         }
     }
     schema

@@ -14,10 +14,10 @@ use super::error::Refusal;
 use super::input::{media_type, refuse_encoding};
 
 pub(super) mod all_events;
-mod event;
-pub(super) mod sessions;
+pub mod event;
+pub mod sessions;
 mod stream;
-mod wait;
+pub mod wait;
 
 /// An answer in JSON. Sessions change from call to call, so nobody keeps it.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {

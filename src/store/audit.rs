@@ -1,6 +1,8 @@
 //! Who did what to which session, from where: written once, never changed.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use crate::clock::WallTime;
 use crate::id::{CustomerKey, SessionId};
@@ -136,4 +138,42 @@ pub struct AuditFilter {
     pub action: Option<Action>,
     /// Only those older than this one.
     pub before: Option<AuditCursor>,
+}
+
+/// Prints the cursor so that it can be read again.
+impl fmt::Display for AuditCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:032x}", self.at, u128::from_be_bytes(self.tie))
+    }
+}
+
+/// A text that is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no place in the audit")]
+pub struct NoCursor;
+
+impl FromStr for AuditCursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (at, tie) = text.split_once('.').ok_or(NoCursor)?;
+        let at = at.parse().map_err(|_| NoCursor)?;
+        let tie = u128::from_str_radix(tie, 16).map_err(|_| NoCursor)?.to_be_bytes();
+        Ok(Self { at, tie })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_printed() {
+        for cursor in [AuditCursor { at: 1_700_000_000_000, tie: [7; 16] }, AuditCursor { at: -1, tie: [0; 16] }] {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for text in ["", "7", "7.", ".7", "7.x"] {
+            assert_eq!(text.parse::<AuditCursor>(), Err(NoCursor), "{text}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::harness::{ADA, Server, Setup, until};
 mod errors;
 mod events;
 mod first_start;
+mod operators;
 
 /// A server, and the address that customers' commands are given.
 struct Desk {
@@ -254,5 +255,7 @@ fn the_help_reads_well() {
     insta::assert_snapshot!("help_session_request", help(&["session", "request", "--help"]));
     insta::assert_snapshot!("help_session_stop", help(&["session", "stop", "--help"]));
     insta::assert_snapshot!("help_agent_check", help(&["agent", "check", "--help"]));
+    insta::assert_snapshot!("help_token_create", help(&["token", "create", "--help"]));
+    insta::assert_snapshot!("help_audit", help(&["audit", "--help"]));
     insta::assert_snapshot!("help_config", help(&["config", "--help"]));
 }

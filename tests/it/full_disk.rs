@@ -35,6 +35,11 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
         refused.borrow_mut().push(answer.status);
         answer.status == 503 && answer.message() == "NOT_READY"
     });
+    until("it says so to whoever asks", || {
+        let _ = server.create(ADA, large.clone());
+        server.send("GET", "/readyz", &[], b"").status == 503
+    });
+    assert_eq!(server.send("GET", "/livez", &[], b"").status, 200);
     until("the log says in words what is wrong and what to do", || {
         let sentence = "the disk is full; free some space, nothing that was acknowledged is lost";
         server.log_lines().iter().any(|line| line["error"].as_str().is_some_and(|error| error.contains(sentence)))
@@ -43,6 +48,7 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
 
     std::fs::remove_file(&ballast).unwrap();
     until("the store is back", || matches!(server.create(ADA, json!({})).status, 200 | 400));
+    assert_eq!(server.send("GET", "/readyz", &[], b"").status, 200);
     until("a session runs", || {
         let answer = server.create(ADA, json!({}));
         let _ = server.initialise(ADA.0);

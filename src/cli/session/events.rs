@@ -75,7 +75,13 @@ fn page(config: &Config, session: &str, after: u64) -> Result<EventPage, Failure
     let command = Command::ListEvents { session: session.to_owned(), after, most: A_PAGE };
     match operate(config, command)? {
         Reply::Events(page) => Ok(page),
-        Reply::Done { .. } | Reply::Customers(_) | Reply::Sessions(_) | Reply::Refused(_) => {
+        Reply::Done { .. }
+        | Reply::Customers(_)
+        | Reply::Sessions(_)
+        | Reply::Token(_)
+        | Reply::Tokens(_)
+        | Reply::Audit(_)
+        | Reply::Refused(_) => {
             Err(anyhow::anyhow!("the running server gave no events; use the server's version of this command").into())
         }
     }

@@ -50,7 +50,7 @@ pub(super) fn kind(schema: &Value) -> Markup {
     let types: Vec<&str> = match &schema["type"] {
         Value::String(one) => vec![one],
         Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
     let format = schema["format"].as_str().filter(|format| !format.starts_with("uint") && !format.starts_with("int"));
     html! {

@@ -65,10 +65,11 @@ pub fn gap(after: u64, page: &Page) -> Option<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Revision;
 
     #[test]
     fn a_reader_is_told_of_a_gap_only_if_it_has_missed_something() {
-        let page = |first| Page { first, ..Page::default() };
+        let page = |first| Page { events: Vec::new(), first, last: first, revision: Revision::FIRST };
         assert_eq!(gap(0, &page(1)), None);
         assert_eq!(gap(6, &page(7)), None);
         assert_eq!(gap(5, &page(7)), Some(Gap { first: 7 }));

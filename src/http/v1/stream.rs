@@ -19,13 +19,13 @@ use tokio::sync::mpsc;
 use crate::http::error::Refusal;
 
 /// How often a stream says that it is alive when it has nothing else to say.
-pub const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Pieces that wait for the connection.
 const PIECES: usize = 4;
 
 /// The writing end of a stream.
-pub struct Writer {
+pub(super) struct Writer {
     pieces: mpsc::Sender<Bytes>,
 }
 
@@ -46,11 +46,11 @@ impl HttpBody for Pieces {
 
 /// The reader has gone.
 #[derive(Debug)]
-pub struct Gone;
+pub(super) struct Gone;
 
 impl Writer {
     /// A stream, and the answer that carries it.
-    pub fn new(content_type: &'static str) -> (Self, Response) {
+    pub(super) fn new(content_type: &'static str) -> (Self, Response) {
         let (pieces, body) = mpsc::channel(PIECES);
         let mut response = Response::new(Body::new(Pieces(body)));
         let headers = response.headers_mut();
@@ -65,12 +65,12 @@ impl Writer {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Gone> {
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Gone> {
         self.pieces.send(bytes).await.map_err(|_| Gone)
     }
 
     /// Completes when the reader has gone.
-    pub async fn gone(&self) {
+    pub(super) async fn gone(&self) {
         self.pieces.closed().await;
     }
 
@@ -78,7 +78,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn event(&mut self, id: Option<u64>, name: &str, json: &[u8]) -> Result<(), Gone> {
+    pub(super) async fn event(&mut self, id: Option<u64>, name: &str, json: &[u8]) -> Result<(), Gone> {
         self.write(frame(id, name, json)).await
     }
 
@@ -86,7 +86,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn tell(&mut self, name: &str, data: &impl Serialize) -> Result<(), Gone> {
+    pub(super) async fn tell(&mut self, name: &str, data: &impl Serialize) -> Result<(), Gone> {
         let json = serde_json::to_vec(data).expect("an event has string keys only and serialises");
         self.event(None, name, &json).await
     }
@@ -95,7 +95,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn problem(&mut self, refusal: &Refusal) -> Result<(), Gone> {
+    pub(super) async fn problem(&mut self, refusal: &Refusal) -> Result<(), Gone> {
         self.tell("problem", &refusal.to_problem()).await
     }
 
@@ -103,7 +103,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn beat(&mut self) -> Result<(), Gone> {
+    pub(super) async fn beat(&mut self) -> Result<(), Gone> {
         self.write(Bytes::from_static(b": alive\n\n")).await
     }
 }
@@ -123,7 +123,7 @@ fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {
 }
 
 /// Whether the caller asks for this media type by name, which is not what it gets otherwise.
-pub fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let lines = headers.get_all(axum::http::header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let mut ranges = lines.flat_map(|line| line.split(',')).map(|range| range.split(';').next().unwrap_or(range));
     ranges.any(|range| range.trim().eq_ignore_ascii_case(media_type))

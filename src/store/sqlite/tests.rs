@@ -118,6 +118,51 @@ fn who_ends_a_session_does_not_wait_for_the_removal_of_its_data() {
     assert_eq!(data_files(&place), [""; 0]);
 }
 
+#[test]
+fn received_data_that_is_not_placed_leaves_no_file() {
+    let (place, runtime) = (Place::new(), runtime());
+    let store = place.open();
+    let record = runtime.block_on(admitted(&store, session_of("ann", 10)));
+    let starting: Phase = serde_json::from_str(
+        r#"{"STARTING":{"epoch":1,"not_before":1,"deadline":2,"start":{"FIRST":{"failed_starts":0}}}}"#,
+    )
+    .unwrap();
+    runtime.block_on(async {
+        let mut dropped = store.receive_data(record.id).await.unwrap();
+        dropped.write("{".into()).await.unwrap();
+        let late = store.receive_data(record.id).await.unwrap();
+        store.put(record.after(starting), WALL).await.unwrap();
+        assert!(matches!(late.place().await, Err(StoreError::Conflict)));
+    });
+    // Waits for whatever still has a file.
+    drop(runtime);
+    drop(store);
+    assert_eq!(data_files(&place), [""; 0]);
+}
+
+#[test]
+fn what_was_received_when_the_process_died_is_removed_and_what_a_row_means_stays() {
+    let (place, runtime) = (Place::new(), runtime());
+    let store = place.open();
+    let record = runtime.block_on(async {
+        let record = admitted(&store, session_of("ann", 10)).await;
+        let mut incoming = store.receive_data(record.id).await.unwrap();
+        incoming.write("{}".into()).await.unwrap();
+        incoming.place().await.unwrap();
+        record
+    });
+    drop(store);
+    let [meant] = &*data_files(&place) else { panic!("not one file") };
+    let left = [DataFile::first(record.id).name(), DataFile::another(record.id).name().replace("json", "part")];
+    for name in left {
+        std::fs::write(place.directory.paths().session_data().join(name), "{").unwrap();
+    }
+
+    drop(place.open());
+
+    assert_eq!(&data_files(&place), std::slice::from_ref(meant));
+}
+
 #[cfg(feature = "failpoints")]
 mod failed_commit {
     use tokio::task::JoinSet;
@@ -233,6 +278,42 @@ mod failed_commit {
                 assert_eq!(data_files(&place), [""; 0]);
             },
         );
+    }
+
+    #[test]
+    fn data_whose_replacement_was_not_written_stays() {
+        with_failpoint("failed_commit::data_whose_replacement_was_not_written_stays", "before-commit=error@2", || {
+            data_whose_replacement_fails_is(100_000)
+        });
+    }
+
+    #[test]
+    fn data_that_was_written_all_the_same_has_replaced_what_was_there() {
+        with_failpoint(
+            "failed_commit::data_that_was_written_all_the_same_has_replaced_what_was_there",
+            "after-commit=error@2",
+            || data_whose_replacement_fails_is(2),
+        );
+    }
+
+    async fn data_whose_replacement_fails_is(bytes: usize) {
+        let place = Place::new();
+        let store = place.open();
+        let record = admitted(&store, session_of("ann", 100_000)).await;
+        let mut incoming = store.receive_data(record.id).await.unwrap();
+        incoming.write("{}".into()).await.unwrap();
+
+        let answer = incoming.place().await;
+        back(&store).await;
+        // Whatever the writer still does for the failed commit, it does before the next one.
+        admitted(&store, session_of("bob", 10)).await;
+
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        let Some(SessionData::File(path)) = store.data(record.id).await.unwrap() else { panic!("no file") };
+        assert_eq!(std::fs::read(&path).unwrap().len(), bytes);
+        drop(store);
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(data_files(&place), [name], "the other one is removed");
     }
 
     #[test]

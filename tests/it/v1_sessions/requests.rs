@@ -41,7 +41,7 @@ fn while_the_agent_is_started_again_the_caller_is_told_to_wait() {
     until("the restart is seen", || {
         server.kill_agents();
         let answer = session.ask(&server, &[], &json!(1));
-        answer.status == 503 && problem(&answer).1 == "agent_restarting" && answer.header("retry-after") != ""
+        answer.status == 503 && problem(&answer).1 == "agent_restarting" && !answer.header("retry-after").is_empty()
     });
 }
 

@@ -111,7 +111,10 @@ async fn stream(
     mut writer: Writer,
 ) -> Result<(), Gone> {
     writer.write(end).await?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         // Looked at first: what was written before the session ended is read below.
         let is_live = matches!(app.store.session(id).await, Ok(Some(stored)) if stored.record.phase.is_live());
         let Ok((same, piece)) = tokio::task::spawn_blocking(move || {
@@ -136,5 +139,4 @@ async fn stream(
             () = writer.gone() => return Ok(()),
         }
     }
-    Ok(())
 }

@@ -25,7 +25,7 @@ pub struct SessionView {
     pub phase: PhaseName,
     /// How often an agent was started for it.
     pub epoch: u32,
-    /// Rises with each change; the ETag is made of it.
+    /// Rises with each change; the `ETag` is made of it.
     pub revision: u32,
     /// When it was requested, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
