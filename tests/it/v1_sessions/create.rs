@@ -78,7 +78,7 @@ fn who_has_a_live_session_is_told_which_and_gets_a_fresh_token() {
 }
 
 #[test]
-fn a_creation_with_a_key_is_answered_alike_until_for_ever() {
+fn a_creation_with_a_key_is_answered_alike_whatever_has_come_between() {
     let mut server = server("");
     let keyed = [("Idempotency-Key", "one")];
     let wanted = adas(json!({"a": 1}));
