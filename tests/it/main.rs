@@ -49,6 +49,7 @@ mod shim;
 #[cfg(feature = "failpoints")]
 mod shim_sweep;
 mod store_contract;
+mod stream;
 mod throttling;
 mod tidy;
 mod tokenless;
@@ -56,6 +57,9 @@ mod torture;
 mod v1_console;
 mod v1_customers;
 mod v1_operators;
+mod v1_password;
 mod v1_sessions;
+mod v1_streams;
+mod vanished_clients;
 mod verify;
 mod wire;
