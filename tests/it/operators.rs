@@ -45,7 +45,7 @@ impl Operated {
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         // An answer without a body has no length: it ends with the connection.
-        let headers = [headers, &[("Connection", "close")]].concat();
+        let headers = [headers, &[("Connection", "close"), ("Content-Type", "application/json")]].concat();
         self.server.send(method, path, &headers, body.as_bytes())
     }
 
