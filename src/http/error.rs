@@ -148,8 +148,8 @@ impl Refusal {
             Self::TooSlow => "The body came slower than 1 KiB a second.",
             Self::BadCredentials => "The email or the password is wrong, or they are not good for this persona.",
             Self::TokenRequired => {
-                "This call needs the session's token, as `Authorization: Bearer TOKEN` or as TOKEN in the body; what was \
-                 sent, if anything, is not it, or no longer."
+                "This call needs a token that is good for it, as `Authorization: Bearer TOKEN`, or on the seed's paths as \
+                 TOKEN in the body; what was sent, if anything, is not, or no longer."
             }
             Self::OperatorRequired => {
                 "This call needs an operator's token that is valid; what was sent, if anything, is none, or no longer."
