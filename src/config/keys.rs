@@ -271,7 +271,7 @@ mod tests {
             ("max_running", "did you mean `limits.max_running`?"),
             ("limits.timeout", "did you mean `credential.timeout`?"),
             ("throttle.per_adress", "did you mean `throttle.per_address`?"),
-            ("idle_timeout", "did you mean `personas.NAME.idle_timeout`?"),
+            ("stop_grace", "did you mean `personas.NAME.stop_grace`?"),
             ("personas.SALES.comand", "did you mean `personas.SALES.command`?"),
             ("wallpaper", "the nearest known key is `data_dir`"),
         ] {

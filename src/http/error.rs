@@ -151,8 +151,8 @@ impl Refusal {
             Self::TooSlow => "The body came slower than 1 KiB a second.",
             Self::BadCredentials => "The email or the password is wrong, or they are not good for this persona.",
             Self::TokenRequired => {
-                "This call needs the session's token, as `Authorization: Bearer TOKEN` or as TOKEN in the body; what was \
-                 sent, if anything, is not it, or no longer."
+                "This call needs a token that is good for it, as `Authorization: Bearer TOKEN`, or on the seed's paths as \
+                 TOKEN in the body; what was sent, if anything, is not, or no longer."
             }
             Self::OperatorRequired => {
                 "This call needs an operator's token that is valid; what was sent, if anything, is none, or no longer."
@@ -203,20 +203,26 @@ impl Refusal {
             #[serde(rename = "DETAIL")]
             detail: &'a str,
         }
-        // The seed has one name for whatever fails in the server.
-        let code = if self.code() == Code::ServerError { Code::SessionCreationFailed } else { self.code() };
-        self.response("application/json", &Answer { message: code.name(), detail: &self.detail() })
+        // The seed has one name for whatever fails in the server, and one for whatever is wrong with a request.
+        let code = if matches!(self, Self::KeyReused) {
+            Code::InvalidRequest
+        } else if self.code() == Code::ServerError {
+            Code::SessionCreationFailed
+        } else {
+            self.code()
+        };
+        self.response(code, "application/json", &Answer { message: code.name(), detail: &self.detail() })
     }
 
     /// The answer as a problem (RFC 9457).
     pub fn problem(&self) -> Response {
-        self.response("application/problem+json", &self.to_problem())
+        self.response(self.code(), "application/problem+json", &self.to_problem())
     }
 
     /// The same for a caller who may go on with this session, by this token.
     pub fn problem_with(&self, session: SessionId, token: String) -> Response {
         let problem = Problem { session: Some(session), token: Some(token), ..self.to_problem() };
-        self.response("application/problem+json", &problem)
+        self.response(self.code(), "application/problem+json", &problem)
     }
 
     /// What is wrong, as a problem says it.
@@ -233,10 +239,10 @@ impl Refusal {
         }
     }
 
-    fn response(&self, content_type: &'static str, answer: &impl Serialize) -> Response {
+    fn response(&self, code: Code, content_type: &'static str, answer: &impl Serialize) -> Response {
         let text = serde_json::to_vec(answer).expect("an answer has string keys only and serialises");
         let mut response = Response::new(Body::from(text));
-        *response.status_mut() = self.code().status();
+        *response.status_mut() = code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,10 +1,6 @@
 //! What the tests of operators' calls share: a server that knows operators' tokens, and calls with one of them.
 
-use frontdesk::clock::WallTime;
-use frontdesk::data_dir::DataDir;
-use frontdesk::principal::{OperatorTokenId, Scope};
-use frontdesk::store::sqlite::SqliteStore;
-use frontdesk::store::{OperatorToken, Operators, Store};
+use frontdesk::principal::Scope;
 use serde_json::Value;
 
 use crate::harness::{ADA, Answer, Server, Setup};
@@ -18,11 +14,9 @@ pub struct Operated {
 
 impl Operated {
     pub fn new(setup: Setup) -> Self {
-        let mut server = Server::start(setup);
+        let server = Server::start(setup);
         server.add_customer(ADA);
-        server.terminate();
-        let tokens = make_tokens(&server);
-        server.start_again();
+        let tokens = Scope::ALL.map(|scope| make_token(&server, scope)).to_vec();
         Self { server, tokens }
     }
 
@@ -45,15 +39,15 @@ impl Operated {
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         // An answer without a body has no length: it ends with the connection.
-        let headers = [headers, &[("Connection", "close")]].concat();
+        let headers = [headers, &[("Connection", "close"), ("Content-Type", "application/json")]].concat();
         self.server.send(method, path, &headers, body.as_bytes())
     }
 
-    /// The audit's entries of an action, the youngest first.
+    /// The audit's entries of an action over HTTP, the youngest first.
     pub fn audited(&self, action: &str) -> Vec<Value> {
         let answer = self.call(Scope::Admin, "GET", &format!("/v1/audit?action={action}"), &Value::Null);
         assert_eq!(answer.status, 200, "{answer:?}");
-        items(&answer)
+        items(&answer).into_iter().filter(|entry| entry["actor"]["kind"] != "command_line").collect()
     }
 }
 
@@ -68,18 +62,8 @@ pub fn problem(answer: &Answer) -> (u16, String) {
     (answer.status, answer.json()["code"].as_str().unwrap().to_owned())
 }
 
-fn make_tokens(server: &Server) -> Vec<(Scope, String)> {
-    let data_dir = DataDir::open(&server.data_dir()).unwrap();
-    let store = SqliteStore::open(data_dir.paths()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let tokens = (1..).zip(Scope::ALL).map(|(number, scope)| {
-        let created = WallTime::from_unix_millis(i64::from(number));
-        let id = OperatorTokenId::new(created, [number; 10]);
-        let (text, hash) = store.desk().token_key.issue_operator(id, &[number; 32]);
-        let (name, scopes) = (scope.name().to_owned(), vec![scope]);
-        let token = OperatorToken { id, name, scopes, hash, created, expires: None, revoked: None };
-        runtime.block_on(store.add_operator_token(token)).unwrap();
-        (scope, text)
-    });
-    tokens.collect()
+fn make_token(server: &Server, scope: Scope) -> (Scope, String) {
+    let (status, token, errors) = server.run(&["token", "create", scope.name(), "--scope", scope.name()], "");
+    assert!(status.success(), "{errors}");
+    (scope, token.trim_end().to_owned())
 }

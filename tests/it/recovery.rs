@@ -33,7 +33,8 @@ fn much_history_that_is_too_old_is_pruned_in_one_go() {
     assert!(server.terminate().success());
     let database = Connection::open(server.data_dir().join("frontdesk.db")).unwrap();
     let old = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3500)
-               INSERT INTO history SELECT randomblob(16), i, NULL, 'CUSTOMERS', 0, NULL, 1, '', x'', 0 FROM n";
+               INSERT INTO history (id, customer, email, persona, created, origin, revision, phase, tokens, ended)
+               SELECT randomblob(16), i, NULL, 'CUSTOMERS', 0, NULL, 1, '', x'', 0 FROM n";
     assert_eq!(database.execute(old, []).unwrap(), 3_500);
 
     // The second look at the history is ten seconds after the first.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::desk::BOB;
 use crate::harness::{ADA, Server, Setup, until};
 use crate::wire::Wire;
 
@@ -65,18 +66,17 @@ fn under_v1_refusals_are_problems_with_a_stable_code() {
         assert_eq!(answer.json()["status"], json!(status));
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.header("www-authenticate").is_empty(), status != 401);
-        assert_eq!(answer.header("allow"), if status == 405 { "DELETE" } else { "" });
+        assert_eq!(answer.header("allow"), if status == 405 { "GET,HEAD,DELETE" } else { "" });
     }
 }
 
 #[test]
 fn somebody_elses_session_and_no_session_are_the_same_answer() {
     let server = Server::start(Setup::default());
-    let bob = ("bob@example.org", "secret");
     server.add_customer(ADA);
-    server.add_customer(bob);
+    server.add_customer(BOB);
     let adas = server.create(ADA, json!({}));
-    let bobs = server.create(bob, json!({}));
+    let bobs = server.create(BOB, json!({}));
 
     let others = server.stop(&adas.session_id(), &bobs.token());
     let none = server.stop("01890000-0000-7000-8000-000000000000", &bobs.token());

@@ -61,7 +61,7 @@ fn answers(responses: &Value) -> Markup {
                         td { (status) }
                         td {
                             (text::blocks(response["description"].as_str().unwrap_or_default()))
-                            @for (media_type, content) in response["content"].as_object().into_iter().flatten() {
+                            @for (media_type, content) in contents(response) {
                                 p { code { (media_type) } ": " (schema::kind(&content["schema"])) }
                             }
                             @for (name, header) in response["headers"].as_object().into_iter().flatten() {
@@ -76,4 +76,10 @@ fn answers(responses: &Value) -> Markup {
             }
         }
     }
+}
+
+/// What an answer carries; that a refusal is a problem is said once, for all of them.
+fn contents(response: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let all = response["content"].as_object().into_iter().flatten();
+    all.filter(|(media_type, _)| *media_type != "application/problem+json")
 }
