@@ -294,7 +294,7 @@ impl EventLog {
 
 impl Kind {
     /// All of them, in the order of the numbers by which they are stored.
-    const ALL: [Self; 5] = [Self::Progress, Self::Event, Self::Log, Self::Output, Self::Transition];
+    pub const ALL: [Self; 5] = [Self::Progress, Self::Event, Self::Log, Self::Output, Self::Transition];
 
     /// Its name; of what agents say, the notification's.
     pub const fn name(self) -> &'static str {

@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
 use super::code::Code;
-use super::operation::{Answer, Content, Operation, Tag};
+use super::operation::{self, Answer, Content, Operation, Tag};
 use super::routes::{ROUTES, Route};
 use super::{App, body, openapi};
 
@@ -32,7 +32,7 @@ pub(super) static OPERATION: Operation = Operation {
     answers: &[Answer {
         status: 200,
         description: "The page.",
-        contents: &[Content { media_type: "text/html; charset=utf-8", schema: openapi::text }],
+        contents: &[Content { media_type: "text/html; charset=utf-8", schema: operation::text }],
         headers: &[],
     }],
     problems: &[],
@@ -49,7 +49,7 @@ pub(super) static STYLE_OPERATION: Operation = Operation {
     answers: &[Answer {
         status: 200,
         description: "The style sheet.",
-        contents: &[Content { media_type: "text/css; charset=utf-8", schema: openapi::text }],
+        contents: &[Content { media_type: "text/css; charset=utf-8", schema: operation::text }],
         headers: &[],
     }],
     problems: &[],

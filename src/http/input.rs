@@ -95,6 +95,20 @@ pub fn invalid(what: &str, why: &str) -> Refusal {
     Refusal::Invalid(format!("{what}: {why}."))
 }
 
+/// The most characters of an email in a body of `/v1`: no more bytes than [`MOST_EMAIL_BYTES`].
+pub const MOST_EMAIL_CHARACTERS: usize = MOST_EMAIL_BYTES / 4;
+
+/// The most in a query, where a byte takes three: a request's target with more would not be read at all.
+pub const MOST_EMAIL_CHARACTERS_IN_QUERY: usize = 4_096;
+
+/// Checks the length of an email that `/v1` is sent, in characters, as schemas count.
+pub fn check_email_length(email: &str, most_characters: usize) -> Result<(), Refusal> {
+    if email.is_empty() || email.chars().count() > most_characters {
+        return Err(Refusal::Invalid(format!("`email` must have 1 to {most_characters} characters.")));
+    }
+    Ok(())
+}
+
 /// Checks the length of an email, the one thing that is asked of one.
 pub fn check_email(email: &str) -> Result<(), Refusal> {
     if email.is_empty() || email.len() > MOST_EMAIL_BYTES {

@@ -44,11 +44,6 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
 }
 
-/// Any text.
-pub(super) fn text(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string" })
-}
-
 /// The document, made once.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
@@ -176,8 +171,8 @@ fn parameters(route: &Route, operation: &Operation, generator: &mut SchemaGenera
     if let Some(query) = operation.query {
         parameters.extend(query_parameters(query, generator));
     }
-    for Header { name, description } in operation.headers {
-        let schema = json!({ "type": "string" });
+    for Header { name, description, schema } in operation.headers {
+        let schema = schema(generator);
         parameters.push(json!({ "name": name, "in": "header", "description": description, "schema": schema }));
     }
     parameters.into()
@@ -231,7 +226,7 @@ fn contents(contents: &[Content], generator: &mut SchemaGenerator) -> Value {
 fn responses(route: &Route, operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut responses = Map::new();
     for answer in operation.answers {
-        let mut response = json!({ "description": answer.description, "headers": headers(answer.headers) });
+        let mut response = json!({ "description": answer.description, "headers": headers(answer.headers, generator) });
         if !answer.contents.is_empty() {
             response["content"] = contents(answer.contents, generator);
         }
@@ -242,30 +237,30 @@ fn responses(route: &Route, operation: &Operation, generator: &mut SchemaGenerat
     problems.dedup();
     for problems in problems.chunk_by(|one, other| one.status() == other.status()) {
         let status = problems[0].status();
-        responses.insert(status.as_u16().to_string(), problem_response(status, problems));
+        responses.insert(status.as_u16().to_string(), problem_response(status, problems, generator));
     }
     responses.into()
 }
 
-fn problem_response(status: StatusCode, codes: &[Code]) -> Value {
+fn problem_response(status: StatusCode, codes: &[Code], generator: &mut SchemaGenerator) -> Value {
     let lines = codes.iter().map(|code| format!("- `{}`: {}", code.in_lower_case(), code.meaning()));
     let mut answer_headers = Vec::new();
     if codes.iter().any(|code| code.says_when()) {
-        answer_headers.push(Header { name: "Retry-After", description: "Seconds after which to try again." });
+        answer_headers.push(Header::number("Retry-After", "Seconds after which to try again."));
     }
     if status == StatusCode::UNAUTHORIZED {
-        answer_headers.push(Header { name: "WWW-Authenticate", description: "What would be taken." });
+        answer_headers.push(Header::text("WWW-Authenticate", "What would be taken."));
     }
     json!({
         "description": lines.collect::<Vec<_>>().join("\n"),
-        "headers": headers(&answer_headers),
+        "headers": headers(&answer_headers, generator),
         "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
     })
 }
 
-fn headers(headers: &[Header]) -> Value {
-    let described = |header: &Header| {
-        (header.name.to_owned(), json!({ "description": header.description, "schema": { "type": "string" } }))
+fn headers(headers: &[Header], generator: &mut SchemaGenerator) -> Value {
+    let described = |Header { name, description, schema }: &Header| {
+        ((*name).to_owned(), json!({ "description": description, "schema": schema(generator) }))
     };
     headers.iter().map(described).collect::<Map<_, _>>().into()
 }

@@ -3,7 +3,7 @@
 //! Each handler's file has one [`Operation`] beside its handler. What follows from the route itself - who may call, the
 //! refusals of every body, every token, every session - is not written here; `openapi` adds it.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::code::Code;
 
@@ -58,6 +58,39 @@ pub struct Header {
     pub name: &'static str,
     /// What it says.
     pub description: &'static str,
+    /// Its schema.
+    pub schema: SchemaOf,
+}
+
+impl Header {
+    /// A header that may be any text.
+    pub const fn text(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, schema: text }
+    }
+
+    /// A header that is a whole number from 0.
+    pub const fn number(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, schema: number }
+    }
+
+    /// The header under which a call may be sent again.
+    pub const fn idempotency_key(description: &'static str) -> Self {
+        Self { name: "Idempotency-Key", description, schema: key }
+    }
+}
+
+/// Any text.
+pub fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string" })
+}
+
+fn number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })
+}
+
+/// What a name of one's own looks like in a header.
+fn key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 255 })
 }
 
 /// A request's body.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 #![expect(unreachable_pub, reason = "modules of one test binary are each other's public")]
 
+mod access;
 mod adoption;
 mod agent_check;
 mod agent_faults;
@@ -31,6 +32,7 @@ mod kill;
 mod late_shim;
 mod logging;
 mod network;
+mod openapi_contract;
 mod operators;
 mod passwords;
 mod pickle_cpython;

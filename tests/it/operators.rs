@@ -16,7 +16,7 @@ impl Operated {
     pub fn new(setup: Setup) -> Self {
         let server = Server::start(setup);
         server.add_customer(ADA);
-        let tokens = Scope::ALL.map(|scope| make_token(&server, scope)).to_vec();
+        let tokens = Scope::ALL.map(|scope| (scope, make_token(&server, scope.name(), scope))).to_vec();
         Self { server, tokens }
     }
 
@@ -62,8 +62,9 @@ pub fn problem(answer: &Answer) -> (u16, String) {
     (answer.status, answer.json()["code"].as_str().unwrap().to_owned())
 }
 
-fn make_token(server: &Server, scope: Scope) -> (Scope, String) {
-    let (status, token, errors) = server.run(&["token", "create", scope.name(), "--scope", scope.name()], "");
+/// Makes an operator's token of this name.
+pub fn make_token(server: &Server, name: &str, scope: Scope) -> String {
+    let (status, token, errors) = server.run(&["token", "create", name, "--scope", scope.name()], "");
     assert!(status.success(), "{errors}");
-    (scope, token.trim_end().to_owned())
+    token.trim_end().to_owned()
 }

@@ -19,21 +19,21 @@ fn server(config: &str) -> Server {
 }
 
 /// A session as its customer knows it.
-struct Opened {
-    id: String,
-    token: String,
+pub struct Opened {
+    pub id: String,
+    pub token: String,
 }
 
 impl Opened {
     /// What a creation answered, or the refusal that tells of a live session.
-    fn of(answer: &Answer) -> Self {
+    pub fn of(answer: &Answer) -> Self {
         let json = answer.json();
         let id = if answer.status == 201 { &json["id"] } else { &json["session"] };
         Self { id: id.as_str().unwrap().to_owned(), token: json["token"].as_str().unwrap().to_owned() }
     }
 
     /// Calls what is below the session's path, with its token.
-    fn call(&self, server: &Server, method: &str, below: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn call(&self, server: &Server, method: &str, below: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let bearer = format!("Bearer {}", self.token);
         let mut all = vec![("Authorization", bearer.as_str())];
         all.extend(headers);
@@ -52,13 +52,13 @@ impl Opened {
         wire.write(body);
     }
 
-    fn see(&self, server: &Server) -> Value {
+    pub fn see(&self, server: &Server) -> Value {
         let answer = self.call(server, "GET", "", &[], b"");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    fn initialise(&self, server: &Server) -> Answer {
+    pub fn initialise(&self, server: &Server) -> Answer {
         self.call(server, "POST", "/initialize", &[], b"")
     }
 
@@ -73,7 +73,7 @@ impl Opened {
     }
 
     /// Stops the session and waits until it has ended.
-    fn end(&self, server: &Server) {
+    pub fn end(&self, server: &Server) {
         self.call(server, "DELETE", "?force=true", &[], b"");
         assert_eq!(self.call(server, "GET", "?wait=60s&until=ENDED", &[], b"").json()["phase"], "ENDED");
     }
@@ -82,7 +82,7 @@ impl Opened {
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// `POST /v1/sessions`.
-fn create(server: &Server, headers: &[(&str, &str)], body: &Value) -> Answer {
+pub fn create(server: &Server, headers: &[(&str, &str)], body: &Value) -> Answer {
     let mut all = vec![JSON];
     all.extend(headers);
     server.send("POST", "/v1/sessions", &all, body.to_string().as_bytes())

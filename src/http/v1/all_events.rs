@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 
-use crate::events::{AllFollower, Announcement, Growth};
+use crate::events::{AllFollower, Announcement, Growth, Kind};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
@@ -15,7 +15,7 @@ use crate::http::operation::{Answer, Content, Operation, Tag};
 
 use super::event::EventView;
 use super::sessions::events::Draining;
-use super::stream::{Gone, HEARTBEAT, Writer, while_known};
+use super::stream::{Gone, HEARTBEAT, Writer, event_schema, while_known};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "followAll",
@@ -38,7 +38,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 };
 
 fn stream(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "description": "Server-sent events; the data of each is JSON." })
+    event_schema(["lagged", "draining"].into_iter().chain(Kind::ALL.map(Kind::name)))
 }
 
 /// How much a reader has missed, in announcements of growth.

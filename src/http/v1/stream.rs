@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::body::Frame;
+use schemars::{Schema, json_schema};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -132,6 +133,20 @@ async fn no_longer_known(app: &App, caller: &Caller) {
             return;
         }
     }
+}
+
+/// One event of a stream that has these names, as `OpenAPI` describes it.
+pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema {
+    json_schema!({
+        "description": "One server-sent event.",
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": { "type": "string", "enum": names.collect::<Vec<_>>() },
+            "data": { "type": "string", "contentMediaType": "application/json" },
+            "id": { "type": "string" },
+        },
+    })
 }
 
 fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {

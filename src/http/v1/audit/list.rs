@@ -16,7 +16,7 @@ use crate::http::App;
 use crate::http::body;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
-use crate::http::input::check_email;
+use crate::http::input::{MOST_EMAIL_CHARACTERS_IN_QUERY, check_email_length};
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::page::{Limit, Page};
 use crate::http::v1::{json, query};
@@ -34,7 +34,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   everything that matches comes as one stream, an entry a line, whatever `limit` says; a stream that breaks \
                   off has no proper end.",
     query: Some(schema_of::<Query>),
-    headers: &[Header { name: "Accept", description: "`application/x-ndjson` exports everything that matches." }],
+    headers: &[Header::text("Accept", "`application/x-ndjson` exports everything that matches.")],
     body: None,
     answers: &[Answer {
         status: 200,
@@ -53,7 +53,7 @@ struct Query {
     /// Only what was done to this session.
     session: Option<SessionId>,
     /// Only what was done to this customer or to its sessions.
-    #[schemars(length(min = 1, max = 65_536))]
+    #[schemars(length(min = 1, max = MOST_EMAIL_CHARACTERS_IN_QUERY))]
     email: Option<String>,
     /// Only this.
     action: Option<ActionName>,
@@ -80,7 +80,9 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 
 async fn list(app: &Arc<App>, parts: &Parts) -> Result<Response, Refusal> {
     let query: Query = query(parts)?;
-    query.email.as_deref().map_or(Ok(()), check_email)?;
+    if let Some(email) = &query.email {
+        check_email_length(email, MOST_EMAIL_CHARACTERS_IN_QUERY)?;
+    }
     let wanted = Wanted {
         customers: query.email.as_deref().map(|email| customer::keys(&app.embedded, email)),
         filter: AuditFilter {

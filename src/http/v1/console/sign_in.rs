@@ -38,7 +38,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
         status: 204,
         description: "Signed in.",
         contents: &[],
-        headers: &[Header { name: "Set-Cookie", description: "The console's cookie." }],
+        headers: &[Header::text("Set-Cookie", "The console's cookie.")],
     }],
     problems: &[],
 };

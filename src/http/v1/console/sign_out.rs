@@ -34,7 +34,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
         status: 204,
         description: "Nobody is signed in by this cookie.",
         contents: &[],
-        headers: &[Header { name: "Set-Cookie", description: "The console's cookie, ended." }],
+        headers: &[Header::text("Set-Cookie", "The console's cookie, ended.")],
     }],
     problems: &[Code::CrossSiteRequest, Code::ServerError, Code::ServerBusy, Code::NotReady],
 };

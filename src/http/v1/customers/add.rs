@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::credential::embedded::CustomerError;
+use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
 use crate::credential::{Credentials, Verdict, Verifier};
 use crate::http::App;
 use crate::http::access::Admitted;
@@ -36,7 +37,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
         status: 201,
         description: "The customer is there.",
         contents: &[Content::json(schema_of::<CustomerView>)],
-        headers: &[Header { name: "Location", description: "Where the customer is found." }],
+        headers: &[Header::text("Location", "Where the customer is found.")],
     }],
     problems: &[Code::CustomerExists, Code::PasswordRefused, Code::TooManyAttempts],
 };
@@ -53,7 +54,7 @@ struct NewCustomer {
     )]
     email: String,
     /// The password.
-    #[schemars(length(min = 1, max = 4_096))]
+    #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
     password: Secret,
 }
 

@@ -7,6 +7,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
 use crate::customer;
 use crate::http::App;
 use crate::http::access::Admitted;
@@ -35,7 +36,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct NewPassword {
     /// The new password.
-    #[schemars(length(min = 1, max = 4_096))]
+    #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
     password: Secret,
     /// Whether the tokens of a live session become good for nothing.
     #[serde(default)]

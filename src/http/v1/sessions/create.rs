@@ -20,7 +20,7 @@ use crate::http::code::Code;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
-use crate::http::input::{idempotency_key, parse, read};
+use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, idempotency_key, parse, read};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::{json, json_body};
 use crate::id::SessionId;
@@ -36,21 +36,20 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   same `Idempotency-Key`, which belongs to the customer, it is answered as the first time, and creates \
                   nothing, also after the session has ended.",
     query: None,
-    headers: &[Header {
-        name: "Idempotency-Key",
-        description: "Names this call, so that it can be sent again: 1 to 255 bytes.",
-    }],
+    headers: &[Header::idempotency_key("Names this call, so that it can be sent again: 1 to 255 bytes.")],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<NewSession>)] }),
     answers: &[Answer {
         status: 201,
         description: "The session is there.",
         contents: &[Content::json(schema_of::<CreatedView>)],
-        headers: &[Header { name: "Location", description: "The session's path." }],
+        headers: &[
+            Header::text("Location", "The session's path."),
+            Header::text("RateLimit-Policy", "How many failed attempts to sign in are taken, and in how many seconds."),
+            Header::text("RateLimit", "How many of them are left, and in how many seconds all of them will be."),
+        ],
     }],
     problems: &[Code::SessionAlreadyRunning, Code::IdempotencyKeyReused, Code::SessionCreationFailed],
 };
-
-const MOST_EMAIL_CHARACTERS: usize = 16_384;
 
 /// A request for a session.
 #[derive(Deserialize, JsonSchema)]
@@ -140,9 +139,7 @@ fn answer_created(Opened { record, token }: Opened) -> Response {
 
 fn read_creation(body: Body, key: Option<RequestKey>) -> Result<Creation, Refusal> {
     let new: NewSession<'_> = read(&body.bytes)?;
-    if !(1..=MOST_EMAIL_CHARACTERS).contains(&new.email.chars().count()) {
-        return Err(Refusal::Invalid("`email` must have 1 to 16384 characters.".into()));
-    }
+    check_email_length(&new.email, MOST_EMAIL_CHARACTERS)?;
     let data = match new.data {
         Some(data) if !data.get().starts_with('{') => {
             return Err(Refusal::Invalid("`data` must be an object.".into()));

@@ -7,9 +7,10 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::events::Kind;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
@@ -17,7 +18,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::event::{EventView, gap};
-use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, while_known};
+use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema, while_known};
 use crate::http::v1::{json, query};
 use crate::id::SessionId;
 use crate::session::SessionRecord;
@@ -37,10 +38,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   browsers stop. It also ends within 15 seconds after the token or the console's sign-in by which it was \
                   opened.\n\nWith `Accept: application/json`, a page of events instead.",
     query: Some(schema_of::<Query>),
-    headers: &[Header {
-        name: "Last-Event-ID",
-        description: "The number of the last event that is known; goes before `after`.",
-    }],
+    headers: &[Header::number("Last-Event-ID", "The number of the last event that is known; goes before `after`.")],
     body: None,
     answers: &[
         Answer {
@@ -63,12 +61,14 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 };
 
 fn stream(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "description": "Server-sent events; the data of each is JSON." })
+    let kinds = Kind::ALL.map(Kind::name);
+    event_schema(["snapshot", "gap", "draining", "problem"].into_iter().chain(kinds))
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Query {
     /// The number of the last event that is known.
+    #[schemars(range(max = u64::MAX))]
     #[serde(default)]
     after: u64,
     /// How many events a page has at most; a stream has no end.

@@ -30,20 +30,20 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     description: "With `wait`, the answer comes once the session is in the phase `until` or past it, or, without \
                   `until`, once it is another than `If-None-Match` names; and after that time in any case.",
     query: Some(schema_of::<Query>),
-    headers: &[Header { name: "If-None-Match", description: "The ETag of what the caller knows already." }],
+    headers: &[Header::text("If-None-Match", "The ETag of what the caller knows already.")],
     body: None,
     answers: &[
         Answer {
             status: 200,
             description: "The session.",
             contents: &[Content::json(schema_of::<SessionView>)],
-            headers: &[Header { name: "ETag", description: "Changes with the session's revision." }],
+            headers: &[Header::text("ETag", "Changes with the session's revision.")],
         },
         Answer {
             status: 304,
             description: "It is as `If-None-Match` names it.",
             contents: &[],
-            headers: &[Header { name: "ETag", description: "As in 200." }],
+            headers: &[Header::text("ETag", "As in 200.")],
         },
     ],
     problems: &[Code::InvalidRequest],

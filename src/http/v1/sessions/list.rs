@@ -14,7 +14,7 @@ use crate::http::App;
 use crate::http::body;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
-use crate::http::input::check_email;
+use crate::http::input::{MOST_EMAIL_CHARACTERS_IN_QUERY, check_email_length};
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::page::{Limit, Page};
 use crate::http::v1::{json, query};
@@ -46,7 +46,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 struct Query {
     /// Only this customer's: whom the embedded credential server knows by this email, and who was requested by it to the
     /// letter.
-    #[schemars(length(min = 1, max = 65_536))]
+    #[schemars(length(min = 1, max = MOST_EMAIL_CHARACTERS_IN_QUERY))]
     email: Option<String>,
     /// Only those of this persona.
     persona: Option<String>,
@@ -72,7 +72,9 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 
 async fn list(app: &App, parts: &Parts) -> Result<Response, Refusal> {
     let query: Query = query(parts)?;
-    query.email.as_deref().map_or(Ok(()), check_email)?;
+    if let Some(email) = &query.email {
+        check_email_length(email, MOST_EMAIL_CHARACTERS_IN_QUERY)?;
+    }
     let filter = Filter {
         customer: None,
         persona: query.persona,

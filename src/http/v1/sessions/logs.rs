@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
@@ -15,7 +15,7 @@ use crate::http::access::Admitted;
 use crate::http::body;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
-use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of, text};
 use crate::http::v1::query;
 use crate::http::v1::stream::{Gone, Writer, while_known};
 use crate::id::SessionId;
@@ -44,10 +44,6 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     }],
     problems: &[Code::InvalidRequest, Code::LogsGone],
 };
-
-fn text(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string" })
-}
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Query {

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts as Head;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::input::{idempotency_key, parse, read};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
-use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts};
+use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema};
 use crate::http::v1::{json_body, json_text};
 use crate::id::SessionId;
 use crate::session::{Part, Parts, RelayError};
@@ -36,10 +36,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   its answer, and at last `response`, with the same data as the body would have, or `problem`. A comment \
                   comes every 15 seconds. Without a key, hanging up cancels the request.",
     query: None,
-    headers: &[Header {
-        name: "Idempotency-Key",
-        description: "Names this request, so that it can be sent again: 1 to 255 bytes.",
-    }],
+    headers: &[Header::idempotency_key("Names this request, so that it can be sent again: 1 to 255 bytes.")],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<AgentRequest>)] }),
     answers: &[Answer {
         status: 200,
@@ -60,7 +57,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 };
 
 fn stream(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "description": "Server-sent events; the data of each is JSON." })
+    event_schema(["output", "response", "problem"].into_iter())
 }
 
 /// A request to the agent.

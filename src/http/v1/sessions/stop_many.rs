@@ -16,7 +16,7 @@ use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::caller::Caller;
 use crate::http::error::Refusal;
-use crate::http::input::check_email;
+use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length};
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
 use crate::http::v1::{self, object, present};
 use crate::id::SessionId;
@@ -57,7 +57,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 struct Wanted {
     /// Only this customer's, as in the list of sessions.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 65_536))]
+    #[schemars(with = "String", length(min = 1, max = MOST_EMAIL_CHARACTERS))]
     email: Option<String>,
     /// Only those of this persona.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -176,7 +176,9 @@ fn is_to_stop(phase: &Phase, force: bool, now: Timestamp) -> bool {
 
 impl Wanted {
     fn filter(&self) -> Result<Filter, Refusal> {
-        self.email.as_deref().map_or(Ok(()), check_email)?;
+        if let Some(email) = &self.email {
+            check_email_length(email, MOST_EMAIL_CHARACTERS)?;
+        }
         let created_before: Option<WallTime> = match self.created_before.as_deref().map(str::parse) {
             Some(Ok(time)) => Some(time),
             Some(Err(_)) => {
