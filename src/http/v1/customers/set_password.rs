@@ -32,10 +32,10 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 
 /// A password to be.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct NewPassword {
+pub struct NewPassword {
     /// The new password.
     #[schemars(length(min = 1, max = 4_096))]
-    password: Secret,
+    pub password: Secret,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
