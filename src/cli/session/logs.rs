@@ -73,12 +73,14 @@ impl Logs {
     fn from_file(&self) -> Result<(), Failure> {
         let config = self.configuration.load(Overrides::default())?.config;
         let EventPage { session, goes_on, .. } = look(&config, &self.session)?;
-        if !goes_on {
+        let session = session.to_string();
+        let place = Place::new(&DataPaths::new(&config.data_dir).agents().join(&session));
+        // Without a server nothing goes on that could be followed, and the agent's log is there all the same.
+        if !goes_on && !place.log().exists() {
             let about = About { email: &self.session, persona: None, token: false, doing: Doing::ReadLogs };
             return Err(about.refused(Code::LogsGone));
         }
-        let session = session.to_string();
-        let mut log = LogFile::new(Place::new(&DataPaths::new(&config.data_dir).agents().join(&session)));
+        let mut log = LogFile::new(place);
         output::foreign(&log.end(self.tail as usize))?;
         while self.follow {
             // Looked at first: what was written before the session ended is read below.
