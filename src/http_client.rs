@@ -183,7 +183,12 @@ fn is_repeatable(request: &Request<Full<Bytes>>) -> bool {
     request.method().is_idempotent() && request.body().is_end_stream()
 }
 
-async fn read_body(body: Incoming, max_bytes: usize) -> Result<Bytes, FetchError> {
+/// Reads the whole body of an answer that [`HttpClient::open`] gave, at most `max_bytes`.
+///
+/// # Errors
+///
+/// [`FetchError::TooLarge`] and [`FetchError::Transport`].
+pub async fn read_body(body: Incoming, max_bytes: usize) -> Result<Bytes, FetchError> {
     let too_large = || FetchError::TooLarge { limit: max_bytes };
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(too_large());

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | the command line, one command a file | [`cli`] |
 //! | a server of its own, killed at random to see what its promises are worth | [`torture`] |
+//! | a typed client of `/v1`, which sends again what may be sent again | [`client`] |
 //! | one server put together, from a configuration to its end | [`node`] |
 //! | connections; routes, who may call, and every status code; operators' commands | [`server`], [`http`], [`control`] |
 //! | what operators do to customers and their sessions, whichever way they ask | [`customer`] |
@@ -25,6 +26,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod control;

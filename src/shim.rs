@@ -48,6 +48,7 @@ pub mod launcher;
 pub mod limits;
 mod line;
 mod log;
+pub(crate) mod log_file;
 pub mod order;
 mod output;
 pub mod place;

@@ -1,26 +1,34 @@
 //! `frontdesk session`: one customer's session from the request to its end, and an operator's view of all.
 //!
 //! `request`, `initialize`, `send` and `status` are a customer's: they speak HTTP to any Frontdesk. `list` and
-//! `events` are an operator's: they ask the server that has the data directory, or its store. `stop` is both.
+//! `events` are an operator's: they ask the server that has the data directory, or its store. `logs` is an operator's as
+//! well, with a token also from another machine. `stop` is both.
 
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 use hyper::Uri;
 
-use super::Outcome;
+use crate::client;
+use crate::id::SessionId;
 
-mod client;
+use super::{Failure, Outcome};
+
+mod desk;
 mod events;
 mod initialize;
 mod list;
+mod logs;
 mod refusal;
 mod request;
 mod send;
 mod status;
 mod stop;
+mod tokenless;
 
-use client::Client;
+use desk::Desk;
 
 /// Where the server is when nobody says otherwise.
 pub(super) const DEFAULT_SERVER: &str = "http://127.0.0.1:5500";
@@ -32,6 +40,10 @@ not used, which a note on standard error says.";
 const AFTER_STOP: &str = "\
 With the session's token the server at --server is asked. Without one, or with the id of another session, the server \
 that has the data directory is asked, or its store if none runs.";
+
+const AFTER_LOGS: &str = "\
+With an operator's token the server at --server is asked. Without one, the log is read below the data directory, on the \
+server's own machine. The log goes when its session has ended.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Session {
@@ -52,6 +64,9 @@ pub(super) enum Session {
     List(list::List),
     /// Show what a session's agents said: progress, events, log lines, parts of answers.
     Events(events::Events),
+    /// Show what a session's agent writes to stderr.
+    #[command(after_help = AFTER_LOGS)]
+    Logs(logs::Logs),
 }
 
 impl Session {
@@ -64,6 +79,7 @@ impl Session {
             Self::Stop(stop) => stop.run(),
             Self::List(list) => list.run(),
             Self::Events(events) => events.run(),
+            Self::Logs(logs) => logs.run(),
         }
     }
 }
@@ -89,11 +105,23 @@ impl Token {
     fn get(&self) -> Option<&str> {
         self.token.as_deref().map(str::trim).filter(|token| !token.is_empty())
     }
+
+    /// The session whose token it is, which a token begins with.
+    fn session(&self) -> Result<Option<SessionId>, Failure> {
+        let id = |token: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("fds_")?).ok()?;
+            bytes.first_chunk().copied().map(SessionId::from_bytes)
+        };
+        let no_token = || {
+            Failure::Usage("the token is none: it begins with fds_, as `frontdesk session request` printed it".into())
+        };
+        self.get().map(|token| id(token).ok_or_else(no_token)).transpose()
+    }
 }
 
 impl Target {
-    fn client(&self) -> Result<Client, super::Failure> {
-        Client::new(&self.server)
+    fn desk(&self, token: Option<&str>) -> Result<Desk, Failure> {
+        Desk::new(&self.server, token)
     }
 
     /// What the commands that are shown must add to reach the same server.
@@ -112,17 +140,7 @@ impl Target {
 }
 
 fn server(text: &str) -> Result<String, String> {
-    let trimmed = text.trim_end_matches('/');
-    let uri: Option<Uri> = trimmed.parse().ok();
-    let is_good = |uri: &Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.query().is_none()
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-    };
-    match uri.filter(is_good) {
-        Some(_) => Ok(trimmed.to_owned()),
-        None => Err(format!("write it as a URL such as {DEFAULT_SERVER}")),
-    }
+    client::address(text).map_err(|_| format!("write it as a URL such as {DEFAULT_SERVER}"))
 }
 
 #[cfg(test)]
@@ -136,14 +154,5 @@ mod tests {
             assert!(!in_clear(server), "{server}");
         }
         assert!(in_clear("http://desk.example.org") && in_clear("http://10.0.0.1:5500"));
-    }
-
-    #[test]
-    fn a_server_is_named_by_its_url() {
-        assert_eq!(server("http://localhost:5500/").unwrap(), "http://localhost:5500");
-        assert_eq!(server("https://desk.example.org").unwrap(), "https://desk.example.org");
-        for wrong in ["", "localhost:5500", "127.0.0.1:5500", "ftp://x", "http://", "http://a:b@x", "http://x/?q=1"] {
-            assert!(server(wrong).is_err(), "{wrong}");
-        }
     }
 }

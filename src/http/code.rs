@@ -100,6 +100,11 @@ codes! {
 }
 
 impl Code {
+    /// The code of this name, in either spelling.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name().eq_ignore_ascii_case(name))
+    }
+
     /// Its name, as problems spell it.
     pub fn in_lower_case(self) -> String {
         self.name().to_ascii_lowercase()

@@ -17,18 +17,18 @@ use super::error::Refusal;
 use super::input::{self, media_type, refuse_encoding};
 
 pub(super) mod all_events;
-pub(super) mod audit;
+pub mod audit;
 pub(super) mod console;
-pub(super) mod customers;
+pub mod customers;
 pub mod event;
-pub(super) mod nodes;
-mod page;
+pub mod nodes;
+pub mod page;
 pub(super) mod password;
-pub(super) mod personas;
-mod secret;
+pub mod personas;
+pub mod secret;
 pub mod sessions;
 mod stream;
-pub(super) mod tokens;
+pub mod tokens;
 pub mod wait;
 
 /// An answer in JSON. Sessions change from call to call, so nobody keeps it.

@@ -81,17 +81,17 @@ impl Stub {
 }
 
 impl Peer {
-    /// Reads one request without a body; none if the client closed first.
+    /// Reads one request with its body; none if the client closed first.
     pub(crate) async fn read_request(&mut self) -> Option<String> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            match self.stream.read_buf(&mut head).await {
+        let mut request = Vec::new();
+        while !is_whole(&request) {
+            match self.stream.read_buf(&mut request).await {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             }
         }
         self.counts.requests.fetch_add(1, Ordering::SeqCst);
-        Some(String::from_utf8(head).unwrap())
+        Some(String::from_utf8(request).unwrap())
     }
 
     /// Writes as much as the client takes: it may have hung up, which is often the point of the test.
@@ -103,6 +103,13 @@ impl Peer {
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
     }
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
 }
 
 /// A complete answer that keeps the connection open.

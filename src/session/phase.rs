@@ -85,6 +85,20 @@ pub enum PhaseName {
     Ended,
 }
 
+impl PhaseName {
+    /// Whether a session in this phase is in `until`, or will not come to it any more.
+    pub fn has_reached(self, until: Self) -> bool {
+        let order = |phase| match phase {
+            Self::Pending => 0,
+            Self::Starting => 1,
+            Self::Running => 2,
+            Self::Stopping => 3,
+            Self::Ended => 4,
+        };
+        order(self) >= order(until)
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
 fn is_zero(number: &u32) -> bool {
     *number == 0

@@ -11,6 +11,7 @@ use crate::harness::{ADA, Server, Setup, until};
 mod errors;
 mod events;
 mod first_start;
+mod logs;
 mod operators;
 
 /// A server, and the address that customers' commands are given.

@@ -12,6 +12,7 @@ mod agent_limits;
 mod agent_page;
 mod answer_parts;
 mod bodies;
+mod client;
 mod command_line;
 mod connections;
 #[cfg(feature = "failpoints")]
@@ -40,6 +41,7 @@ mod pickle_hostile;
 mod pickle_opcodes;
 mod recovery;
 mod refusals;
+mod relay;
 mod same_customer;
 mod security_page;
 mod seed_creation;

@@ -72,7 +72,11 @@ impl Events {
 
 fn page(config: &Config, session: &str, after: u64) -> Result<EventPage, Failure> {
     const A_PAGE: usize = 500;
-    let command = Command::ListEvents { session: session.to_owned(), after, most: A_PAGE };
+    page_of(config, Command::ListEvents { session: session.to_owned(), after, most: A_PAGE })
+}
+
+/// What the command that lists events gives.
+pub(super) fn page_of(config: &Config, command: Command) -> Result<EventPage, Failure> {
     match operate(config, command)? {
         Reply::Events(page) => Ok(page),
         Reply::Done { .. }

@@ -1,17 +1,19 @@
 //! `frontdesk session initialize`: starts the agent of a requested session.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use serde_json::json;
 
-use crate::cli::{Outcome, output};
-use crate::id::Printable;
+use crate::cli::{Failure, Outcome, output};
+use crate::id::{Printable, SessionId};
+use crate::session::PhaseName;
 
-use super::client::quoted;
-use super::refusal::About;
-use super::{Target, Token};
+use super::desk::{Desk, quoted};
+use super::refusal::{About, Doing};
+use super::{Target, Token, tokenless};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Initialize {
@@ -25,13 +27,14 @@ pub(in crate::cli) struct Initialize {
 
 impl Initialize {
     pub(super) fn run(self) -> Outcome {
-        let (client, token) = (self.target.client()?, self.token.get());
-        let body = json!({"EMAIL": self.email}).to_string();
-        let answer = client.ask(Method::POST, "/initializeSession", token, body)?;
-        let reply = client.read(&answer)?;
-        if answer.status != StatusCode::OK {
-            let about = About { email: &self.email, persona: None, token: token.is_some() };
-            return Err(about.failure(&answer, &reply.message, reply.detail.as_deref()));
+        let desk = self.target.desk(self.token.get())?;
+        let about = About { email: &self.email, persona: None, token: self.token.get().is_some(), doing: Doing::Start };
+        match self.token.session()? {
+            Some(id) => start(&desk, id, &about)?,
+            None => {
+                let body = json!({"EMAIL": self.email}).to_string();
+                desk.wait(tokenless::ask(desk.server(), Method::POST, "/initializeSession", body), &about)?;
+            }
         }
         output::line(&format!("the session of {} is running", Printable(&self.email)))?;
         if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
@@ -42,4 +45,12 @@ impl Initialize {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Starts the agent, and waits for as long as the server tries.
+fn start(desk: &Desk, id: SessionId, about: &About<'_>) -> Result<(), Failure> {
+    const A_WHILE: Duration = Duration::from_mins(5);
+    desk.session(id, about)?;
+    while desk.wait(desk.client().initialize(id, A_WHILE), about)?.phase != PhaseName::Running {}
+    Ok(())
 }

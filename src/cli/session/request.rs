@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::{Failure, Outcome, caution, customer, output};
+use crate::client::{Creation, NewSession};
 use crate::config::PersonaName;
-use crate::id::Printable;
+use crate::id::{Printable, SessionId};
 
 use super::Target;
-use super::client::quoted;
-use super::refusal::About;
+use super::desk::quoted;
+use super::refusal::{About, Doing};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Request {
@@ -43,17 +43,8 @@ pub(in crate::cli) struct Request {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-struct Wire<'a> {
-    email: &'a str,
-    password: &'a str,
-    persona_type: &'a str,
-    data: Box<RawValue>,
-}
-
-#[derive(Serialize)]
 struct Opened<'a> {
-    id: &'a str,
+    id: SessionId,
     token: &'a str,
     already_running: bool,
 }
@@ -61,7 +52,7 @@ struct Opened<'a> {
 impl Request {
     pub(super) fn run(self) -> Outcome {
         let data = self.data()?;
-        let client = self.target.client()?;
+        let desk = self.target.desk(None)?;
         if self.target.is_in_clear() {
             anstream::eprintln!(
                 "{}",
@@ -69,19 +60,18 @@ impl Request {
             );
         }
         let password = customer::read_password(self.password_stdin, false)?;
-        let wire = Wire { email: &self.email, password: &password, persona_type: &self.persona, data };
-        let body = serde_json::to_string(&wire).map_err(anyhow::Error::from)?;
-        let answer = client.ask(Method::POST, "/requestSessionCreation", None, body)?;
-        let reply = client.read(&answer)?;
-        let already_running = reply.message == "SESSION_ALREADY_RUNNING";
-        if answer.status != StatusCode::OK && !already_running {
-            let about = About { email: &self.email, persona: Some(&self.persona), token: false };
-            return Err(about.failure(&answer, &reply.message, reply.detail.as_deref()));
-        }
-        let (Some(id), Some(token)) = (&reply.session_id, &reply.token) else {
-            return Err(client.stranger(&answer));
+        let new = NewSession {
+            email: (&self.email).into(),
+            password: (&password).into(),
+            persona: (&self.persona).into(),
+            data: Some(&data),
         };
-        self.print(&Opened { id, token, already_running })?;
+        let about = About { email: &self.email, persona: Some(&self.persona), token: false, doing: Doing::Request };
+        let (id, token, already_running) = match desk.wait(desk.client().create_session(&new, None), &about)? {
+            Creation::Created(created) => (created.id, created.token, false),
+            Creation::AlreadyRunning { session, token } => (session, token, true),
+        };
+        self.print(&Opened { id, token: &token, already_running })?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -4,13 +4,13 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
-use hyper::{Method, StatusCode};
-use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{Failure, Outcome, output};
+use crate::cli::output::{self, put_safely};
+use crate::cli::{Failure, Outcome};
+use crate::client::{Code, IdempotencyKey, Part};
 
-use super::refusal::About;
+use super::refusal::{About, Doing};
 use super::{Target, Token};
 
 #[derive(Debug, Args)]
@@ -23,37 +23,31 @@ pub(in crate::cli) struct Send {
     /// Under this key the request is handled at most once, however often it is sent.
     #[arg(long, value_name = "TEXT")]
     idempotency_key: Option<String>,
+    /// Print the parts of the answer as they come, each on a line, and then the answer [default on a terminal].
+    #[arg(long)]
+    stream: bool,
     #[command(flatten)]
     token: Token,
     #[command(flatten)]
     target: Target,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-struct Wire<'a> {
-    email: &'a str,
-    request: &'a RawValue,
-}
-
 impl Send {
     pub(super) fn run(self) -> Outcome {
         let request = self.request()?;
-        let (client, token) = (self.target.client()?, self.token.get());
-        let wire = Wire { email: &self.email, request: &request };
-        let body = serde_json::to_string(&wire).map_err(anyhow::Error::from)?;
-        let client = client.under_key(self.idempotency_key.as_deref());
-        let answer = client.ask(Method::PUT, "/handleSessionRequests", token, body)?;
-        let reply = client.read(&answer)?;
-        if answer.status != StatusCode::OK {
-            let about = About { email: &self.email, persona: None, token: token.is_some() };
-            return Err(about.failure(&answer, &reply.message, reply.detail.as_deref()));
+        let (desk, token) = (self.target.desk(self.token.get())?, self.token.session()?);
+        let key = self.idempotency_key.as_deref().map(IdempotencyKey::new).transpose();
+        let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
+        let about = About { email: &self.email, persona: None, token: token.is_some(), doing: Doing::Ask };
+        let Some(id) = token else { return Err(about.refused(Code::TokenRequired)) };
+        desk.session(id, &about)?;
+        if !self.stream && !std::io::stdout().is_terminal() {
+            show(&desk.wait(desk.client().ask(id, &request, key), &about)?)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        let response = reply.response.ok_or_else(|| client.stranger(&answer))?.get();
-        if std::io::stdout().is_terminal() {
-            output::line(&pretty(response))?;
-        } else {
-            output::line(response)?;
+        let mut answer = desk.client().ask_in_parts(id, &request, key);
+        while let Some(Part::Output(part) | Part::Answer(part)) = desk.wait(answer.next(), &about)? {
+            show(&part)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -69,6 +63,11 @@ impl Send {
             Failure::Usage(format!("the request is no JSON ({error}); write it as '{{\"say\": \"hello\"}}', in quotes"))
         })
     }
+}
+
+/// Prints JSON: for a person indented, for a program on one line.
+fn show(json: &RawValue) -> Result<(), Failure> {
+    if std::io::stdout().is_terminal() { output::line(&pretty(json.get())) } else { output::line(json.get()) }
 }
 
 /// Indents JSON without reading it: members keep their order and numbers every digit. What a terminal would act on is
@@ -118,16 +117,6 @@ fn pretty(json: &str) -> String {
 fn new_line(text: &mut String, depth: usize) {
     text.push('\n');
     text.extend(std::iter::repeat_n("  ", depth));
-}
-
-fn put_safely(text: &mut String, character: char) {
-    let acts = character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if acts {
-        text.push_str(&format!("\\u{:04x}", u32::from(character)));
-    } else {
-        text.push(character);
-    }
 }
 
 #[cfg(test)]

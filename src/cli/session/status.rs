@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
-use crate::cli::{Outcome, output};
+use crate::cli::{Failure, Outcome, output};
 use crate::config::PersonaName;
+use crate::id::Printable;
+use crate::session::PhaseName;
 
-use super::refusal::About;
-use super::{Target, Token};
+use super::refusal::{About, Doing};
+use super::{Target, Token, tokenless};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Status {
@@ -31,21 +33,36 @@ pub(in crate::cli) struct Status {
 
 impl Status {
     pub(super) fn run(self) -> Outcome {
-        let (client, token) = (self.target.client()?, self.token.get());
-        let message = json!({"PERSONA_TYPE": self.persona, "EMAIL": self.email}).to_string();
-        let path = format!("/sessionSTATUS?message={}", utf8_percent_encode(&message, NON_ALPHANUMERIC));
-        let answer = client.ask(Method::GET, &path, token, String::new())?;
-        let reply = client.read(&answer)?;
-        if answer.status != StatusCode::OK {
-            let about = About { email: &self.email, persona: Some(&self.persona), token: token.is_some() };
-            return Err(about.failure(&answer, &reply.message, reply.detail.as_deref()));
-        }
+        let status = self.status()?;
         if self.json {
-            let row = json!({"customer": self.email, "persona": self.persona, "status": reply.message});
+            let row = json!({"customer": self.email, "persona": self.persona, "status": status});
             output::line(&row.to_string())?;
         } else {
-            output::line(&crate::id::Printable(&reply.message).to_string())?;
+            output::line(&Printable(&status).to_string())?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn status(&self) -> Result<String, Failure> {
+        let (desk, token) = (self.target.desk(self.token.get())?, self.token.session()?);
+        let about =
+            About { email: &self.email, persona: Some(&self.persona), token: token.is_some(), doing: Doing::Look };
+        let Some(id) = token else {
+            let message = json!({"PERSONA_TYPE": self.persona, "EMAIL": self.email}).to_string();
+            let path = format!("/sessionSTATUS?message={}", utf8_percent_encode(&message, NON_ALPHANUMERIC));
+            return desk.wait(tokenless::ask(desk.server(), Method::GET, &path, String::new()), &about);
+        };
+        let session = desk.session(id, &about)?;
+        let word = if session.persona == self.persona { word(session.phase) } else { "IDLE" };
+        Ok(word.to_owned())
+    }
+}
+
+/// A phase in the words that are said without a token.
+fn word(phase: PhaseName) -> &'static str {
+    match phase {
+        PhaseName::Pending | PhaseName::Starting => "PENDING",
+        PhaseName::Running | PhaseName::Stopping => "RUNNING",
+        PhaseName::Ended => "IDLE",
     }
 }

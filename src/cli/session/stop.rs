@@ -2,19 +2,16 @@
 
 use std::process::ExitCode;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
-use hyper::{Method, StatusCode};
-use serde::Deserialize;
 
 use crate::cli::operate::operate;
 use crate::cli::{Configuration, Failure, Outcome, output};
 use crate::config::Overrides;
 use crate::control::{Command, Reply};
-use crate::id::{Printable, SessionId};
+use crate::id::SessionId;
+use crate::session::PhaseName;
 
-use super::refusal::About;
+use super::refusal::{About, Doing};
 use super::{Target, Token};
 
 #[derive(Debug, Args)]
@@ -32,43 +29,26 @@ pub(in crate::cli) struct Stop {
     configuration: Configuration,
 }
 
-#[derive(Deserialize)]
-struct View {
-    phase: String,
-    outcome: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    code: String,
-    detail: Option<String>,
-}
-
 impl Stop {
     pub(super) fn run(self) -> Outcome {
-        let of_token = self.token.get().map(|token| session_of(token).ok_or_else(no_token)).transpose()?;
-        match (&self.id, of_token, self.token.get()) {
-            (None, Some(id), Some(token)) => self.as_customer(id, token),
-            (Some(id), Some(of_token), Some(token)) if id.parse() == Ok(of_token) => self.as_customer(of_token, token),
-            (Some(id), _, _) => self.as_operator(id),
-            (None, _, _) => Err(Failure::Usage(
+        let of_token = self.token.session()?;
+        match (&self.id, of_token) {
+            (None, Some(id)) => self.as_customer(id),
+            (Some(id), Some(of_token)) if id.parse() == Ok(of_token) => self.as_customer(of_token),
+            (Some(id), _) => self.as_operator(id),
+            (None, None) => Err(Failure::Usage(
                 "name the session by its id (`frontdesk session list` shows them), or set FRONTDESK_TOKEN to its token"
                     .into(),
             )),
         }
     }
 
-    fn as_customer(&self, id: SessionId, token: &str) -> Outcome {
-        let client = self.target.client()?;
-        let force = if self.force { "?force=true" } else { "" };
-        let answer = client.ask(Method::DELETE, &format!("/v1/sessions/{id}{force}"), Some(token), String::new())?;
-        if !matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED) {
-            let problem: Problem = serde_json::from_slice(&answer.body).map_err(|_| client.stranger(&answer))?;
-            return Err(refused(&answer, &problem));
-        }
-        let view: View = serde_json::from_slice(&answer.body).map_err(|_| client.stranger(&answer))?;
-        output::line(&match view.outcome.filter(|_| view.phase == "ENDED") {
-            Some(outcome) => format!("session {id} has ended: {}", Printable(&outcome)),
+    fn as_customer(&self, id: SessionId) -> Outcome {
+        let desk = self.target.desk(self.token.get())?;
+        let about = About { email: "the customer", persona: None, token: true, doing: Doing::Stop };
+        let session = desk.wait(desk.client().stop(id, self.force), &about)?;
+        output::line(&match session.outcome.filter(|_| session.phase == PhaseName::Ended) {
+            Some(outcome) => format!("session {id} has ended: {outcome}"),
             None => format!("session {id} is stopping"),
         })?;
         Ok(ExitCode::SUCCESS)
@@ -83,26 +63,4 @@ impl Stop {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn refused(answer: &super::client::Answer, problem: &Problem) -> Failure {
-    if problem.code == "token_required" {
-        return Failure::Failed(
-            "the token is no longer good; unset FRONTDESK_TOKEN and name the session by its id to stop it as the \
-             operator"
-                .into(),
-        );
-    }
-    let about = About { email: "the customer", persona: None, token: true };
-    about.failure(answer, &problem.code.to_ascii_uppercase(), problem.detail.as_deref())
-}
-
-/// A token begins with its session's id.
-fn session_of(token: &str) -> Option<SessionId> {
-    let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("fds_")?).ok()?;
-    bytes.first_chunk().copied().map(SessionId::from_bytes)
-}
-
-fn no_token() -> Failure {
-    Failure::Usage("the token is none: it begins with fds_, as `frontdesk session request` printed it".into())
 }

@@ -1,5 +1,5 @@
 //! `/v1/audit`: who did what to which session, from where.
 
 mod export;
-pub(in crate::http) mod list;
-mod view;
+pub mod list;
+pub mod view;

@@ -36,34 +36,34 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 /// A server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Node")]
-struct NodeView {
+pub struct NodeView {
     /// Its identity, which its store keeps.
-    id: String,
+    pub id: String,
     /// The version that runs.
-    version: String,
+    pub version: String,
     /// Where it listens.
-    listen: String,
+    pub listen: String,
     /// When it was started, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
-    started: String,
+    pub started: String,
     /// For how long it has been running.
-    uptime_seconds: f64,
+    pub uptime_seconds: f64,
     /// Whether it takes new work.
-    ready: bool,
+    pub ready: bool,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Live sessions.
-    sessions_live: usize,
+    pub sessions_live: usize,
     /// Sessions with an agent, those included whose agent is being started.
-    agents_running: usize,
+    pub agents_running: usize,
     /// How many of these there may be.
-    max_running: u32,
+    pub max_running: u32,
     /// Sessions that wait for the server to start them.
-    queued: usize,
+    pub queued: usize,
     /// Memory of the server's own process; absent if the system does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
-    memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many items a page has at most: 1 to 1000. Default 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limit(u16);
+pub struct Limit(u16);
 
 const MOST: u16 = 1_000;
 
@@ -55,7 +55,7 @@ impl JsonSchema for Limit {
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "{T}Page")]
-pub(super) struct Page<T> {
+pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
     /// The `cursor` of the next page; absent on the last one.

@@ -38,28 +38,28 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 /// A kind of session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Persona")]
-struct PersonaView {
+pub struct PersonaView {
     /// Its name, as creations spell it.
-    name: String,
+    pub name: String,
     /// How its agents are reached.
-    agent: AgentView,
+    pub agent: AgentView,
     /// What its agents speak.
-    protocol: ProtocolView,
+    pub protocol: ProtocolView,
     /// Whether the server starts its pending sessions by itself.
-    auto_initialize: bool,
+    pub auto_initialize: bool,
     /// How often a start is tried.
-    start_attempts: u32,
+    pub start_attempts: u32,
     /// Its timeouts.
-    timeouts: Timeouts,
+    pub timeouts: Timeouts,
     /// What its agents may take; what is absent is not limited.
-    limits: Limits,
+    pub limits: Limits,
 }
 
 /// How agents are reached.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AgentKind")]
 #[serde(rename_all = "lowercase")]
-enum AgentView {
+pub enum AgentView {
     /// Each is a process.
     Process,
     /// Each is a service.
@@ -70,7 +70,7 @@ enum AgentView {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Protocol")]
 #[serde(rename_all = "kebab-case")]
-enum ProtocolView {
+pub enum ProtocolView {
     /// JSON-RPC 2.0, which takes requests.
     JsonRpc,
     /// Nothing: their exit status is the outcome.
@@ -80,51 +80,51 @@ enum ProtocolView {
 /// Timeouts in seconds; what is absent is off.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PersonaTimeouts")]
-struct Timeouts {
+pub struct Timeouts {
     /// How long a session may be pending.
-    pending_seconds: f64,
+    pub pending_seconds: f64,
     /// How long one start of an agent may take.
-    start_seconds: f64,
+    pub start_seconds: f64,
     /// How long a session may go without a request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    idle_seconds: Option<f64>,
+    pub idle_seconds: Option<f64>,
     /// How long a session may live at all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    lifetime_seconds: Option<f64>,
+    pub lifetime_seconds: Option<f64>,
     /// How long an agent may take to end before it is killed.
-    stop_grace_seconds: f64,
+    pub stop_grace_seconds: f64,
     /// How long an agent may take to answer a request.
-    request_seconds: f64,
+    pub request_seconds: f64,
     /// How often a running agent is asked whether it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ping_interval_seconds: Option<f64>,
+    pub ping_interval_seconds: Option<f64>,
     /// How long it may take to answer that.
-    ping_seconds: f64,
+    pub ping_seconds: f64,
     /// How long an agent goes on without a server.
-    orphan_seconds: f64,
+    pub orphan_seconds: f64,
 }
 
 /// Limits of an agent with all its processes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PersonaLimits")]
-struct Limits {
+pub struct Limits {
     /// Memory.
     #[serde(skip_serializing_if = "Option::is_none")]
-    memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// Time on processors.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_seconds: Option<f64>,
+    pub cpu_seconds: Option<f64>,
     /// Open files of each process.
     #[serde(skip_serializing_if = "Option::is_none")]
-    open_files: Option<u32>,
+    pub open_files: Option<u32>,
     /// Processes at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    processes: Option<u32>,
+    pub processes: Option<u32>,
     /// What it may write in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_bytes_per_second: Option<u64>,
+    pub output_bytes_per_second: Option<u64>,
     /// One line that it writes.
-    line_bytes: u64,
+    pub line_bytes: u64,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A text that no log shows and that is wiped from memory when it goes.
 #[derive(Clone, Debug)]
-pub(super) struct Secret(pub SecretString);
+pub struct Secret(pub SecretString);
 
 impl Secret {
     /// The text in clear.

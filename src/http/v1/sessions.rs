@@ -3,12 +3,11 @@
 pub mod create;
 pub(in crate::http) mod data;
 pub mod events;
-pub(in crate::http) mod get;
-pub(in crate::http) mod initialise;
+pub mod get;
+pub mod initialise;
 pub mod list;
-mod log_file;
-pub(in crate::http) mod logs;
-pub(in crate::http) mod request;
-pub(in crate::http) mod stop;
+pub mod logs;
+pub mod request;
+pub mod stop;
 pub mod stop_many;
 pub mod view;

@@ -9,9 +9,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A time to wait: a number with `ms`, `s` or `m`, such as `30s`; 5 minutes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait(pub Duration);
+pub struct Wait(pub Duration);
 
 const LONGEST: Duration = Duration::from_mins(5);
+
+impl Wait {
+    /// As long as that, or as long as may be.
+    pub fn at_most(wait: Duration) -> Self {
+        Self(wait.min(LONGEST))
+    }
+}
 
 impl<'de> Deserialize<'de> for Wait {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,7 +46,11 @@ fn read(text: &str) -> Option<Duration> {
 
 impl Serialize for Wait {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+        // Milliseconds have few digits; a wait that needs more is told in seconds.
+        match self.0.as_millis() {
+            millis @ ..100_000 => serializer.collect_str(&format_args!("{millis}ms")),
+            _ => serializer.collect_str(&format_args!("{}s", self.0.as_secs())),
+        }
     }
 }
 
@@ -60,6 +71,15 @@ impl JsonSchema for Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_read_as_it_was_written() {
+        for millis in [0, 1, 30_000, 99_999, 100_000, 300_000, 900_000] {
+            let wait = Wait::at_most(Duration::from_millis(millis));
+            let text = serde_json::to_value(wait).unwrap();
+            assert_eq!(read(text.as_str().unwrap()), Some(wait.0));
+        }
+    }
 
     #[test]
     fn a_wait_has_a_unit_and_an_end() {

@@ -48,20 +48,21 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+/// Which entries.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Query {
     /// Only what was done to this session.
-    session: Option<SessionId>,
+    pub session: Option<SessionId>,
     /// Only what was done to this customer or to its sessions.
     #[schemars(length(min = 1, max = MOST_EMAIL_CHARACTERS_IN_QUERY))]
-    email: Option<String>,
+    pub email: Option<String>,
     /// Only this.
-    action: Option<ActionName>,
+    pub action: Option<ActionName>,
     /// How many at most.
     #[serde(default)]
-    limit: Limit,
+    pub limit: Limit,
     /// `next` of the page before.
-    cursor: Option<Cursor>,
+    pub cursor: Option<Cursor>,
 }
 
 /// Which entries somebody wants to see.

@@ -13,44 +13,44 @@ use crate::store::{Action, Actor, AuditCursor, AuditEntry};
 /// One thing that somebody did, or tried.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AuditEntry")]
-pub(super) struct EntryView {
+pub struct EntryView {
     /// When, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
-    at: String,
+    pub at: String,
     /// Who.
-    actor: ActorView,
+    pub actor: ActorView,
     /// What.
-    action: ActionName,
+    pub action: ActionName,
     /// To which session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<SessionId>,
+    pub session: Option<SessionId>,
     /// To which customer, as the credential server in force knew it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    customer: Option<String>,
+    pub customer: Option<String>,
     /// From which address; absent for a command on the server's machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
-    from: Option<IpAddr>,
+    pub from: Option<IpAddr>,
     /// More, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    pub detail: Option<String>,
 }
 
 /// Who did it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Actor")]
-struct ActorView {
+pub struct ActorView {
     /// What they are.
-    kind: ActorKind,
+    pub kind: ActorKind,
     /// The name of the operator's token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub name: Option<String>,
 }
 
 /// What somebody who did something is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum ActorKind {
+pub enum ActorKind {
     /// A customer, by password or by a session's token.
     Customer,
     /// An operator, by token or at the console.
@@ -83,7 +83,7 @@ impl From<AuditEntry> for EntryView {
 
 /// What was done, by its name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ActionName(pub(super) Action);
+pub struct ActionName(pub Action);
 
 impl<'de> Deserialize<'de> for ActionName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -111,7 +111,7 @@ impl JsonSchema for ActionName {
 
 /// A place in the audit, as 48 hexadecimal digits: any such text is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cursor(pub(super) AuditCursor);
+pub struct Cursor(pub AuditCursor);
 
 impl Cursor {
     pub(super) fn text(self) -> String {

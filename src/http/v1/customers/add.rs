@@ -44,7 +44,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 
 /// A customer to be.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct NewCustomer {
+pub struct NewCustomer {
     /// The email.
     #[schemars(
         length(min = 1, max = 320),
@@ -52,10 +52,10 @@ struct NewCustomer {
             pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$"
         )
     )]
-    email: String,
+    pub email: String,
     /// The password.
     #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
-    password: Secret,
+    pub password: Secret,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {

@@ -34,13 +34,13 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 
 /// A password to be.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct NewPassword {
+pub struct NewPassword {
     /// The new password.
     #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
-    password: Secret,
+    pub password: Secret,
     /// Whether the tokens of a live session become good for nothing.
     #[serde(default)]
-    sign_out: bool,
+    pub sign_out: bool,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {

@@ -10,12 +10,12 @@ use crate::store::Customer;
 /// A customer of the embedded credential server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Customer")]
-pub(super) struct CustomerView {
+pub struct CustomerView {
     /// The email as it was added.
-    email: String,
+    pub email: String,
     /// When it was added, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
-    created: String,
+    pub created: String,
 }
 
 impl From<&Customer> for CustomerView {

@@ -52,23 +52,23 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 };
 
 /// A request for a session.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(expecting = "an object with email, password, persona and data")]
-struct NewSession<'a> {
+pub struct NewSession<'a> {
     /// The customer's email.
     #[serde(borrow)]
     #[schemars(length(min = 1, max = MOST_EMAIL_CHARACTERS))]
-    email: Cow<'a, str>,
+    pub email: Cow<'a, str>,
     /// The customer's password.
     #[serde(borrow)]
-    password: Cow<'a, str>,
+    pub password: Cow<'a, str>,
     /// The persona's name.
     #[serde(borrow)]
-    persona: Cow<'a, str>,
+    pub persona: Cow<'a, str>,
     /// What the agent is to know: any JSON object, handed on as the bytes that came.
-    #[serde(default, borrow, deserialize_with = "present")]
+    #[serde(default, borrow, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>", extend("type" = "object", "default" = {}))]
-    data: Option<&'a RawValue>,
+    pub data: Option<&'a RawValue>,
 }
 
 /// A `null` is a value here, and no object.
@@ -79,18 +79,18 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// A session that was created. Nothing of it ever changes.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "CreatedSession")]
-struct CreatedView {
+pub struct CreatedView {
     /// Its id, a `UUIDv7`.
-    id: SessionId,
+    pub id: SessionId,
     /// Its customer's email, as the customer wrote it.
-    email: String,
+    pub email: String,
     /// The persona.
-    persona: String,
+    pub persona: String,
     /// When it was requested, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
-    created: String,
+    pub created: String,
     /// Opens the session: `Authorization: Bearer TOKEN`. At most four of a session are valid; the oldest goes first.
-    token: String,
+    pub token: String,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {

@@ -19,7 +19,7 @@ use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::query;
 use crate::http::v1::wait::Wait;
-use crate::session::{Phase, PhaseName, SessionRecord};
+use crate::session::{PhaseName, SessionRecord};
 
 use super::view::{SessionView, etag};
 
@@ -49,12 +49,13 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+/// What to wait for.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Query {
     /// How long to wait at most, such as `30s`; 5 minutes at most.
-    wait: Option<Wait>,
+    pub wait: Option<Wait>,
     /// The phase to wait for.
-    until: Option<PhaseName>,
+    pub until: Option<PhaseName>,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
@@ -67,7 +68,7 @@ async fn see(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, 
     let query: Query = query(parts)?;
     let session = admitted.session()?;
     let is_there = |record: &SessionRecord| match query.until {
-        Some(until) => has_reached(&record.phase, until),
+        Some(until) => record.phase.kind().has_reached(until),
         None => !knows(&parts.headers, record),
     };
     let patience = query.wait.map_or(Duration::ZERO, |wait| wait.0);
@@ -79,18 +80,6 @@ async fn see(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, 
         return Ok(response);
     }
     Ok(SessionView::of(app, &record).answer(StatusCode::OK))
-}
-
-/// Whether the session is in the phase, or will not come to it any more.
-fn has_reached(phase: &Phase, until: PhaseName) -> bool {
-    let order = |phase| match phase {
-        PhaseName::Pending => 0,
-        PhaseName::Starting => 1,
-        PhaseName::Running => 2,
-        PhaseName::Stopping => 3,
-        PhaseName::Ended => 4,
-    };
-    order(phase.kind()) >= order(until)
 }
 
 /// Whether the caller has this revision already (RFC 9110, section 13.1.2).

@@ -49,10 +49,11 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest, Code::WrongPhase, Code::AgentNotStarted, Code::NoCapacity],
 };
 
+/// How long to wait.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+pub struct Query {
     /// How long to wait at most, such as `30s`, which is the default; 5 minutes at most.
-    wait: Option<Wait>,
+    pub wait: Option<Wait>,
 }
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);

@@ -42,26 +42,27 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+/// Which sessions.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Query {
     /// Only this customer's: whom the embedded credential server knows by this email, and who was requested by it to the
     /// letter.
     #[schemars(length(min = 1, max = MOST_EMAIL_CHARACTERS_IN_QUERY))]
-    email: Option<String>,
+    pub email: Option<String>,
     /// Only those of this persona.
-    persona: Option<String>,
+    pub persona: Option<String>,
     /// Only those in this phase.
-    phase: Option<PhaseName>,
+    pub phase: Option<PhaseName>,
     /// Only those that ended so, or are about to.
-    outcome: Option<Outcome>,
+    pub outcome: Option<Outcome>,
     /// Ended ones, too.
     #[serde(default)]
-    ended: bool,
+    pub ended: bool,
     /// How many at most.
     #[serde(default)]
-    limit: Limit,
+    pub limit: Limit,
     /// Only those older than this one: `next` of the page before.
-    cursor: Option<SessionId>,
+    pub cursor: Option<SessionId>,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {

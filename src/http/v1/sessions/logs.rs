@@ -21,7 +21,7 @@ use crate::http::v1::stream::{Gone, Writer, while_known};
 use crate::id::SessionId;
 use crate::shim::place::Place;
 
-use super::log_file::LogFile;
+use crate::shim::log_file::LogFile;
 
 /// How often a log is looked at that is followed.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -45,15 +45,16 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest, Code::LogsGone],
 };
 
+/// Which part of a log.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+pub struct Query {
     /// Go on with what comes.
     #[serde(default)]
-    follow: bool,
+    pub follow: bool,
     /// How many lines from the end.
     #[schemars(range(min = 0, max = 100_000))]
     #[serde(default = "last_lines")]
-    tail: u32,
+    pub tail: u32,
 }
 
 const fn last_lines() -> u32 {

@@ -61,20 +61,21 @@ fn stream(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A request to the agent.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(expecting = "an object with request")]
-struct AgentRequest<'a> {
+pub struct AgentRequest<'a> {
     /// What the agent is asked: any JSON, handed on as the bytes that came.
     #[serde(borrow)]
     #[schemars(with = "Value")]
-    request: &'a RawValue,
+    pub request: &'a RawValue,
 }
 
 /// The agent's answer.
 #[derive(Serialize, Deserialize, JsonSchema)]
-struct AgentResponse {
+pub struct AgentResponse {
     /// Any JSON, as the agent wrote it.
-    response: Value,
+    #[schemars(with = "Value")]
+    pub response: Box<RawValue>,
 }
 
 /// A request on its way to the agent.

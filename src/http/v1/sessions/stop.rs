@@ -49,11 +49,12 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
+/// How to stop it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+pub struct Query {
     /// Kill the agent at once.
     #[serde(default)]
-    force: bool,
+    pub force: bool,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {

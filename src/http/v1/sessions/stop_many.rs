@@ -54,27 +54,27 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "StopSessions", transform = says_which)]
-struct Wanted {
+pub struct Wanted {
     /// Only this customer's, as in the list of sessions.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = MOST_EMAIL_CHARACTERS))]
-    email: Option<String>,
+    pub email: Option<String>,
     /// Only those of this persona.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
-    persona: Option<String>,
+    pub persona: Option<String>,
     /// Only those in this phase.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PhaseName")]
-    phase: Option<PhaseName>,
+    pub phase: Option<PhaseName>,
     /// Only those that were requested before this time, in RFC 3339.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("format" = "date-time"))]
-    created_before: Option<String>,
+    pub created_before: Option<String>,
     /// Kill their agents at once, also those of sessions that are ending already.
-    force: bool,
+    pub force: bool,
     /// Every session, if nothing else is said.
-    all: bool,
+    pub all: bool,
 }
 
 /// Nobody stops everything by leaving something out.
@@ -87,14 +87,14 @@ fn says_which(schema: &mut Schema) {
 /// What was stopped.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "StoppedSessions")]
-struct Stopped {
+pub struct Stopped {
     /// How many sessions matched that this call has looked at, those included that were ending already.
-    matched: usize,
+    pub matched: usize,
     /// Those that it has stopped.
     #[schemars(length(max = 1_000))]
-    stopping: Vec<SessionId>,
+    pub stopping: Vec<SessionId>,
     /// Whether there are more to stop: send the same again.
-    more: bool,
+    pub more: bool,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {

@@ -16,7 +16,7 @@ use crate::shim::wire::Usage;
 /// A session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Session")]
-pub(super) struct SessionView {
+pub struct SessionView {
     /// Its id, a `UUIDv7`.
     pub id: SessionId,
     /// Its customer's email, as the customer wrote it.
@@ -81,7 +81,7 @@ impl SessionView {
 /// A session, with what only operators see.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OperatorsSession")]
-pub(super) struct OperatorsView {
+pub struct OperatorsView {
     /// What its customer sees, too.
     #[serde(flatten)]
     pub session: SessionView,
@@ -101,7 +101,7 @@ pub(super) struct OperatorsView {
 /// What an agent takes with all its processes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Usage")]
-pub(super) struct UsageView {
+pub struct UsageView {
     /// Memory.
     pub memory_bytes: u64,
     /// Time on processors since its start, its ended processes included.

@@ -39,26 +39,26 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 /// An operator's token.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OperatorToken")]
-struct TokenView {
+pub struct TokenView {
     /// Its id, a `UUIDv7`.
-    id: OperatorTokenId,
+    pub id: OperatorTokenId,
     /// What people call it, and what the audit says of who it was.
-    name: String,
+    pub name: String,
     /// What it allows.
-    scopes: Vec<Scope>,
+    pub scopes: Vec<Scope>,
     /// Whether it is good for anything now.
-    valid: bool,
+    pub valid: bool,
     /// When it was made, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
-    created: String,
+    pub created: String,
     /// When it expires, in RFC 3339; never, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
-    expires: Option<String>,
+    pub expires: Option<String>,
     /// When it was revoked, in RFC 3339, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
-    revoked: Option<String>,
+    pub revoked: Option<String>,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use bytes::Bytes;
 
-use crate::shim::place::Place;
+use super::place::Place;
 
 /// Bytes of the log's end that are looked at.
 const MOST_BYTES: u64 = 1 << 20;
@@ -15,7 +15,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// A log that is read.
 #[derive(Debug)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     place: Place,
     /// The file that is read, and how far.
     open: Option<(File, u64)>,
@@ -23,12 +23,12 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// A log of which nothing is read.
-    pub(super) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         Self { place, open: None }
     }
 
     /// Its last lines; what follows is read by [`LogFile::more`]. What can't be read is not there.
-    pub(super) fn end(&mut self, lines: usize) -> Bytes {
+    pub(crate) fn end(&mut self, lines: usize) -> Bytes {
         let mut text = Vec::new();
         if let Ok(older) = File::open(self.place.older_log()) {
             text = last_bytes(&older).unwrap_or_default();
@@ -45,7 +45,7 @@ impl LogFile {
     }
 
     /// What was added since, a piece of it; empty if nothing was.
-    pub(super) fn more(&mut self) -> Bytes {
+    pub(crate) fn more(&mut self) -> Bytes {
         if let Some((file, at)) = &mut self.open
             && let Ok(piece) = piece(file, *at)
             && !piece.is_empty()
