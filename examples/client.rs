@@ -7,6 +7,8 @@
 //!
 //! Every call may be made again by the client itself: kill the server meanwhile and start it again.
 
+#![expect(clippy::print_stdout, reason = "what came is what it shows")]
+
 use std::error::Error;
 use std::time::Duration;
 

@@ -74,8 +74,7 @@ impl State {
             let _ = to.shutdown(Shutdown::Write);
         });
         let mut bytes = [0; 16 << 10];
-        loop {
-            let Ok(length @ 1..) = server.read(&mut bytes) else { break };
+        while let Ok(length @ 1..) = server.read(&mut bytes) {
             let lose = |left: usize| left.checked_sub(1);
             let is_lost = self.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok();
             if is_lost || client.write_all(&bytes[..length]).is_err() {

@@ -43,13 +43,13 @@ pub(in crate::cli) struct Logs {
 impl Logs {
     pub(super) fn run(self) -> Outcome {
         match self.operator_token.as_deref().map(str::trim).filter(|token| !token.is_empty()) {
-            Some(token) => self.from_server(token)?,
-            None => self.from_file()?,
+            Some(token) => self.ask_server(token)?,
+            None => self.read_file()?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn from_server(&self, token: &str) -> Result<(), Failure> {
+    fn ask_server(&self, token: &str) -> Result<(), Failure> {
         let desk = self.target.desk(Some(token))?;
         let about = About { email: &self.session, persona: None, token: true, doing: Doing::ReadLogs };
         let Some(mut logs) = desk.wait(self.open(desk.client()), &about)? else {
@@ -70,7 +70,7 @@ impl Logs {
         client.logs(id, &LogQuery { follow: self.follow, tail: self.tail }).await.map(Some)
     }
 
-    fn from_file(&self) -> Result<(), Failure> {
+    fn read_file(&self) -> Result<(), Failure> {
         let config = self.configuration.load(Overrides::default())?.config;
         let EventPage { session, goes_on, .. } = look(&config, &self.session)?;
         let session = session.to_string();
@@ -82,22 +82,26 @@ impl Logs {
         }
         let mut log = LogFile::new(place);
         output::foreign(&log.end(self.tail as usize))?;
-        while self.follow {
-            // Looked at first: what was written before the session ended is read below.
-            let goes_on = look(&config, &session)?.goes_on;
-            loop {
-                let piece = log.more();
-                if piece.is_empty() {
-                    break;
-                }
-                output::foreign(&piece)?;
-            }
-            if !goes_on {
+        if self.follow { follow(&config, &session, &mut log) } else { Ok(()) }
+    }
+}
+
+/// Prints what comes until the session ends.
+fn follow(config: &Config, session: &str, log: &mut LogFile) -> Result<(), Failure> {
+    loop {
+        // Looked at first: what was written before the session ended is read below.
+        let goes_on = look(config, session)?.goes_on;
+        loop {
+            let piece = log.more();
+            if piece.is_empty() {
                 break;
             }
-            std::thread::sleep(BETWEEN_LOOKS);
+            output::foreign(&piece)?;
         }
-        Ok(())
+        if !goes_on {
+            return Ok(());
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
     }
 }
 
