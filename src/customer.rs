@@ -1,4 +1,4 @@
-//! What operators do to customers and their sessions, by a command on this machine or over HTTP.
+//! What operators, and customers themselves, do to customers and their sessions, by a command on this machine or over HTTP.
 //!
 //! Both ways come here, so that an email names the same customer, and a removal takes the same with it.
 
@@ -9,6 +9,7 @@ use crate::credential::embedded::{CustomerError, Embedded};
 use crate::id::{CustomerKey, SessionId};
 use crate::session::{CommandError, SessionRecord};
 use crate::store::{Filter, Store, StoreError};
+use crate::token::TokenHash;
 
 /// Why a customer is not gone with all that belongs to it.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,26 @@ pub async fn sessions(
     found.sort_unstable_by_key(|record| Reverse(record.id));
     found.truncate(most);
     Ok(found)
+}
+
+/// Makes the tokens of the customer's live session good for nothing; what `successor` returns for it is then the only good
+/// one. Returns the session, if there is one.
+///
+/// # Errors
+/// What the store said.
+pub async fn sign_out(
+    store: &dyn Store,
+    customer: &CustomerKey,
+    successor: impl FnOnce(SessionId) -> Option<TokenHash>,
+) -> Result<Option<SessionId>, StoreError> {
+    let Some(stored) = store.live(customer).await? else { return Ok(None) };
+    let session = stored.record.id;
+    match store.retire_tokens(session, successor(session)).await {
+        Ok(()) => Ok(Some(session)),
+        // It has ended since.
+        Err(StoreError::Missing) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes a customer, and stops its session by `stop`. Returns whether there was one.

@@ -128,8 +128,6 @@ pub struct Operator {
     pub name: String,
     /// What it may.
     pub scopes: Vec<Scope>,
-    /// Whether it calls through the console's cookie.
-    pub by_console: bool,
 }
 
 impl Operator {

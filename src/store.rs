@@ -48,6 +48,9 @@ pub trait Store: Operators + Audit {
     /// Adds a token to a live session; beyond [`TOKENS_PER_SESSION`] the oldest is dropped.
     fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()>;
 
+    /// Drops all tokens of a live session; `successor` is then its only one.
+    fn retire_tokens(&self, session: SessionId, successor: Option<TokenHash>) -> Answer<'_, ()>;
+
     /// The customer's live session.
     fn live(&self, customer: &CustomerKey) -> Answer<'_, Option<Arc<Stored>>>;
 

@@ -107,11 +107,27 @@ impl Embedded {
     /// A [`CustomerError`].
     pub async fn set_password(&self, email: &str, password: SecretString) -> Result<(), CustomerError> {
         self.check_password(email, &password).await?;
-        let key = self.key(email);
         let hash = self.hashing.hash(password).await?;
-        let changed = self.store.set_password(&key, hash, None).await;
-        self.cache.forget(&key);
-        changed.map_err(missing_is_unknown)
+        self.replace(&self.key(email), hash, None).await.map_err(missing_is_unknown)
+    }
+
+    /// Replaces a customer's password by one that was checked, if it is still that of `shown`. Returns whether it was.
+    ///
+    /// # Errors
+    /// A [`CustomerError`].
+    pub async fn change_password(&self, shown: Customer, password: SecretString) -> Result<bool, CustomerError> {
+        let hash = self.hashing.hash(password).await?;
+        match self.replace(&shown.key, hash, Some(shown.password_hash)).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict | StoreError::Missing) => Ok(false),
+            Err(error) => Err(CustomerError::Store(error)),
+        }
+    }
+
+    async fn replace(&self, key: &CustomerKey, hash: String, expect: Option<String>) -> Result<(), StoreError> {
+        let replaced = self.store.set_password(key, hash, expect).await;
+        self.cache.forget(key);
+        replaced
     }
 
     /// Checks a password before the customer with this email gets it.

@@ -12,7 +12,7 @@ use crate::store::{Action, Stored};
 
 use super::App;
 use super::body;
-use super::caller::Caller;
+use super::caller::{Caller, Shown};
 use super::error::Refusal;
 
 /// Who may make a call.
@@ -92,7 +92,8 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
     let peer = super::auth::peer(parts);
     let caller = match access {
         Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token | Access::SignIn => {
-            return Ok(Admitted { caller: Caller { principal: Principal::Nobody, peer }, session: None });
+            let caller = Caller { principal: Principal::Nobody, peer, shown: Shown::Nothing };
+            return Ok(Admitted { caller, session: None });
         }
         Access::Known
         | Access::Session(_)

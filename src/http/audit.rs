@@ -48,6 +48,20 @@ impl App {
         self.store.note(AuditEntry { customer: Some(customer), ..entry }).await
     }
 
+    /// The same of what a customer, by the password, does to the own account.
+    ///
+    /// # Errors
+    /// As [`App::audit`].
+    pub async fn audit_of_own_account(
+        &self,
+        peer: Peer,
+        action: Action,
+        customer: CustomerKey,
+    ) -> Result<(), StoreError> {
+        let entry = self.entry(Actor::Customer, action, peer);
+        self.store.note(AuditEntry { customer: Some(customer), ..entry }).await
+    }
+
     /// Notes credentials that were refused, soon. See [`Refused`] for what becomes of many.
     pub fn audit_refused_credentials(&self, peer: Peer, customer: CustomerKey) {
         /// The longest email that any mail system takes (RFC 5321, section 4.5.3.1) is shorter.

@@ -10,6 +10,7 @@ use axum::http::uri::Authority;
 use crate::credential::throttle::Sender;
 use crate::id::CustomerKey;
 use crate::store::Stored;
+use crate::token::Claimed;
 
 use super::App;
 use super::error::Refusal;
@@ -81,6 +82,14 @@ impl App {
     /// [`Refusal::TokenRequired`], or what the store failed with.
     pub async fn session_of(&self, token: Option<&str>) -> Result<std::sync::Arc<Stored>, Refusal> {
         let claimed = token.and_then(|token| self.store.desk().token_key.read(token)).ok_or(Refusal::TokenRequired)?;
+        self.session_by(&claimed).await
+    }
+
+    /// The same by a token that was read.
+    ///
+    /// # Errors
+    /// As [`App::session_of`].
+    pub async fn session_by(&self, claimed: &Claimed) -> Result<std::sync::Arc<Stored>, Refusal> {
         let stored = self.store.session(claimed.session).await?.ok_or(Refusal::TokenRequired)?;
         if stored.knows(&claimed.hash) { Ok(stored) } else { Err(Refusal::TokenRequired) }
     }

@@ -8,7 +8,8 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
 
 use crate::clock::Timestamp;
-use crate::principal::{Operator, Principal};
+use crate::id::SessionId;
+use crate::principal::{Operator, OperatorTokenId, Principal};
 use crate::store::{ConsoleSession, OperatorToken};
 use crate::token::TokenHash;
 
@@ -28,6 +29,21 @@ pub struct Caller {
     pub principal: Principal,
     /// The connection.
     pub peer: Peer,
+    /// By what that is known.
+    pub shown: Shown,
+}
+
+/// What a caller has shown, as far as it takes to see whether it is still good.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A token of this session.
+    SessionToken(SessionId, TokenHash),
+    /// This operator's token.
+    OperatorToken(OperatorTokenId),
+    /// The console's cookie with this secret.
+    Cookie(TokenHash),
 }
 
 impl App {
@@ -38,20 +54,49 @@ impl App {
     /// [`Refusal::TokenRequired`] for a token or a cookie that opens nothing, [`Refusal::CrossSite`] for a cookie that
     /// another site's page has sent, or what the store failed with.
     pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<Caller, Refusal> {
-        let principal = match (bearer(&parts.headers), cookie(&parts.headers)) {
+        let (principal, shown) = match (bearer(&parts.headers), cookie(&parts.headers, peer)) {
             (Some(token), _) if self.store.desk().token_key.read_operator(token).is_some() => {
-                Principal::Operator(self.operator_of(token).await?)
+                let operator = self.operator_of(token).await?;
+                let shown = Shown::OperatorToken(operator.token);
+                (Principal::Operator(operator), shown)
             }
-            (Some(token), _) => Principal::Session(self.session_of(Some(token)).await?.record.id),
+            (Some(token), _) => {
+                let claimed = self.store.desk().token_key.read(token).ok_or(Refusal::TokenRequired)?;
+                let id = self.session_by(&claimed).await?.record.id;
+                (Principal::Session(id), Shown::SessionToken(id, claimed.hash))
+            }
             (None, Some(secret)) => {
                 if !is_safe(&parts.method) && !is_same_origin(parts) {
                     return Err(Refusal::CrossSite);
                 }
-                Principal::Operator(self.operator_at_console(secret).await?)
+                let hash = TokenHash::of(secret.as_bytes());
+                (Principal::Operator(self.operator_at_console(hash).await?), Shown::Cookie(hash))
             }
-            (None, None) => Principal::Nobody,
+            (None, None) => (Principal::Nobody, Shown::Nothing),
         };
-        Ok(Caller { principal, peer })
+        Ok(Caller { principal, peer, shown })
+    }
+
+    /// Whether what a caller has shown is still good. To look is no use of it.
+    ///
+    /// # Errors
+    /// What the store failed with.
+    pub async fn is_still_known(&self, caller: &Caller) -> Result<bool, Refusal> {
+        match caller.shown {
+            Shown::Nothing => Ok(true),
+            Shown::SessionToken(id, hash) => {
+                Ok(self.store.session(id).await?.is_some_and(|stored| stored.knows(&hash)))
+            }
+            Shown::OperatorToken(id) => {
+                let token = self.store.operator_token(id).await?;
+                Ok(token.is_some_and(|token| token.is_valid(self.clock.wall())))
+            }
+            Shown::Cookie(hash) => match self.signed_in(hash).await {
+                Ok(_) => Ok(true),
+                Err(Refusal::TokenRequired) => Ok(false),
+                Err(refusal) => Err(refusal),
+            },
+        }
     }
 
     /// The operator whose token this is.
@@ -62,15 +107,11 @@ impl App {
         let claimed = self.store.desk().token_key.read_operator(token).ok_or(Refusal::TokenRequired)?;
         let stored = self.store.operator_token(claimed.token).await?.ok_or(Refusal::TokenRequired)?;
         let knows = stored.hash.matches(&claimed.hash);
-        if knows && stored.is_valid(self.clock.wall()) {
-            Ok(operator(stored, false))
-        } else {
-            Err(Refusal::TokenRequired)
-        }
+        if knows && stored.is_valid(self.clock.wall()) { Ok(operator(stored)) } else { Err(Refusal::TokenRequired) }
     }
 
     /// The operator who has signed in at the console, seen again now.
-    async fn operator_at_console(&self, secret: &str) -> Result<Operator, Refusal> {
+    async fn operator_at_console(&self, secret: TokenHash) -> Result<Operator, Refusal> {
         let (session, operator) = self.signed_in(secret).await?;
         let now = self.clock.now();
         if is_stale(session.seen, now, self.config.console.idle_timeout) {
@@ -79,23 +120,22 @@ impl App {
         Ok(operator)
     }
 
-    /// The session at the console that the cookie's secret opens, and whose it is.
+    /// The session at the console that the cookie with this secret opens, and whose it is.
     ///
     /// # Errors
     /// [`Refusal::TokenRequired`], or what the store failed with.
-    pub async fn signed_in(&self, secret: &str) -> Result<(ConsoleSession, Operator), Refusal> {
-        let hash = TokenHash::of(secret.as_bytes());
-        let session = self.store.console_session(hash).await?.ok_or(Refusal::TokenRequired)?;
+    pub async fn signed_in(&self, secret: TokenHash) -> Result<(ConsoleSession, Operator), Refusal> {
+        let session = self.store.console_session(secret).await?.ok_or(Refusal::TokenRequired)?;
         let now = self.clock.now();
         if !self.config.console.is_open(session.opened, session.seen, now) {
-            self.store.end_console_session(hash).await?;
+            self.store.end_console_session(secret).await?;
             return Err(Refusal::TokenRequired);
         }
         let token = self.store.operator_token(session.token).await?.ok_or(Refusal::TokenRequired)?;
         if !token.is_valid(self.clock.wall()) {
             return Err(Refusal::TokenRequired);
         }
-        Ok((session, operator(token, true)))
+        Ok((session, operator(token)))
     }
 }
 
@@ -106,15 +146,25 @@ fn is_stale(seen: Timestamp, now: Timestamp, idle_timeout: Duration) -> bool {
     now.saturating_since(seen) >= BETWEEN_NOTES.min(idle_timeout / 10)
 }
 
-fn operator(token: OperatorToken, by_console: bool) -> Operator {
-    Operator { token: token.id, name: token.name, scopes: token.scopes, by_console }
+fn operator(token: OperatorToken) -> Operator {
+    Operator { token: token.id, name: token.name, scopes: token.scopes }
 }
 
-/// The secret in the console's cookie, if one was sent.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The secret in the console's cookie, if one was sent. Only the one of such a connection counts: another site on this
+/// host may have set the plain one in a browser, but never the one that is bound to the encrypted connection.
+pub fn cookie(headers: &HeaderMap, peer: Peer) -> Option<&str> {
+    cookie_named(cookie_name(peer), headers)
+}
+
+/// The name of the console's cookie on such a connection.
+pub fn cookie_name(peer: Peer) -> &'static str {
+    if peer.is_secure { SECURE_COOKIE } else { PLAIN_COOKIE }
+}
+
+fn cookie_named<'a>(wanted: &str, headers: &'a HeaderMap) -> Option<&'a str> {
     let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
     let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
-    named.find_map(|(name, secret)| (name == SECURE_COOKIE || name == PLAIN_COOKIE).then_some(secret))
+    named.find_map(|(name, secret)| (name == wanted).then_some(secret))
 }
 
 fn is_safe(method: &Method) -> bool {
@@ -179,8 +229,8 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let parts = sent(&[("cookie", "a=b; frontdesk-console=secret; c=d")]);
-        assert_eq!(cookie(&parts.headers), Some("secret"));
-        assert_eq!(cookie(&sent(&[("cookie", "__Host-frontdesk=s")]).headers), Some("s"));
-        assert_eq!(cookie(&sent(&[("cookie", "frontdesk=secret")]).headers), None);
+        assert_eq!(cookie_named(PLAIN_COOKIE, &parts.headers), Some("secret"));
+        assert_eq!(cookie_named(SECURE_COOKIE, &parts.headers), None);
+        assert_eq!(cookie_named(SECURE_COOKIE, &sent(&[("cookie", "__Host-frontdesk=s")]).headers), Some("s"));
     }
 }

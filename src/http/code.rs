@@ -65,6 +65,8 @@ codes! {
         "The session is in no phase in which that can be done; `detail` says which would do.",
     CustomerExists = CONFLICT "CUSTOMER_EXISTS":
         "There is a customer with this email already.",
+    PasswordKeptElsewhere = CONFLICT "PASSWORD_KEPT_ELSEWHERE":
+        "A remote credential server keeps the customers' passwords. Change it there.",
     LogsGone = GONE "LOGS_GONE":
         "The session has ended, and its agent's log went with it.",
     RequestTooLarge = PAYLOAD_TOO_LARGE "REQUEST_TOO_LARGE":

@@ -16,9 +16,9 @@ use super::error::Refusal;
 use super::{App, rate_limit};
 
 mod admit;
-mod login;
+pub mod login;
 
-pub use login::Login;
+use login::Login;
 
 /// A well-formed request for a session.
 pub struct Creation {

@@ -86,6 +86,8 @@ pub enum Refusal {
     CustomerExists,
     /// The password is too short, too long or too common; the sentence says which.
     PasswordRefused(String),
+    /// Passwords are a remote credential server's to change.
+    PasswordKeptElsewhere,
     /// There is no such operator's token.
     NoSuchToken,
     /// The customer has a live session.
@@ -127,6 +129,7 @@ impl Refusal {
             Self::NoSuchCustomer => Code::CustomerNotFound,
             Self::CustomerExists => Code::CustomerExists,
             Self::PasswordRefused(_) => Code::PasswordRefused,
+            Self::PasswordKeptElsewhere => Code::PasswordKeptElsewhere,
             Self::NoSuchToken => Code::TokenNotFound,
             Self::SessionAlreadyRunning => Code::SessionAlreadyRunning,
             Self::LogsGone => Code::LogsGone,
@@ -168,6 +171,7 @@ impl Refusal {
             Self::CrossSite => "A page of another site may not use the console's cookie.",
             Self::NoSuchCustomer => "There is no such customer.",
             Self::CustomerExists => "There is a customer with this email already.",
+            Self::PasswordKeptElsewhere => "A remote credential server keeps the passwords; change yours there.",
             Self::NoSuchToken => "There is no such operator's token.",
             Self::SessionAlreadyRunning => {
                 "You have a live session: go on with it by `session` and `token`, or stop it first."

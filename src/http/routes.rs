@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Method;
+use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
@@ -131,6 +131,7 @@ pub static ROUTES: &[Route] = &[
         &v1::customers::set_password::OPERATION,
         || put(v1::customers::set_password::handle),
     ),
+    ours(Method::PUT, "/v1/password", Access::Password, &v1::password::OPERATION, || put(v1::password::handle)),
     ours(Method::GET, "/v1/tokens", Access::Operator(Scope::Admin), &v1::tokens::list::OPERATION, || {
         get(v1::tokens::list::handle)
     }),
@@ -172,6 +173,18 @@ const fn ours(
 
 const fn seeds(method: Method, path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
     Route { method, path, access, operation: None, handler }
+}
+
+/// Whether a call may take any time: an agent answers it, or its caller says how long to wait. Nobody works on for a
+/// caller of these who is gone.
+pub fn may_take_long(method: &Method, uri: &Uri) -> bool {
+    let path = uri.path();
+    let is_relay = match *method {
+        Method::PUT => path == "/handleSessionRequests",
+        Method::POST => path.starts_with("/v1/sessions/") && path.ends_with("/requests"),
+        _ => false,
+    };
+    is_relay || uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("wait=")))
 }
 
 /// Adds every route to a router, each behind its rule of access.

@@ -23,6 +23,7 @@ pub(super) mod customers;
 pub mod event;
 pub(super) mod nodes;
 mod page;
+pub(super) mod password;
 pub(super) mod personas;
 mod secret;
 pub mod sessions;

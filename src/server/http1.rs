@@ -8,12 +8,13 @@ use std::future::Future;
 use std::pin::Pin;
 
 use axum::body::Body;
-use axum::http::Method;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::http::routes;
 
 use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES};
 use super::lingering::{Lingering, Patience, Progress, Watched};
@@ -57,14 +58,13 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let progress = self.progress.clone();
-        // Only a relay is answered by somebody who may take any time, and is told when nobody waits.
-        progress.begin(if request.method() == Method::PUT { Patience::Seconds } else { Patience::ToTheEnd });
+        let takes_long = routes::may_take_long(request.method(), request.uri());
+        progress.begin(if takes_long { Patience::Seconds } else { Patience::ToTheEnd });
         let request = request.map(|body| Body::new(Watched::new(body, progress.clone())));
         let answering = self.ends.answer(request);
         Box::pin(async move {
-            let answer = answering.await;
-            progress.decide();
-            answer
+            let Ok(answer) = answering.await;
+            Ok(progress.answer(answer))
         })
     }
 }

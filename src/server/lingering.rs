@@ -2,7 +2,8 @@
 //!
 //! A client may close its sending half behind its last request and wait for the answer (RFC 9112, section 9.6). To its
 //! server that looks like a client that is gone. The end is therefore hidden while a request is being answered, but not
-//! for longer than that request's [`Patience`].
+//! for longer than that request's [`Patience`]. An answer that is a stream may go on for ever, and writes nothing while
+//! there is nothing to tell: its patience is some seconds, whatever the request.
 //!
 //! A socket that is closed with unread bytes in it resets the connection, and the reset may destroy the answer before the
 //! client has read it (RFC 9112, section 9.6). After a body that nobody read to its end, the connection therefore ends
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -36,7 +38,7 @@ struct Marks {
     unanswered: AtomicBool,
     /// The answer is there to be written.
     decided: AtomicBool,
-    /// The client's patience is that of a short request.
+    /// The client's patience is that of a short request with a short answer.
     waits_on: AtomicBool,
     /// How many parts of the body its reader has got.
     parts: AtomicUsize,
@@ -64,14 +66,27 @@ impl Progress {
         self.0.unanswered.store(true, Ordering::Relaxed);
     }
 
-    /// Its answer is there.
-    pub(super) fn decide(&self) {
+    /// Its answer is there. One of unknown length is a stream, of which only the beginning is.
+    pub(super) fn answer(&self, answer: Response) -> Response {
+        if answer.body().size_hint().exact().is_some() {
+            self.decide();
+            return answer;
+        }
+        self.0.waits_on.store(false, Ordering::Relaxed);
+        wake(&self.0.reader);
+        answer.map(|body| axum::body::Body::new(Streamed { body, progress: self.clone() }))
+    }
+
+    /// All of its answer is there.
+    fn decide(&self) {
         self.0.decided.store(true, Ordering::Relaxed);
     }
 
-    /// What was to be written is written. True if that was the answer.
-    fn flushed(&self) -> bool {
-        self.0.decided.swap(false, Ordering::Relaxed) && self.0.unanswered.swap(false, Ordering::Relaxed)
+    /// What was to be written is written; if that was the answer, or the end of it, nobody waits any longer.
+    fn flushed(&self) {
+        if self.0.decided.swap(false, Ordering::Relaxed) && self.0.unanswered.swap(false, Ordering::Relaxed) {
+            wake(&self.0.reader);
+        }
     }
 
     /// Bytes have come. Between two requests they begin a head, which may turn out to be none.
@@ -180,20 +195,43 @@ impl Body for Watched {
     }
 }
 
+/// The body of a streamed answer, which notes when it has ended.
+struct Streamed {
+    body: axum::body::Body,
+    progress: Progress,
+}
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if this.body.is_end_stream() || matches!(polled, Poll::Ready(None)) {
+            this.progress.decide();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection's stream, plain or decrypted.
 pub(super) struct Lingering<S> {
     stream: S,
     progress: Progress,
     deadline: Option<Pin<Box<Sleep>>>,
-    hidden_end: Option<HiddenEnd>,
+    /// How long the end of the client's sending half, which was not told yet, can be hidden.
+    hidden_end: Option<Pin<Box<Sleep>>>,
     /// How many parts of the body had been got when its reader was last asked to look.
     asked_at: Option<usize>,
-}
-
-/// The end of a client's sending half, not told yet.
-struct HiddenEnd {
-    reader: Waker,
-    patience: Pin<Box<Sleep>>,
 }
 
 impl<S: AsyncRead + Unpin> Lingering<S> {
@@ -209,12 +247,9 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
         if !self.progress.is_awaited() {
             return Poll::Ready(());
         }
-        let end = self.hidden_end.get_or_insert_with(|| HiddenEnd {
-            reader: cx.waker().clone(),
-            patience: Box::pin(tokio::time::sleep(LONGEST)),
-        });
-        end.reader.clone_from(cx.waker());
-        if self.progress.is_near() { Poll::Pending } else { end.patience.as_mut().poll(cx) }
+        let patience = self.hidden_end.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST)));
+        keep(&self.progress.0.reader, cx.waker());
+        if self.progress.is_near() { Poll::Pending } else { patience.as_mut().poll(cx) }
     }
 
     /// Whether the rest of the body may be on its way from here to its reader. What has arrived is handed over part by
@@ -276,11 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if self.progress.flushed()
-            && let Some(end) = &self.hidden_end
-        {
-            end.reader.wake_by_ref();
-        }
+        self.progress.flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -29,7 +29,7 @@ use crate::store::{
 };
 use crate::token::{TokenHash, TokenKey};
 
-use changes::{AddToken, Admit, Put, Run};
+use changes::{AddToken, Admit, Put, RetireTokens, Run};
 use data_files::{DataFile, DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use file::{storage_failed, unavailable};
 use incoming::Receiving;
@@ -207,6 +207,10 @@ impl Store for SqliteStore {
 
     fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()> {
         Box::pin(self.submit(move |reply| Box::new(AddToken { session, token, reply })))
+    }
+
+    fn retire_tokens(&self, session: SessionId, successor: Option<TokenHash>) -> Answer<'_, ()> {
+        Box::pin(self.submit(move |reply| Box::new(RetireTokens { session, successor, reply })))
     }
 
     fn live(&self, customer: &CustomerKey) -> Answer<'_, Option<Arc<Stored>>> {

@@ -70,6 +70,7 @@ macro_rules! contract {
             an_ended_session_is_history_and_its_customer_is_free_again,
             four_tokens_are_valid_and_a_fifth_retires_the_oldest,
             tokens_added_at_once_are_never_lost_beyond_the_limit,
+            retired_tokens_open_nothing_and_their_successor_does,
             a_token_for_a_session_that_is_not_live_is_refused,
             overdue_sessions_come_the_longest_overdue_first,
             a_session_that_left_pending_is_never_overdue,
@@ -276,6 +277,30 @@ async fn tokens_added_at_once_are_never_lost_beyond_the_limit(place: &dyn Place)
     assert_eq!(stored, shown, "memory and storage agree on which are the last");
 }
 
+async fn retired_tokens_open_nothing_and_their_successor_does(place: &dyn Place) {
+    let store = place.open();
+    let new = session_of("ann@example.org");
+    let (id, first) = (new.record.id, new.token);
+    let record = store.admit(new).await.unwrap();
+    store.add_token(id, TokenHash([1; 32])).await.unwrap();
+
+    store.retire_tokens(id, Some(TokenHash([2; 32]))).await.unwrap();
+
+    let stored = store.session(id).await.unwrap().unwrap();
+    assert_eq!(stored.tokens, [TokenHash([2; 32])]);
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.session(id).await.unwrap().unwrap().tokens, [TokenHash([2; 32])]);
+    store.retire_tokens(id, None).await.unwrap();
+    let none = store.session(id).await.unwrap().unwrap();
+    assert!(none.tokens.is_empty() && !none.knows(&first), "{record:?}");
+    drop(store);
+    let store = place.open();
+    assert!(store.session(id).await.unwrap().unwrap().tokens.is_empty());
+    store.add_token(id, TokenHash([3; 32])).await.unwrap();
+    assert!(store.session(id).await.unwrap().unwrap().knows(&TokenHash([3; 32])));
+}
+
 async fn a_token_for_a_session_that_is_not_live_is_refused(place: &dyn Place) {
     let store = place.open();
     let record = admit(&*store, "ann@example.org").await;
@@ -283,6 +308,7 @@ async fn a_token_for_a_session_that_is_not_live_is_refused(place: &dyn Place) {
 
     for id in [record.id, session_of("bob@example.org").record.id] {
         assert!(matches!(store.add_token(id, TokenHash([9; 32])).await, Err(StoreError::Missing)));
+        assert!(matches!(store.retire_tokens(id, None).await, Err(StoreError::Missing)));
     }
 }
 

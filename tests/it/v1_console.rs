@@ -47,6 +47,20 @@ fn behind_a_proxy_that_encrypts_the_cookie_is_bound_to_its_host() {
 }
 
 #[test]
+fn a_cookie_opens_nothing_on_the_other_kind_of_connection() {
+    for (config, other) in [("behind_proxy = true\n", "frontdesk-console"), ("", "__Host-frontdesk")] {
+        let desk = Operated::new(Setup::with_config(config));
+        let cookie = cookie(&sign_in(&desk, desk.token(READ)));
+        assert_eq!(with(&desk, "GET", PATH, &cookie).status, 200);
+        let (_, secret) = cookie.split_once('=').unwrap();
+        let other = format!("{other}={secret}");
+        assert_eq!(problem(&with(&desk, "GET", PATH, &other)), (401, "token_required".into()), "{other}");
+        // In company of the other one, the right one counts.
+        assert_eq!(with(&desk, "GET", PATH, &format!("{}; {cookie}", other.replace(secret, "x"))).status, 200);
+    }
+}
+
+#[test]
 fn pages_of_other_sites_neither_sign_in_nor_use_the_cookie_nor_sign_out() {
     let desk = Operated::new(Setup::default());
     let cookie = cookie(&sign_in(&desk, desk.token(Scope::Admin)));

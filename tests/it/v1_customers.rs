@@ -105,6 +105,20 @@ fn a_new_password_takes_the_place_of_the_old_one_and_the_session_goes_on() {
 }
 
 #[test]
+fn an_operator_may_sign_a_customer_out_with_a_new_password() {
+    let desk = desk();
+    let (id, token) = running(&desk);
+
+    let body = json!({"password": "battery staple", "sign_out": true});
+    assert_eq!(desk.call(WRITE, "PUT", "/v1/customers/ada%40example.org/password", &body).status, 204);
+
+    assert_eq!(desk.server.relay(ADA.0, &token, &json!("there?")).status, 401);
+    let again = desk.server.create((ADA.0, "battery staple"), json!({}));
+    assert_eq!(again.session_id(), id, "the session goes on");
+    assert_eq!(desk.server.relay(ADA.0, &again.token(), &json!("there?")).status, 200);
+}
+
+#[test]
 fn a_removed_customer_is_gone_with_the_session_and_removing_it_again_answers_the_same() {
     let desk = desk();
     let (id, _) = running(&desk);

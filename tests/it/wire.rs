@@ -62,6 +62,11 @@ impl Wire {
         let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Write);
     }
 
+    /// Breaks the connection off.
+    pub(crate) fn reset(self) {
+        net::sockopt::set_socket_linger(self.stream.get_ref(), Some(Duration::ZERO)).unwrap();
+    }
+
     /// Reads until the server closes the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

@@ -17,13 +17,13 @@ use crate::http::body::Body;
 use crate::http::error::Refusal;
 use crate::id::CustomerKey;
 
-/// Who asks for a session.
+/// Who shows a customer's password.
 pub struct Login {
     /// The email, as it was sent.
     pub email: String,
     /// The password.
     pub password: SecretString,
-    /// The persona's name, as it was sent.
+    /// The persona's name, as it was sent; empty where none is asked for.
     pub persona: String,
 }
 
@@ -39,7 +39,10 @@ struct Check {
 }
 
 /// Asks the credential server.
-pub(super) async fn check(
+///
+/// # Errors
+/// [`Refusal::BadCredentials`], or why there is no verdict.
+pub async fn check(
     app: &Arc<App>,
     peer: Peer,
     verifier: InForce,

@@ -15,7 +15,7 @@ use crate::http::operation::{Answer, Content, Operation, Tag};
 
 use super::event::EventView;
 use super::sessions::events::Draining;
-use super::stream::{Gone, HEARTBEAT, Writer, event_schema};
+use super::stream::{Gone, HEARTBEAT, Writer, event_schema, while_known};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "followAll",
@@ -23,7 +23,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Follow all sessions",
     description: "A stream of server-sent events of every session, from now on: each is named by its kind, and its data \
                   has `session` beside what the session's own stream tells. It can't be resumed. A reader that falls \
-                  behind gets `lagged` instead of what it missed, and looks at the list of sessions again.",
+                  behind gets `lagged` instead of what it missed, and looks at the list of sessions again. The \
+                  stream ends within 15 seconds after the token or the sign-in by which it was opened.",
     query: None,
     headers: &[],
     body: None,
@@ -46,14 +47,14 @@ struct Lagged {
     missed: u64,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, _: Admitted, request: Request) -> Response {
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
     let (writer, response) = Writer::new("text/event-stream");
     let (streamed, follower) = (Arc::clone(&app), app.registry.sequences().follow_all());
+    let caller = admitted.caller;
     app.tasks.spawn(async move {
-        // Nobody is there to be told, once the reader has gone.
-        let _ = follow(&streamed, follower, writer).await;
+        while_known(&streamed, &caller, follow(&streamed, follower, writer)).await;
     });
     response
 }

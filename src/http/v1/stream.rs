@@ -2,6 +2,7 @@
 //!
 //! A reader that is slow makes its own task wait, and nobody else's: a stream holds a few pieces, never a backlog.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,6 +18,8 @@ use schemars::{Schema, json_schema};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::http::App;
+use crate::http::caller::Caller;
 use crate::http::error::Refusal;
 
 /// How often a stream says that it is alive when it has nothing else to say.
@@ -124,6 +127,26 @@ pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema 
             "id": { "type": "string" },
         },
     })
+}
+
+/// Writes a stream for as long as its caller may have it: it ends when what the caller has shown is good no more, or when
+/// the reader has gone.
+pub(super) async fn while_known(app: &App, caller: &Caller, stream: impl Future<Output = Result<(), Gone>>) {
+    tokio::select! {
+        // Nobody is there to be told, once the reader has gone.
+        _ = stream => {}
+        () = no_longer_known(app, caller) => {}
+    }
+}
+
+/// Completes when a caller is no longer known. While the store is away nobody is forgotten.
+async fn no_longer_known(app: &App, caller: &Caller) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        if matches!(app.is_still_known(caller).await, Ok(false)) {
+            return;
+        }
+    }
 }
 
 fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {

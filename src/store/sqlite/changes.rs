@@ -195,6 +195,34 @@ fn with_token(mut tokens: Vec<TokenHash>, token: TokenHash) -> Vec<TokenHash> {
     tokens
 }
 
+/// Drops all tokens, and makes another one the only valid one.
+pub(super) struct RetireTokens {
+    pub(super) session: SessionId,
+    pub(super) successor: Option<TokenHash>,
+    pub(super) reply: Reply<()>,
+}
+
+impl Change for RetireTokens {
+    fn size_bytes(&self) -> usize {
+        128
+    }
+
+    fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
+        row::token_bytes(connection, self.session)?.ok_or(StoreError::Missing)?;
+        Ok(row::set_tokens(connection, self.session, self.successor.as_slice())?)
+    }
+
+    fn publish(&mut self, index: &Index) {
+        if let Some(stored) = index.by_id(self.session) {
+            index.show(Stored { record: stored.record.clone(), tokens: self.successor.into_iter().collect() });
+        }
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let _ = self.reply.send(outcome);
+    }
+}
+
 /// A change of the tables that the index does not show.
 pub(super) struct Run<T, W> {
     pub(super) work: Option<W>,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::caller::{self, Caller};
+use crate::http::caller::{self, Caller, Shown};
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::secret::Secret;
@@ -74,9 +74,10 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> Result<String, Refusal> {
     let operator = check(app, caller, token.expose()).await?;
     let id = operator.token;
-    let signed_in = Caller { principal: Principal::Operator(operator), peer: caller.peer };
+    let signed_in =
+        Caller { principal: Principal::Operator(operator), peer: caller.peer, shown: Shown::OperatorToken(id) };
     app.audit(&signed_in, Action::SignedIn, None, "").await?;
-    if let Some(before) = caller::cookie(&parts.headers) {
+    if let Some(before) = caller::cookie(&parts.headers, caller.peer) {
         app.store.end_console_session(TokenHash::of(before.as_bytes())).await?;
     }
     let secret = URL_SAFE_NO_PAD.encode(crate::random::bytes::<32>());

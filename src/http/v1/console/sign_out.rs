@@ -11,7 +11,7 @@ use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::auth::Peer;
 use crate::http::body;
-use crate::http::caller::{self, Caller};
+use crate::http::caller::{self, Caller, Shown};
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Header, Operation, Tag};
@@ -57,12 +57,13 @@ async fn sign_out(app: &App, peer: Peer, parts: &Parts) -> Result<(), Refusal> {
     if caller::is_cross_site(parts) {
         return Err(Refusal::CrossSite);
     }
-    let Some(secret) = caller::cookie(&parts.headers) else { return Ok(()) };
+    let Some(secret) = caller::cookie(&parts.headers, peer) else { return Ok(()) };
+    let secret = TokenHash::of(secret.as_bytes());
     match app.signed_in(secret).await {
         Ok((_, operator)) => {
-            let caller = Caller { principal: Principal::Operator(operator), peer };
+            let caller = Caller { principal: Principal::Operator(operator), peer, shown: Shown::Cookie(secret) };
             app.audit(&caller, Action::SignedOut, None, "").await?;
-            Ok(app.store.end_console_session(TokenHash::of(secret.as_bytes())).await?)
+            Ok(app.store.end_console_session(secret).await?)
         }
         Err(Refusal::TokenRequired) => Ok(()),
         Err(refusal) => Err(refusal),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,11 +13,11 @@ use crate::clock::{Timestamp, WallTime};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
-use crate::http::caller;
+use crate::http::caller::Shown;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::json;
-use crate::principal::{Operator, Principal, Scope};
+use crate::principal::{Principal, Scope};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "whoIsSignedIn",
@@ -57,16 +56,15 @@ struct SignedIn {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    match who(&app, &admitted, &parts).await {
+    match who(&app, &admitted).await {
         Ok(signed_in) => json(StatusCode::OK, &signed_in),
         Err(refusal) => refusal.problem(),
     }
 }
 
-async fn who(app: &App, admitted: &Admitted, parts: &Parts) -> Result<SignedIn, Refusal> {
-    match &admitted.caller.principal {
-        Principal::Operator(Operator { by_console: true, .. }) => {
-            let secret = caller::cookie(&parts.headers).ok_or(Refusal::OperatorRequired)?;
+async fn who(app: &App, admitted: &Admitted) -> Result<SignedIn, Refusal> {
+    match (&admitted.caller.principal, admitted.caller.shown) {
+        (Principal::Operator(_), Shown::Cookie(secret)) => {
             let (session, operator) = app.signed_in(secret).await?;
             let (now, wall, console) = (app.clock.now(), app.clock.wall(), &app.config.console);
             let end = |from: Timestamp, after: Duration| {
@@ -80,12 +78,12 @@ async fn who(app: &App, admitted: &Admitted, parts: &Parts) -> Result<SignedIn, 
                 lifetime_end: Some(end(session.opened, console.lifetime)),
             })
         }
-        Principal::Operator(operator) => Ok(SignedIn {
+        (Principal::Operator(operator), _) => Ok(SignedIn {
             name: operator.name.clone(),
             scopes: operator.scopes.clone(),
             idle_end: None,
             lifetime_end: None,
         }),
-        Principal::Session(_) | Principal::Nobody => Err(Refusal::OperatorRequired),
+        (Principal::Session(_) | Principal::Nobody, _) => Err(Refusal::OperatorRequired),
     }
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
+use crate::customer;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::caller::Caller;
@@ -15,15 +16,15 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
 use crate::http::v1::secret::Secret;
-use crate::http::v1::{no_content, object, path_part};
+use crate::http::v1::{no_content, object, path_part, to_its_end};
 use crate::store::Action;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "setCustomerPassword",
     tag: Tag::Customers,
     summary: "Set a customer's password",
-    description: "The old one is good for nothing from then on. The customer's session goes on, and its tokens stay valid: \
-                  stop the session if somebody else may have them.",
+    description: "The old one is good for nothing from then on. The customer's session goes on, and its tokens stay valid \
+                  unless `sign_out` is true: then the customer gets a new one by asking for a session.",
     query: None,
     headers: &[],
     body: Some(Body { required: true, contents: &[Content::json(schema_of::<NewPassword>)] }),
@@ -37,6 +38,9 @@ struct NewPassword {
     /// The new password.
     #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
     password: Secret,
+    /// Whether the tokens of a live session become good for nothing.
+    #[serde(default)]
+    sign_out: bool,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
@@ -47,17 +51,20 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
         (Ok(email), Ok(new)) => (email, new),
         (Err(refusal), _) | (_, Err(refusal)) => return refusal.problem(),
     };
-    match set(&app, &admitted.caller, &email, new.password).await {
+    match to_its_end(&app, set(Arc::clone(&app), admitted.caller, email, new)).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
     }
 }
 
-async fn set(app: &App, caller: &Caller, email: &str, password: Secret) -> Result<(), Refusal> {
-    app.embedded.check_password(email, &password.0).await?;
-    let customer = app.embedded.customer(email).await?;
-    app.audit_of_customer(caller, Action::PasswordChanged, customer.key.clone()).await?;
-    app.embedded.set_password(email, password.0).await?;
+async fn set(app: Arc<App>, caller: Caller, email: String, new: NewPassword) -> Result<(), Refusal> {
+    app.embedded.check_password(&email, &new.password.0).await?;
+    let customer = app.embedded.customer(&email).await?;
+    app.audit_of_customer(&caller, Action::PasswordChanged, customer.key.clone()).await?;
+    app.embedded.set_password(&email, new.password.0).await?;
     tracing::info!(customer = %customer.key, "password changed");
+    if new.sign_out {
+        customer::sign_out(&*app.store, &customer.key, |_| None).await?;
+    }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::event::{EventView, gap};
-use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema};
+use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema, while_known};
 use crate::http::v1::{json, query};
 use crate::id::SessionId;
 use crate::session::SessionRecord;
@@ -35,7 +35,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   is stored. Numbers have no gaps; where old events had to go, `gap` names the first that is kept. A \
                   comment comes every 15 seconds. Before the server goes, `draining` says so: connect again and go on. \
                   After the transition to ENDED the stream ends, and connecting again is answered with 204, at which \
-                  browsers stop.\n\nWith `Accept: application/json`, a page of events instead.",
+                  browsers stop. It also ends within 15 seconds after the token or the console's sign-in by which it was \
+                  opened.\n\nWith `Accept: application/json`, a page of events instead.",
     query: Some(schema_of::<Query>),
     headers: &[Header::number("Last-Event-ID", "The number of the last event that is known; goes before `after`.")],
     body: None,
@@ -128,9 +129,9 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
     let (writer, response) = Writer::new("text/event-stream");
     let snapshot = Snapshot { session: SessionView::of(app, record), last };
     let (streamed, id) = (Arc::clone(app), record.id);
+    let caller = admitted.caller.clone();
     app.tasks.spawn(async move {
-        // Nobody is there to be told, once the reader has gone.
-        let _ = follow(&streamed, id, after, &snapshot, writer).await;
+        while_known(&streamed, &caller, follow(&streamed, id, after, &snapshot, writer)).await;
     });
     Ok(response)
 }

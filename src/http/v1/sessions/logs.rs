@@ -17,7 +17,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of, text};
 use crate::http::v1::query;
-use crate::http::v1::stream::{Gone, Writer};
+use crate::http::v1::stream::{Gone, Writer, while_known};
 use crate::id::SessionId;
 use crate::shim::place::Place;
 
@@ -31,7 +31,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     tag: Tag::Events,
     summary: "Read the log of a session's agent",
     description: "What the agent writes to stderr, as text: the last `tail` lines, 1 MiB of them at most; with `follow` \
-                  what it writes from then on, too, until the session ends. The log goes when its session has ended.",
+                  what it writes from then on, too, until the session ends, or the \
+                  caller's token. The log goes when its session has ended.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,
@@ -78,9 +79,9 @@ async fn logs(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Resp
     let (log, end) = end_of_log(app, record.id, tail as usize).await?;
     let (writer, response) = Writer::new("text/plain; charset=utf-8");
     let (streamed, id) = (Arc::clone(app), record.id);
+    let caller = admitted.caller.clone();
     app.tasks.spawn(async move {
-        // Nobody is there to be told, once the reader has gone.
-        let _ = stream(&streamed, id, log, end, follow, writer).await;
+        while_known(&streamed, &caller, stream(&streamed, id, log, end, follow, writer)).await;
     });
     Ok(response)
 }
