@@ -11,6 +11,7 @@ mod agent_life;
 mod agent_limits;
 mod agent_page;
 mod answer_parts;
+mod api_page;
 mod bodies;
 mod client;
 mod command_line;

@@ -66,6 +66,7 @@ BODIES = {
     # Passwords that are easy to guess are refused.
     "addCustomer": {"password": "seven green lamps in a row"},
     "setCustomerPassword": {"password": "seven green lamps in a row"},
+    "changePassword": {"new_password": "seven green lamps in a row"},
 }
 
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::credential::embedded::CustomerError;
+use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
 use crate::credential::{InForce, Verifier};
 use crate::customer;
 use crate::http::App;
@@ -17,7 +18,7 @@ use crate::http::body::Body;
 use crate::http::code::Code;
 use crate::http::creation::login::{self, Login};
 use crate::http::error::Refusal;
-use crate::http::input::{parse, read};
+use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, parse, read};
 use crate::http::operation::{self, Answer, Content, Operation, Tag, schema_of};
 use crate::http::rate_limit;
 use crate::id::{CustomerKey, SessionId};
@@ -46,8 +47,6 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::PasswordKeptElsewhere, Code::PasswordRefused],
 };
 
-const MOST_EMAIL_CHARACTERS: usize = 16_384;
-
 /// The change of a password.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PasswordChange")]
@@ -58,7 +57,7 @@ struct Change {
     /// The password until now.
     password: Secret,
     /// The password from now on.
-    #[schemars(length(min = 1, max = 4_096))]
+    #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
     new_password: Secret,
     /// Whether the tokens of a live session that were given until now become good for nothing.
     #[serde(default = "yes")]
@@ -94,8 +93,8 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 async fn answer(app: &Arc<App>, peer: Peer, change: Change, body: Body) -> Response {
-    if !(1..=MOST_EMAIL_CHARACTERS).contains(&change.email.chars().count()) {
-        return Refusal::Invalid("`email` must have 1 to 16384 characters.".into()).problem();
+    if let Err(refusal) = check_email_length(&change.email, MOST_EMAIL_CHARACTERS) {
+        return refusal.problem();
     }
     let customer = app.embedded.key(&change.email);
     let mut answer = match self::change(app, peer, &customer, change, body).await {

@@ -115,6 +115,20 @@ impl Writer {
     }
 }
 
+/// One event of a stream that has these names, as `OpenAPI` describes it.
+pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema {
+    json_schema!({
+        "description": "One server-sent event.",
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": { "type": "string", "enum": names.collect::<Vec<_>>() },
+            "data": { "type": "string", "contentMediaType": "application/json" },
+            "id": { "type": "string" },
+        },
+    })
+}
+
 /// Writes a stream for as long as its caller may have it: it ends when what the caller has shown is good no more, or when
 /// the reader has gone.
 pub(super) async fn while_known(app: &App, caller: &Caller, stream: impl Future<Output = Result<(), Gone>>) {
@@ -133,20 +147,6 @@ async fn no_longer_known(app: &App, caller: &Caller) {
             return;
         }
     }
-}
-
-/// One event of a stream that has these names, as `OpenAPI` describes it.
-pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema {
-    json_schema!({
-        "description": "One server-sent event.",
-        "type": "object",
-        "required": ["event", "data"],
-        "properties": {
-            "event": { "type": "string", "enum": names.collect::<Vec<_>>() },
-            "data": { "type": "string", "contentMediaType": "application/json" },
-            "id": { "type": "string" },
-        },
-    })
 }
 
 fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {
