@@ -19,6 +19,7 @@ const EVENT_STREAM: (&str, &str) = ("Accept", "text/event-stream");
 fn a_stream_begins_with_the_session_and_ends_with_its_end() {
     let desk = Desk::new("");
     let ada = desk.open(ADA);
+    until("the start is told", || page(&desk, &ada, "").json()["last"] == 3);
     let mut stream = follow(&desk, &ada, &[]);
     assert_eq!((stream.status, &*stream.headers["content-type"]), (200, "text/event-stream"));
     let snapshot = stream.expect("snapshot");
@@ -68,6 +69,7 @@ fn events_are_read_by_pages_as_well() {
     let desk = Desk::new("");
     let ada = desk.open(ADA);
     desk.stop(&ada);
+    until("the end is told", || page(&desk, &ada, "").json()["last"] == 5);
     let (mut numbers, mut after) = (Vec::new(), 0);
     loop {
         let page = page(&desk, &ada, &format!("?limit=2&after={after}")).json();
@@ -102,7 +104,7 @@ fn before_the_server_goes_a_stream_says_so() {
 #[test]
 fn readers_that_read_nothing_hold_up_nobody_and_cost_little() {
     const READERS: usize = 20;
-    const EVENTS: usize = 300;
+    const EVENTS: usize = 150;
     let desk = Desk::new("");
     let ada = desk.open(ADA);
     let idle: Vec<_> = (0..READERS).map(|_| follow(&desk, &ada, &[])).collect();
@@ -116,7 +118,7 @@ fn readers_that_read_nothing_hold_up_nobody_and_cost_little() {
         assert_eq!(reader.expect("event")["body"]["n"], n);
     }
 
-    // All of it in the memory of each would be 600 MB.
+    // All of it in the memory of each would be 300 MB.
     let grown = resident(desk.server.pid()).saturating_sub(before);
     assert!(grown < 100 << 20, "{grown} bytes");
     drop(idle);

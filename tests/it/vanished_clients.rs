@@ -44,7 +44,7 @@ fn a_stream_that_ends_soon_is_read_whole_by_a_client_that_has_closed_its_half() 
 #[test]
 fn a_long_poll_is_given_up_for_a_client_that_is_gone_and_answered_to_one_that_closed_its_half_in_time() {
     let (desk, session) = waiting();
-    let before = sockets(&desk);
+    until("nobody is there", || connections(&desk) == 0);
     let polls = || {
         let mut wire = Wire::open(desk.server.address);
         let (path, bearer) = (of(&session, "?wait=5m&until=ENDED"), bearer(&desk));
@@ -52,13 +52,13 @@ fn a_long_poll_is_given_up_for_a_client_that_is_gone_and_answered_to_one_that_cl
         wire
     };
     let (mut closed, reset) = (polls(), polls());
-    until("both are there", || sockets(&desk) == before + 2);
+    until("both are there", || connections(&desk) == 2);
 
     reset.reset();
-    until("one is gone", || sockets(&desk) == before + 1);
+    until("one is gone", || connections(&desk) == 1);
     closed.finish();
     assert_eq!(closed.rest(), b"", "nobody was left to answer");
-    until("both are gone", || sockets(&desk) == before);
+    until("both are gone", || connections(&desk) == 0);
 
     let mut closed = polls();
     closed.finish();
@@ -125,9 +125,11 @@ fn bearer(desk: &Operated) -> String {
     format!("Bearer {}", desk.token(Scope::SessionsRead))
 }
 
-/// How many sockets the server has open.
-fn sockets(desk: &Operated) -> usize {
-    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", desk.server.pid())).unwrap();
-    let files = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    files.filter(|file| file.to_str().is_some_and(|file| file.starts_with("socket:"))).count()
+/// How many connections the server has, those among them whose client is gone and that it has not closed.
+fn connections(desk: &Operated) -> usize {
+    let port = format!(":{:04X}", desk.server.address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Established, and closed by the other side alone.
+    rows.filter(|row| row[1].ends_with(&port) && ["01", "08"].contains(&row[3])).count()
 }

@@ -13,7 +13,7 @@ use crate::http::access::Admitted;
 use crate::http::body;
 use crate::http::operation::{Answer, Content, Operation, Tag};
 
-use super::event::EventView;
+use super::event::{EventView, gap};
 use super::sessions::events::Draining;
 use super::stream::{Gone, HEARTBEAT, Writer, event_schema, while_known};
 
@@ -23,7 +23,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Follow all sessions",
     description: "A stream of server-sent events of every session, from now on: each is named by its kind, and its data \
                   has `session` beside what the session's own stream tells. It can't be resumed. A reader that falls \
-                  behind gets `lagged` instead of what it missed, and looks at the list of sessions again. The \
+                  behind gets `lagged` instead of what it missed, with the least number of events that were, and looks at the list of sessions again. The \
                   stream ends within 15 seconds after the token or the sign-in by which it was opened.",
     query: None,
     headers: &[],
@@ -41,9 +41,10 @@ fn stream(_: &mut SchemaGenerator) -> Schema {
     event_schema(["lagged", "draining"].into_iter().chain(Kind::ALL.map(Kind::name)))
 }
 
-/// How much a reader has missed, in announcements of growth.
+/// How much a reader has missed.
 #[derive(Debug, Serialize)]
 struct Lagged {
+    /// How many events, at least.
     missed: u64,
 }
 
@@ -75,7 +76,7 @@ async fn follow(app: &App, mut follower: AllFollower, mut writer: Writer) -> Res
     }
 }
 
-/// Writes what is new. Events that are gone already were told to whoever was in time.
+/// Writes what is new. Of events that are gone already the reader learns how many there were.
 async fn pass_on(app: &App, growth: Growth, writer: &mut Writer) -> Result<(), Gone> {
     const PAGE: usize = 100;
     let Growth { session, first, last } = growth;
@@ -83,7 +84,12 @@ async fn pass_on(app: &App, growth: Growth, writer: &mut Writer) -> Result<(), G
     while after < last {
         // A session that was forgotten meanwhile has nothing to tell, and storage that is away is told elsewhere.
         let Ok(Some(stored)) = app.store.session(session).await else { return Ok(()) };
-        let Ok(page) = app.registry.sequences().read(&stored.record, after, PAGE).await else { return Ok(()) };
+        let most = usize::try_from(last - after).unwrap_or(PAGE).min(PAGE);
+        let Ok(page) = app.registry.sequences().read(&stored.record, after, most).await else { return Ok(()) };
+        if let Some(gap) = gap(after, &page) {
+            let told_next = gap.first.min(last + 1);
+            writer.tell("lagged", &Lagged { missed: told_next - after - 1 }).await?;
+        }
         let Some(newest) = page.events.last() else { return Ok(()) };
         after = newest.number;
         for event in page.events.iter().filter(|event| event.number <= last) {

@@ -120,7 +120,11 @@ async fn change(app: &Arc<App>, peer: Peer, key: &CustomerKey, change: Change, b
         login::check(app, peer, verifier, key, &login, &body).await?;
         let shown = shown.map_err(|error| match error {
             CustomerError::Unknown => Refusal::BadCredentials,
-            error => error.into(),
+            error @ (CustomerError::Email(_)
+            | CustomerError::Exists { .. }
+            | CustomerError::PasswordRefused(_)
+            | CustomerError::Hashing(_)
+            | CustomerError::Store(_)) => error.into(),
         })?;
         app.embedded.check_password(&login.email, &new_password.0).await?;
         let replacement = Replacement { peer, shown, new: new_password.clone(), sign_out_others };

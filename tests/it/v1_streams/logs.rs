@@ -10,7 +10,10 @@ use crate::stream::Stream;
 #[test]
 fn a_log_is_read_from_its_end_and_followed_over_its_rotation_to_the_end_of_the_session() {
     let diaries = tempfile::tempdir().unwrap();
-    let desk = Operated::new(Setup::with_config(&super::telling(diaries.path(), &[], "log = \"4 KiB\"")));
+    let desk = Operated::new(Setup::with_config(&format!(
+        "[limits]\nlog = \"4 KiB\"\n{}",
+        super::telling(diaries.path(), &[], "")
+    )));
     let created = desk.server.create(ADA, json!({}));
     assert_eq!(text(&logs(&desk, &created, "")), "", "nobody has said anything");
     assert_eq!(desk.server.initialise(ADA.0).status, 200);
