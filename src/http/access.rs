@@ -91,6 +91,8 @@ pub async fn enforce(app: Arc<App>, access: Access, request: Request, next: Next
 async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted, Refusal> {
     let peer = super::auth::peer(parts);
     let caller = match access {
+        // A page that has rebound its own name to this address is of this origin for the browser.
+        Access::SignIn if !app.is_our_host(peer, parts) => return Err(Refusal::UnknownHost),
         Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token | Access::SignIn => {
             let caller = Caller { principal: Principal::Nobody, peer, shown: Shown::Nothing };
             return Ok(Admitted { caller, session: None });

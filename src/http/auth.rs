@@ -51,7 +51,7 @@ impl App {
     /// A page that rebinds its own name to this address still sends that name (DNS rebinding).
     /// A target in absolute form, as every one of HTTP/2 is, names the host as the header does, or in its place (RFC
     /// 9112, section 3.2.2; RFC 9113, section 8.3.1).
-    fn is_our_host(&self, peer: Peer, parts: &Parts) -> bool {
+    pub(super) fn is_our_host(&self, peer: Peer, parts: &Parts) -> bool {
         let target = parts.uri.authority();
         let is_ours = |authority: &Authority| self.is_our_name(peer, authority.host());
         let mut hosts = parts.headers.get_all(HOST).iter();

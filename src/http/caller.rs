@@ -69,6 +69,9 @@ impl App {
                 if !is_safe(&parts.method) && !is_same_origin(parts) {
                     return Err(Refusal::CrossSite);
                 }
+                if !self.is_our_host(peer, parts) {
+                    return Err(Refusal::UnknownHost);
+                }
                 let hash = TokenHash::of(secret.as_bytes());
                 (Principal::Operator(self.operator_at_console(hash).await?), Shown::Cookie(hash))
             }

@@ -272,13 +272,23 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
         Access::Anyone => {}
         Access::Password => codes.extend([Code::InvalidEmailOrPassword, Code::TooManyAttempts]),
         Access::LocalOrToken | Access::Token => codes.push(Code::TokenRequired),
-        Access::SignIn => codes.extend([Code::TokenRequired, Code::TooManyAttempts, Code::CrossSiteRequest]),
-        Access::AnyOperator => codes.extend([Code::TokenRequired, Code::CrossSiteRequest]),
-        Access::Known => codes.extend([Code::TokenRequired, Code::CrossSiteRequest]),
-        Access::Session(_) | Access::OperatorOfSession(_) => {
-            codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::SessionNotFound]);
+        Access::SignIn => {
+            codes.extend([Code::TokenRequired, Code::TooManyAttempts, Code::CrossSiteRequest, Code::UnknownHost])
         }
-        Access::Operator(_) => codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest]),
+        Access::AnyOperator => codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost]),
+        Access::Known => codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost]),
+        Access::Session(_) | Access::OperatorOfSession(_) => {
+            codes.extend([
+                Code::TokenRequired,
+                Code::ScopeRequired,
+                Code::CrossSiteRequest,
+                Code::UnknownHost,
+                Code::SessionNotFound,
+            ]);
+        }
+        Access::Operator(_) => {
+            codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::UnknownHost])
+        }
     }
     if operation.body.is_some() {
         codes.extend([Code::InvalidRequest, Code::RequestTimeout, Code::RequestTooLarge, Code::UnsupportedContentType]);

@@ -278,15 +278,27 @@ impl Registry {
 
     /// Where the sessions stand that wait for the node to start them, and for what.
     pub fn places(&self) -> Places {
+        let why = self.what_is_waited_for();
+        lock(&self.inner.queue).places(why)
+    }
+
+    /// Where one session stands among them, in words; `None` if it does not wait.
+    pub fn place(&self, id: SessionId) -> Option<String> {
+        let queue = lock(&self.inner.queue);
+        let (place, length) = (queue.place(id)?, queue.length());
+        drop(queue);
+        Some(queue::in_words(place, length, &self.what_is_waited_for()))
+    }
+
+    fn what_is_waited_for(&self) -> String {
         let turns = &self.inner.context.launcher.turns;
-        let why = if self.inner.room.is_full() {
+        if self.inner.room.is_full() {
             format!("as many agents run as may, {}", self.inner.max_running)
         } else if turns.available_permits() == 0 {
             format!("as many agents are starting as may, {}", self.inner.context.launcher.limits.starting)
         } else {
             "about to start".to_owned()
-        };
-        lock(&self.inner.queue).places(why)
+        }
     }
 
     /// How much the node has to do at the moment.

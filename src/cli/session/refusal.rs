@@ -124,6 +124,7 @@ impl About<'_> {
             }
             Code::SessionCreationFailed | Code::ServerError => format!("the server failed: {detail}"),
             Code::CrossSiteRequest
+            | Code::UnknownHost
             | Code::NotFound
             | Code::CustomerNotFound
             | Code::TokenNotFound

@@ -44,6 +44,11 @@ impl Queue {
         self.waiting.len()
     }
 
+    /// Where one stands, from 1; `None` if it does not wait.
+    pub(super) fn place(&self, session: SessionId) -> Option<usize> {
+        self.waiting.contains(&session).then(|| self.waiting.range(..=session).count())
+    }
+
     /// Where each stands; `why` is what they wait for.
     pub(super) fn places(&self, why: String) -> Places {
         Places { places: self.waiting.iter().zip(1..).map(|(session, place)| (*session, place)).collect(), why }
@@ -54,8 +59,13 @@ impl Places {
     /// The session's place and what it waits for, in words; `None` if it does not wait.
     pub fn of(&self, session: SessionId) -> Option<String> {
         let place = self.places.get(&session)?;
-        Some(format!("place {place} of {} in the queue: {}", self.places.len(), self.why))
+        Some(in_words(*place, self.places.len(), &self.why))
     }
+}
+
+/// A place in the queue and what is waited for.
+pub(super) fn in_words(place: usize, length: usize, why: &str) -> String {
+    format!("place {place} of {length} in the queue: {why}")
 }
 
 #[cfg(test)]
@@ -79,6 +89,7 @@ mod tests {
         assert_eq!(places.of(session(1)).unwrap(), "place 1 of 3 in the queue: no room");
         assert_eq!(places.of(session(3)).unwrap(), "place 3 of 3 in the queue: no room");
         assert_eq!(places.of(session(4)), None);
+        assert_eq!([1, 3, 4].map(|millis| queue.place(session(millis))), [Some(1), Some(3), None]);
     }
 
     #[test]

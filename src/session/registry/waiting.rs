@@ -9,6 +9,9 @@ use crate::store::StoreError;
 
 use super::Registry;
 
+/// How often a session that nobody drives is looked at, should nothing tell of its steps.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 impl Registry {
     /// The session as soon as it is as the caller wants it, or as it is when it has ended, when `patience` is over or
     /// when the server stops.
@@ -24,7 +27,7 @@ impl Registry {
         let (clock, tasks) = (&self.inner.context.clock, &self.inner.context.tasks);
         let deadline = clock.now() + patience;
         // Before the first look, so that no change is missed between a look and the wait for the next.
-        let mut changes = self.inner.context.changes.subscribe();
+        let mut grown = self.sequences().follow(id);
         loop {
             let mut view = self.handle(id).map(|handle| handle.view);
             let record = match &mut view {
@@ -37,13 +40,15 @@ impl Registry {
                 return Ok(record);
             }
             let changed = async {
-                let changed = match &mut view {
-                    Some(view) => view.changed().await,
-                    None => changes.changed().await,
-                };
-                if changed.is_err() {
-                    // Its driver is about to leave the table; then the next look goes to the store.
-                    tokio::task::yield_now().await;
+                match &mut view {
+                    // A driver that is about to leave the table has no more to say: the next look goes to the store.
+                    Some(view) => {
+                        if view.changed().await.is_err() {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    // While the log of events is away, it tells of no step.
+                    None => drop(tokio::time::timeout(BETWEEN_LOOKS, grown.changed()).await),
                 }
             };
             tokio::select! {

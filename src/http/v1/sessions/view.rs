@@ -49,10 +49,10 @@ pub struct SessionView {
 impl SessionView {
     /// What is to be seen of a session now.
     pub(super) fn of(app: &App, record: &SessionRecord) -> Self {
-        Self::new(record, app.registry.driven(record.id).as_ref(), &app.registry.places())
+        Self::new(record, app.registry.driven(record.id).as_ref(), app.registry.place(record.id))
     }
 
-    fn new(record: &SessionRecord, driven: Option<&Driven>, places: &Places) -> Self {
+    fn new(record: &SessionRecord, driven: Option<&Driven>, queue: Option<String>) -> Self {
         let why = record.phase.why().map(ToString::to_string);
         let lost = driven.and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
         Self {
@@ -66,7 +66,7 @@ impl SessionView {
             outcome: record.phase.ending().map(|ending| ending.outcome),
             reason: why.or(lost),
             progress: driven.and_then(|driven| driven.progress.clone()),
-            queue: places.of(record.id),
+            queue,
         }
     }
 
@@ -115,7 +115,7 @@ impl OperatorsView {
     pub(super) fn of(app: &App, record: &SessionRecord, places: &Places) -> Self {
         let driven = app.registry.driven(record.id);
         Self {
-            session: SessionView::new(record, driven.as_ref(), places),
+            session: SessionView::new(record, driven.as_ref(), places.of(record.id)),
             customer: record.customer.as_str().to_owned(),
             pid: driven.as_ref().and_then(|driven| driven.pid),
             usage: driven.as_ref().and_then(|driven| driven.usage).map(UsageView::from),
