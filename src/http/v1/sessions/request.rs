@@ -33,7 +33,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     description: "Hands the request to the agent and waits for its answer. With an `Idempotency-Key` the agent gets it at \
                   most once however often it is sent, and everybody who sends it gets the same answer.\n\nWith `Accept: \
                   text/event-stream` the answer comes in parts: an event `output` for each that the agent sends ahead of \
-                  its answer, and at last `response`, with the same data as the body would have, or `problem`. A comment \
+                  its answer, `gap` where some may be missing because the session's events had to make room, and at last `response`, with the same data as the body would have, or `problem`. A comment \
                   comes every 15 seconds. Without a key, hanging up cancels the request.",
     query: None,
     headers: &[Header {
@@ -138,6 +138,7 @@ async fn hand_on(mut parts: Parts, mut writer: Writer) -> Result<(), Gone> {
             () = writer.gone() => return Err(Gone),
             part = parts.next() => match part {
                 Some(Part::Output(output)) => writer.event(None, "output", &output).await?,
+                Some(Part::Gap) => writer.event(None, "gap", &Bytes::from_static(b"{}")).await?,
                 Some(Part::Answer(Ok(answer))) => return writer.event(None, "response", &response(&answer)).await,
                 Some(Part::Answer(Err(error))) => return writer.problem(&refused(error)).await,
                 None => return writer.problem(&Refusal::Failed).await,
