@@ -24,7 +24,7 @@ use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts};
 use crate::http::v1::{json_body, json_text};
 use crate::id::SessionId;
 use crate::session::{Part, Parts, RelayError};
-use crate::store::RequestKey;
+use crate::store::{Action, RequestKey};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "sendRequest",
@@ -106,7 +106,12 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
         let request = body.bytes.slice_ref(asked.request.get().as_bytes());
         Ok(Call { request, key, body })
     });
-    let (call, id) = (call.await?, admitted.session()?.record.id);
+    let (call, record) = (call.await?, &admitted.session()?.record);
+    let id = record.id;
+    // Customers ask too often for entries of each.
+    if admitted.is_operator() {
+        app.audit(&admitted.caller, Action::SessionRequested, Some(record), "").await?;
+    }
     if accepts(&head.headers, "text/event-stream") {
         return Ok(stream_answer(app, id, call));
     }
