@@ -84,9 +84,18 @@ pub async fn remove(
     email: &str,
     stop: impl AsyncFnOnce(&SessionRecord, &str) -> Result<(), CommandError>,
 ) -> Result<bool, RemoveError> {
+    let key = remove_account(embedded, email).await?;
+    stop_session_of_removed(store, &key, stop).await
+}
+
+/// Removes a customer, and leaves alone whatever session has this email.
+///
+/// # Errors
+/// [`RemoveError::Customer`].
+pub async fn remove_account(embedded: &Embedded, email: &str) -> Result<CustomerKey, RemoveError> {
     let key = embedded.remove(email).await?;
     tracing::info!(customer = %key, "customer removed");
-    stop_session_of_removed(store, &key, stop).await
+    Ok(key)
 }
 
 /// Stops the session of a customer who was removed before, should that not have come so far.

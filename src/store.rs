@@ -77,8 +77,11 @@ pub trait Store: Operators + Audit {
 
     /// Notes a keyed request of a live session, or tells what is noted under the key already. Beyond
     /// [`KEYS_PER_SESSION`] the oldest answered one is dropped; if none is answered, that is [`StoreError::Busy`]. A
-    /// session's notes go when it ends.
+    /// session's notes stay when it ends, and go with its history.
     fn note_request(&self, session: SessionId, key: RequestKey, note: RequestNote) -> Answer<'_, Noted>;
+
+    /// What is noted under a key of a session, whether or not that has ended.
+    fn noted_request(&self, session: SessionId, key: RequestKey) -> Answer<'_, Option<RequestNote>>;
 
     /// Gives a noted request, which was never handed over, another call; only if it still stands as `expect` and has
     /// no answer.
@@ -99,7 +102,7 @@ pub trait Store: Operators + Audit {
     /// Up to `most` sessions that ended before `before`.
     fn old_history(&self, before: WallTime, most: usize) -> Answer<'_, Vec<SessionId>>;
 
-    /// Deletes these ended sessions. What is kept of them elsewhere is to be deleted first.
+    /// Deletes these ended sessions with their noted requests. What is kept of them elsewhere is to be deleted first.
     fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()>;
 
     /// Adds a customer.

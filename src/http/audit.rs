@@ -1,11 +1,12 @@
 //! What the audit says of calls.
 
+use crate::credential::gate::NotAdmitted;
 use crate::http::auth::Peer;
 use crate::http::caller::Caller;
 use crate::id::CustomerKey;
 use crate::principal::Principal;
 use crate::session::SessionRecord;
-use crate::store::{Action, Actor, AuditEntry, StoreError};
+use crate::store::{Action, Actor, AuditEntry, AuditFilter, StoreError};
 
 use super::App;
 
@@ -25,13 +26,43 @@ impl App {
         session: Option<&SessionRecord>,
         detail: &str,
     ) -> Result<(), StoreError> {
-        let entry = AuditEntry {
+        self.store.note(self.audit_entry(caller, action, session, detail)).await
+    }
+
+    /// The same, if this caller has not done it to this session before: what can be repeated at will is noted once.
+    ///
+    /// # Errors
+    /// As [`App::audit`].
+    pub async fn audit_first(
+        &self,
+        caller: &Caller,
+        action: Action,
+        session: &SessionRecord,
+    ) -> Result<(), StoreError> {
+        /// More callers than one session ever has.
+        const MOST: usize = 1_000;
+        let filter = AuditFilter { session: Some(session.id), action: Some(action), ..AuditFilter::default() };
+        let (noted, actor) = (self.store.audit(filter, MOST).await?, actor(&caller.principal));
+        if noted.iter().any(|numbered| numbered.entry.actor == actor) {
+            return Ok(());
+        }
+        self.audit(caller, action, Some(session), "").await
+    }
+
+    /// What the audit is to say of what a caller does.
+    pub fn audit_entry(
+        &self,
+        caller: &Caller,
+        action: Action,
+        session: Option<&SessionRecord>,
+        detail: &str,
+    ) -> AuditEntry {
+        AuditEntry {
             session: session.map(|record| record.id),
             customer: session.map(|record| record.customer.clone()),
             detail: detail.to_owned(),
             ..self.entry(actor(&caller.principal), action, caller.peer)
-        };
-        self.store.note(entry).await
+        }
     }
 
     /// The same of what is done to a customer.
@@ -62,15 +93,40 @@ impl App {
         self.store.note(AuditEntry { customer: Some(customer), ..entry }).await
     }
 
+    /// The same of what a customer, by the password, does to the own session.
+    ///
+    /// # Errors
+    /// As [`App::audit`].
+    pub async fn audit_of_own_session(
+        &self,
+        peer: Peer,
+        action: Action,
+        session: &SessionRecord,
+    ) -> Result<(), StoreError> {
+        let (id, customer) = (Some(session.id), Some(session.customer.clone()));
+        self.store.note(AuditEntry { session: id, customer, ..self.entry(Actor::Customer, action, peer) }).await
+    }
+
+    /// Notes an attempt that the throttle did not let through, soon; nothing of one that has only waited.
+    pub fn audit_not_admitted(&self, refused: &NotAdmitted, peer: Peer, customer: Option<&CustomerKey>) {
+        match refused {
+            NotAdmitted::TooManyAttempts(_) => {
+                self.audit_refused_credentials(peer, Action::CredentialsThrottled, customer);
+            }
+            NotAdmitted::WaitedInVain => {}
+        }
+    }
+
     /// Notes credentials that were refused, soon. See [`Refused`] for what becomes of many.
-    pub fn audit_refused_credentials(&self, peer: Peer, customer: CustomerKey) {
+    pub fn audit_refused_credentials(&self, peer: Peer, action: Action, customer: Option<&CustomerKey>) {
         /// The longest email that any mail system takes (RFC 5321, section 4.5.3.1) is shorter.
         const LONGEST_BYTES: usize = 320;
-        let entry = self.entry(Actor::Unknown, Action::CredentialsRefused, peer);
-        self.refused.add(if customer.as_str().len() <= LONGEST_BYTES {
-            AuditEntry { customer: Some(customer), ..entry }
-        } else {
-            AuditEntry { detail: format!("an email of {} bytes", customer.as_str().len()), ..entry }
+        let entry = self.entry(Actor::Unknown, action, peer);
+        self.refused.add(match customer {
+            Some(customer) if customer.as_str().len() > LONGEST_BYTES => {
+                AuditEntry { detail: format!("an email of {} bytes", customer.as_str().len()), ..entry }
+            }
+            customer => AuditEntry { customer: customer.cloned(), ..entry },
         });
     }
 

@@ -78,5 +78,5 @@ async fn attempt(
     login::check(app, peer, verifier, customer, &login, &body).await?;
     let Some(persona) = app.registry.persona(&login.persona) else { return Ok(Created::UnknownPersona) };
     let deadline = app.clock.now() + persona.pending_timeout;
-    admit::Wanted { customer, login: &login, data, key, origin: peer.client, deadline }.admit(app).await
+    admit::Wanted { customer, login: &login, data, key, peer, deadline }.admit(app).await
 }

@@ -25,7 +25,7 @@ use crate::session::record::SessionRecord;
 use crate::session::registry::Place;
 use crate::session::sequence::{Sequences, Told};
 use crate::shutdown::Tasks;
-use crate::store::{Store, StoreError};
+use crate::store::{AuditEntry, Store, StoreError};
 
 /// What others see of a driven session. A newer view has a higher revision.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub(super) struct Command {
     pub(super) event: Event,
     /// Room for one more agent on this node, if the event may start one.
     pub(super) room: Option<Place>,
+    /// What the audit is to say before anything is done; nothing of an event that does not apply.
+    pub(super) note: Option<Box<AuditEntry>>,
     pub(super) reply: oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>,
 }
 
@@ -204,7 +206,7 @@ impl Driver {
     }
 
     async fn obey(&mut self, command: Command) -> Next {
-        let Command { event, room, reply } = command;
+        let Command { event, room, note, reply } = command;
         let record = self.record();
         let step = match machine::step(&record.phase, &event, &self.limits, self.context.clock.now()) {
             Ok(step) => step,
@@ -213,6 +215,12 @@ impl Driver {
                 return self.next();
             }
         };
+        if let Some(entry) = note
+            && let Err(error) = self.context.store.note(*entry).await
+        {
+            let _ = reply.send(Err(error.into()));
+            return self.next();
+        }
         if self.room.is_none() {
             self.room = room;
         }

@@ -211,7 +211,7 @@ impl Registry {
         loop {
             let event = Event::Stop { force, reason: reason.clone() };
             let (reply, answer) = oneshot::channel();
-            let command = Command { event, room: None, reply };
+            let command = Command { event, room: None, note: None, reply };
             if let Some(handle) = self.handle(id) {
                 // A driver that has just left has closed its queue: the session is to be looked at again.
                 if handle.commands.send(command).await.is_ok()

@@ -77,9 +77,13 @@ macro_rules! actions {
 actions! {
     /// A session was admitted.
     SessionCreated = "session.created",
-    /// Its initialisation was asked for.
+    /// A creation that found it live was given a fresh token of it.
+    SessionTokenIssued = "session.token_issued",
+    /// An operator asked its agent.
+    SessionRequested = "session.requested",
+    /// Its agent's start was asked for, and begun.
     SessionInitialised = "session.initialised",
-    /// Its data was replaced.
+    /// Its data was replaced by somebody for the first time.
     SessionDataReplaced = "session.data_replaced",
     /// Its stop was asked for.
     SessionStopped = "session.stopped",
@@ -101,6 +105,8 @@ actions! {
     SignedOut = "console.signed_out",
     /// A customer's credentials were refused.
     CredentialsRefused = "credentials.refused",
+    /// An attempt was not let through: too many had failed.
+    CredentialsThrottled = "credentials.throttled",
     /// A token was shown that is good for nothing.
     TokenRefused = "token.refused",
     /// A caller lacked the scope for what it asked.

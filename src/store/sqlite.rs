@@ -293,6 +293,10 @@ impl Store for SqliteStore {
         self.run(move |connection| requests::note(connection, session, key, &note))
     }
 
+    fn noted_request(&self, session: SessionId, key: RequestKey) -> Answer<'_, Option<RequestNote>> {
+        self.read(move |connection| requests::find(connection, session, key))
+    }
+
     fn move_request(
         &self,
         session: SessionId,
@@ -330,6 +334,7 @@ impl Store for SqliteStore {
             let mut delete = connection.prepare_cached("DELETE FROM history WHERE id = ?1").map_err(unavailable)?;
             for session in sessions {
                 audit::keep_admission(connection, session)?;
+                requests::forget(connection, session)?;
                 delete.execute([session.as_bytes()]).map_err(unavailable)?;
             }
             Ok(())

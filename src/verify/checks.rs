@@ -166,13 +166,9 @@ fn check_ended(row: &SessionRow, findings: &mut Findings) {
 }
 
 fn check_notes(snapshot: &Snapshot, findings: &mut Findings) {
-    let live: HashSet<_> = snapshot.live.iter().map(|row| row.id).collect();
-    for id in snapshot.noted.iter().filter(|id| !live.contains(id)) {
-        findings.damage(
-            *id,
-            "its keyed requests are on record, and it is not live",
-            "report this: nothing else is lost",
-        );
+    let known: HashSet<_> = snapshot.live.iter().chain(&snapshot.history).map(|row| row.id).collect();
+    for id in snapshot.noted.iter().filter(|id| !known.contains(id)) {
+        findings.damage(*id, "its keyed requests are on record, and it is not", "report this: nothing else is lost");
     }
 }
 

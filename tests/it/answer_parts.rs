@@ -119,6 +119,28 @@ async fn a_request_that_is_refused_has_its_refusal_as_its_first_part() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_that_had_to_make_room_are_a_gap_to_who_asks_again() {
+    let desk = Desk::with_a_running_session(AgentKind::Process).await;
+    desk.release("free");
+    let large = Value::from((0..30).map(|n| format!("{n}{}", "x".repeat(90_000))).collect::<Vec<_>>());
+    let request = desk.request("free", &large);
+    desk.registry().relay_once(desk.id, key("a"), request.clone()).await.unwrap();
+    let mut again = desk.registry().relay_parts(desk.id, request, Some(key("a")));
+    assert!(matches!(again.next().await, Some(Part::Gap)));
+    let mut kept = Vec::new();
+    let answer = loop {
+        match again.next().await.unwrap() {
+            Part::Output(part) => kept.push(serde_json::from_slice::<Value>(&part).unwrap()),
+            Part::Gap => panic!("a second gap"),
+            Part::Answer(answer) => break answer,
+        }
+    };
+    assert!(answer.is_ok() && (1..30).contains(&kept.len()), "{answer:?}");
+    assert_eq!(kept[..], large.as_array().unwrap()[30 - kept.len()..]);
+    desk.end().await;
+}
+
 /// A server in this process with one session, and its service.
 struct Desk {
     server: Option<Server>,
@@ -264,7 +286,7 @@ fn key(text: &str) -> RequestKey {
 async fn output(parts: &mut Parts) -> Value {
     match parts.next().await {
         Some(Part::Output(part)) => serde_json::from_slice(&part).unwrap(),
-        other @ (Some(Part::Answer(_)) | None) => panic!("{other:?}"),
+        other @ (Some(Part::Gap | Part::Answer(_)) | None) => panic!("{other:?}"),
     }
 }
 
@@ -272,6 +294,6 @@ async fn output(parts: &mut Parts) -> Value {
 async fn answer(parts: &mut Parts) -> Result<Value, RelayError> {
     match parts.next().await {
         Some(Part::Answer(answer)) => answer.map(|result| serde_json::from_slice(&result).unwrap()),
-        other @ (Some(Part::Output(_)) | None) => panic!("{other:?}"),
+        other @ (Some(Part::Output(_) | Part::Gap) | None) => panic!("{other:?}"),
     }
 }

@@ -99,6 +99,32 @@ fn a_request_that_was_answered_while_no_server_ran_is_answered_by_the_next_one()
     assert_eq!(handled(&desk.ask(&ada, &json!(1))), 2);
 }
 
+#[test]
+fn an_answer_is_given_again_once_its_session_has_ended_through_both_interfaces() {
+    let (mut desk, ada) = opened();
+    let first = ask(&desk, &ada, "a", &json!("hello"));
+    desk.stop(&ada);
+    until("the session has ended", || desk.row(&ada).phase == "ENDED");
+    for _ in 0..2 {
+        assert_eq!(ask(&desk, &ada, "a", &json!("hello")).json(), first.json());
+        let again = ask_v1(&desk, &ada, "a", &json!("hello"));
+        assert_eq!((again.status, &again.json()["response"]), (200, &first.json()["RESPONSE"]));
+        assert_eq!(ask_v1(&desk, &ada, "a", &json!("bye")).json()["code"], "idempotency_key_reused");
+        assert_eq!(ask_v1(&desk, &ada, "b", &json!("hello")).json()["code"], "wrong_phase");
+        desk.server.kill();
+        desk.server.start_again();
+    }
+}
+
+#[test]
+fn an_answer_is_given_again_while_the_agent_is_restarted() {
+    let (desk, ada) = opened();
+    let first = ask(&desk, &ada, "a", &json!("hello"));
+    // Each loss doubles the wait, so that one of them is long enough to be seen.
+    until("a restart waits", || desk.ask(&ada, &json!({"exit": 9})).status == 503);
+    assert_eq!(ask(&desk, &ada, "a", &json!("hello")).json(), first.json());
+}
+
 fn opened() -> (Desk, Opened) {
     let desk = Desk::new("");
     let ada = desk.open(ADA);
@@ -107,6 +133,13 @@ fn opened() -> (Desk, Opened) {
 
 fn ask(desk: &Desk, session: &Opened, key: &str, request: &Value) -> Answer {
     ask_aside(desk, session, key, request).join().unwrap().unwrap()
+}
+
+fn ask_v1(desk: &Desk, session: &Opened, key: &str, request: &Value) -> Answer {
+    let path = format!("/v1/sessions/{}/requests", session.id);
+    let authorization = format!("Bearer {}", session.token);
+    let headers = [("Authorization", &*authorization), ("Idempotency-Key", key), ("Content-Type", "application/json")];
+    desk.server.send("POST", &path, &headers, json!({"request": request}).to_string().as_bytes())
 }
 
 /// Asks from another thread; no answer if the server dies over it.

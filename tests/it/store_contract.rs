@@ -42,7 +42,8 @@ use operators::{
 };
 use requests::{
     a_keyed_request_is_noted_once_and_whoever_comes_again_is_told,
-    a_noted_request_is_moved_only_as_it_stands_and_without_an_answer, noted_requests_go_when_their_session_ends,
+    a_noted_request_is_moved_only_as_it_stands_and_without_an_answer,
+    noted_requests_outlive_their_session_and_go_with_its_history,
     of_many_notes_at_once_under_one_key_exactly_one_is_new, open_requests_come_in_the_order_in_which_they_were_noted,
     the_first_answer_to_a_noted_request_stays, the_oldest_answered_key_makes_room_and_open_ones_never_do,
 };
@@ -87,7 +88,7 @@ macro_rules! contract {
             the_first_answer_to_a_noted_request_stays,
             open_requests_come_in_the_order_in_which_they_were_noted,
             the_oldest_answered_key_makes_room_and_open_ones_never_do,
-            noted_requests_go_when_their_session_ends,
+            noted_requests_outlive_their_session_and_go_with_its_history,
             what_is_noted_is_there_word_for_word_the_youngest_first,
             an_admission_is_in_the_audit_while_its_session_lives_is_over_and_is_forgotten,
             the_audit_is_paged_without_a_gap_whatever_its_entries_are,

@@ -3,6 +3,7 @@
 use frontdesk::principal::Scope;
 use serde_json::{Value, json};
 
+use crate::credential_stub::{Behaviour, CredentialStub};
 use crate::harness::{ADA, Answer, Setup, percent, until};
 use crate::operators::{Operated, items, problem};
 
@@ -134,6 +135,19 @@ fn a_removed_customer_is_gone_with_the_session_and_removing_it_again_answers_the
     assert_eq!(desk.server.create(ADA, json!({})).status, 401);
     assert_eq!(desk.call(WRITE, "GET", "/v1/customers/ada%40example.org", &Value::Null).status, 404);
     assert_eq!(desk.audited("customer.removed").len(), 1);
+}
+
+#[test]
+fn a_session_of_a_remote_server_s_customer_outlives_the_removal_of_an_account_of_that_name() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let desk = Operated::new(stub.setup(""));
+    let session = desk.server.create((ADA.0, "good"), json!({})).session_id();
+    for _ in 0..2 {
+        assert_eq!(desk.call(WRITE, "DELETE", "/v1/customers/ada%40example.org", &Value::Null).status, 204);
+    }
+    assert_eq!(desk.call(WRITE, "GET", "/v1/customers/ada%40example.org", &Value::Null).status, 404);
+    let seen = desk.call(Scope::SessionsRead, "GET", &format!("/v1/sessions/{session}"), &Value::Null).json();
+    assert_eq!(seen["phase"], "PENDING");
 }
 
 #[test]

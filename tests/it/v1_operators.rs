@@ -184,6 +184,25 @@ fn a_revoked_token_opens_nothing_and_revoking_it_again_changes_nothing() {
 }
 
 #[test]
+fn an_operator_who_asks_a_customer_s_agent_is_noted_and_the_customer_is_not() {
+    let desk = Operated::new(Setup::default());
+    let opened = desk.server.create(ADA, json!({}));
+    assert_eq!(desk.server.initialise(ADA.0).status, 200);
+    assert_eq!(desk.server.relay(ADA.0, &opened.token(), &json!(1)).status, 200);
+    let path = format!("/v1/sessions/{}/requests", opened.session_id());
+    let body = json!({"request": 1});
+    assert_eq!(desk.call_with(&opened.token(), "POST", &path, &body).status, 200);
+    assert_eq!(desk.audited("session.requested").len(), 0);
+
+    assert_eq!(desk.call(WRITE, "POST", &path, &body).status, 200);
+
+    let noted = desk.audited("session.requested");
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert_eq!((&noted[0]["actor"]["name"], &noted[0]["customer"]), (&json!("sessions:write"), &json!(ADA.0)));
+    assert_eq!(noted[0]["session"], opened.session_id());
+}
+
+#[test]
 fn the_audit_is_read_by_filters_and_pages_and_exported_whole() {
     let desk = two_sessions();
     stop_all(&desk);

@@ -1,15 +1,14 @@
 //! The admission of a session whose customer's password was good.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::http::App;
+use crate::http::auth::Peer;
 use crate::http::error::Refusal;
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{CreationKey, NewSession, Phase, SessionData, SessionRecord};
-use crate::store::{Admission, StoreError};
+use crate::store::{Action, Admission, StoreError};
 use crate::token::TokenHash;
 
 use super::{Created, Login, Opened};
@@ -20,7 +19,7 @@ pub(super) struct Wanted<'a> {
     pub(super) login: &'a Login,
     pub(super) data: Bytes,
     pub(super) key: Option<CreationKey>,
-    pub(super) origin: IpAddr,
+    pub(super) peer: Peer,
     /// When it expires.
     pub(super) deadline: Timestamp,
 }
@@ -36,6 +35,7 @@ impl Wanted<'_> {
                     return Ok(Created::Opened(Opened { record, token }));
                 }
                 Admission::AlreadyLive(record) => {
+                    app.audit_of_own_session(self.peer, Action::SessionTokenIssued, &record).await?;
                     let (token, hash) = app.store.desk().token_key.issue(record.id, &crate::random::bytes());
                     match app.store.add_token(record.id, hash).await {
                         Ok(()) => return Ok(Created::AlreadyLive(Opened { record, token })),
@@ -74,7 +74,7 @@ impl Wanted<'_> {
             phase: Phase::admitted(self.deadline),
         };
         let data = SessionData::Inline(self.data.clone());
-        (NewSession { record, data, token: hash, origin: Some(self.origin), key: self.key }, token)
+        (NewSession { record, data, token: hash, origin: Some(self.peer.client), key: self.key }, token)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::http::auth::Peer;
 use crate::http::body::Body;
 use crate::http::error::Refusal;
 use crate::id::CustomerKey;
+use crate::store::Action;
 
 /// Who shows a customer's password.
 pub struct Login {
@@ -51,7 +52,8 @@ pub async fn check(
     body: &Arc<Body>,
 ) -> Result<(), Refusal> {
     let patience = app.config.credential.timeout;
-    let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await?;
+    let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await;
+    let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, peer, Some(customer)))?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
     let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
     // What was good a moment ago is known at once and needs no task.
@@ -75,7 +77,7 @@ impl Check {
                 attempt.refused(app.clock.now());
                 let key = verifier.key(&login.email);
                 tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
-                app.audit_refused_credentials(peer, key);
+                app.audit_refused_credentials(peer, Action::CredentialsRefused, Some(&key));
                 Err(Refusal::BadCredentials)
             }
             Err(error) => {

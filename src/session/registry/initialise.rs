@@ -10,7 +10,7 @@ use crate::session::driver::{Command, CommandError, View};
 use crate::session::machine::Event;
 use crate::session::phase::{Outcome, Phase, Reason};
 use crate::session::record::SessionRecord;
-use crate::store::StoreError;
+use crate::store::{AuditEntry, StoreError};
 
 use super::Registry;
 
@@ -51,21 +51,22 @@ impl Registry {
         if !matches!(record.phase, Phase::Pending { .. }) {
             return Err(InitialiseError::NotPending);
         }
-        let (view, epoch) = self.begin_start(record).await?;
+        let (view, epoch) = self.begin_start(record, None).await?;
         started(view, epoch).await
     }
 
-    /// Claims a pending session and orders the start of its agent.
+    /// Claims a pending session and orders the start of its agent, of which the audit says `note` before.
     pub(super) async fn begin_start(
         &self,
         record: &SessionRecord,
+        note: Option<Box<AuditEntry>>,
     ) -> Result<(watch::Receiver<View>, Epoch), InitialiseError> {
         if self.persona(&record.persona).is_none() {
             let reason = format!("its persona {} is no longer configured", record.persona);
             return Err(InitialiseError::StartFailed(Reason::new(reason)));
         }
         let (reply, accepted) = oneshot::channel();
-        let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, reply })?;
+        let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, note, reply })?;
         match accepted.await {
             Ok(Ok(record)) => Ok((view, record.phase.epoch())),
             Ok(Err(CommandError::Rejected(_))) => Err(InitialiseError::NotPending),

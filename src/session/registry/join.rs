@@ -9,6 +9,7 @@ use crate::id::{Epoch, SessionId};
 use crate::session::driver::View;
 use crate::session::phase::{Outcome, Phase, Reason};
 use crate::session::record::SessionRecord;
+use crate::store::AuditEntry;
 
 use super::{InitialiseError, Registry};
 
@@ -44,11 +45,16 @@ enum Seen {
 
 impl Registry {
     /// Starts the agent of a pending session, joins a start that is under way, and waits for up to `patience` until
-    /// the agent is ready. Who goes away stops nothing.
+    /// the agent is ready. Who goes away stops nothing. The audit says `note` only of what this call starts.
     ///
     /// # Errors
     /// An [`InitialiseError`]; `NotPending` for a session that is ending or over.
-    pub async fn initialise_session(&self, id: SessionId, patience: Duration) -> Result<Initialised, InitialiseError> {
+    pub async fn initialise_session(
+        &self,
+        id: SessionId,
+        patience: Duration,
+        note: AuditEntry,
+    ) -> Result<Initialised, InitialiseError> {
         let (clock, tasks) = (&self.inner.context.clock, &self.inner.context.tasks);
         let deadline = clock.now() + patience;
         // Before the first look, so that no change is missed between a look and the wait for the next.
@@ -78,7 +84,7 @@ impl Registry {
                 Seen::Ready => return Ok(Initialised::Ready(record)),
                 Seen::Failed(error) => return Err(error),
                 Seen::Waits => self.admitted(&record),
-                Seen::Idle => match self.begin_start(&record).await {
+                Seen::Idle => match self.begin_start(&record, Some(Box::new(note.clone()))).await {
                     Ok((begun, epoch)) => {
                         (view, joined) = (Some(begun), Some(epoch));
                         continue;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A note without an answer is followed up when its agent is taken up again. One that the agent was never given is
-//! handed over when somebody asks again; one whose agent has ended is lost, and never handed to another.
+//! handed over when somebody asks again; one whose agent has ended is lost, and never handed to another. An answer that
+//! is stored is given whatever the session's phase, until the session's history is deleted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -162,7 +163,25 @@ impl Registry {
         request: &[u8],
         teller: &Teller,
     ) -> Result<Json, RelayError> {
-        let (agent, epoch, timeout) = self.running(session)?;
+        // Before the phase: whoever lost an answer gets it again, also once the session has ended.
+        let noted = self.inner.context.store.noted_request(session, key).await?;
+        if let Some(note) = &noted {
+            if note.digest != digest {
+                return Err(RelayError::KeyReused);
+            }
+            if let Some(answer) = &note.answer {
+                teller.tell_known(note);
+                return given(answer.clone());
+            }
+        }
+        let (agent, epoch, timeout) = match (self.running(session), &noted) {
+            (Ok(running), _) => running,
+            (Err(RelayError::NotRunning), Some(note)) if self.has_ended(session).await? => {
+                teller.tell_known(note);
+                return self.keep(session, key, KeyedAnswer::Lost("its session has ended".to_owned())).await;
+            }
+            (Err(error), _) => return Err(error),
+        };
         let errand = Errand { registry: self, session, key, agent, epoch, timeout, teller };
         match errand.hand_over(digest, request, None).await {
             Err(Instead::Known(note)) if note.digest != digest => Err(RelayError::KeyReused),
@@ -178,6 +197,37 @@ impl Registry {
             }
             outcome => finish(outcome),
         }
+    }
+
+    async fn has_ended(&self, session: SessionId) -> Result<bool, StoreError> {
+        let stored = self.inner.context.store.session(session).await?;
+        Ok(stored.is_some_and(|stored| !stored.record.phase.is_live()))
+    }
+
+    /// Stores an answer, however long that takes.
+    async fn keep(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Result<Json, RelayError> {
+        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+        let (store, tasks) = (&self.inner.context.store, &self.inner.context.tasks);
+        loop {
+            match store.answer_request(session, key, answer.clone()).await {
+                Ok(answer) => return given(answer),
+                // With its session's history its note is gone.
+                Err(StoreError::Missing) => return given(answer),
+                Err(error) if tasks.is_draining() => return Err(error.into()),
+                Err(error) => tracing::warn!(session.id = %session, error = %error, "answer not stored"),
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+}
+
+impl Teller {
+    fn tell_call(&self, call: Call) {
+        self.call.send_replace(Some(call));
+    }
+
+    fn tell_known(&self, note: &RequestNote) {
+        self.tell_call(Call { epoch: note.epoch, number: note.call, is_new: false });
     }
 }
 
@@ -214,7 +264,7 @@ impl Errand<'_> {
                     return Err(Instead::Known(note));
                 }
             }
-            self.tell_call(Call { epoch, number: call, is_new: true });
+            self.teller.tell_call(Call { epoch, number: call, is_new: true });
             Ok(())
         };
         let call = self.agent.request_once(request, self.timeout, note).await?;
@@ -223,7 +273,7 @@ impl Errand<'_> {
 
     /// What comes of a request that is noted; `None` if it was never handed over.
     async fn known(&self, note: RequestNote) -> Option<Result<Json, RelayError>> {
-        self.tell_call(Call { epoch: note.epoch, number: note.call, is_new: false });
+        self.teller.tell_known(&note);
         if let Some(answer) = note.answer {
             return Some(given(answer));
         }
@@ -237,12 +287,8 @@ impl Errand<'_> {
         }
     }
 
-    fn tell_call(&self, call: Call) {
-        self.teller.call.send_replace(Some(call));
-    }
-
     async fn lost(&self, why: &str) -> Result<Json, RelayError> {
-        self.keep(KeyedAnswer::Lost(why.to_owned())).await
+        self.registry.keep(self.session, self.key, KeyedAnswer::Lost(why.to_owned())).await
     }
 
     /// Stores what came of a call, and only then gives it. What the agent said before it is durable by then.
@@ -254,27 +300,11 @@ impl Errand<'_> {
         };
         self.agent.flushed().await;
         let first = call.outcome.clone();
-        let kept = self.keep(answer).await;
+        let kept = self.registry.keep(self.session, self.key, answer).await;
         match (first, kept) {
             // Its own words say more than those that are kept for the next who asks.
             (Err(error), Err(RelayError::Call(_))) => Err(error.into()),
             (_, kept) => kept,
-        }
-    }
-
-    /// Stores an answer, however long that takes.
-    async fn keep(&self, answer: KeyedAnswer) -> Result<Json, RelayError> {
-        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
-        let (store, tasks) = (&self.registry.inner.context.store, &self.registry.inner.context.tasks);
-        loop {
-            match store.answer_request(self.session, self.key, answer.clone()).await {
-                Ok(answer) => return given(answer),
-                // With its session its note is gone.
-                Err(StoreError::Missing) => return given(answer),
-                Err(error) if tasks.is_draining() => return Err(error.into()),
-                Err(error) => tracing::warn!(session.id = %self.session, error = %error, "answer not stored"),
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //! durable, and then the answer.
 //!
 //! Outputs are read out of the session's log of events, so that whoever asks again under the same key gets those that
-//! are still kept, whichever server or agent has seen them come.
+//! are still kept, whichever server or agent has seen them come. Where events had to go, the reader is told.
 
 use std::pin::pin;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::Json;
-use crate::events::{EventLog, Follower, Kind};
+use crate::events::{EventLog, FIRST_NUMBER, Follower, Kind};
 use crate::id::SessionId;
 use crate::store::{RequestKey, StoreError};
 
@@ -27,6 +27,8 @@ const MOST_WAITING: usize = 16;
 pub enum Part {
     /// A part of the answer, ahead of it: the `PART` of one `output`, as the agent wrote it.
     Output(Json),
+    /// Events had to go before they were read: outputs that belong here may be missing.
+    Gap,
     /// The answer, behind every output. Nothing comes after it.
     Answer(Result<Json, RelayError>),
 }
@@ -128,10 +130,14 @@ impl Outputs<'_> {
                 let was_begun = std::mem::replace(&mut is_begun, true);
                 let may_be_older = !is_first || !known.is_new;
                 if !was_begun && may_be_older {
-                    self.after = 0;
+                    self.after = FIRST_NUMBER - 1;
                 }
                 if let Err(error) = self.hand_on(known).await {
                     tracing::warn!(session.id = %self.id, error = %error, "parts of an answer not read");
+                    // There is no later look that would make up for it.
+                    if let Some(answer) = answer {
+                        return answer.and(Err(error.into()));
+                    }
                 }
             }
             if let Some(answer) = answer {
@@ -145,6 +151,12 @@ impl Outputs<'_> {
         const A_PAGE: usize = 64;
         loop {
             let page = self.events.read(self.id, self.after, A_PAGE).await?;
+            if self.after + 1 < page.first {
+                self.after = page.first - 1;
+                if self.parts.send(Part::Gap).await.is_err() {
+                    return Ok(());
+                }
+            }
             for event in &page.events {
                 if event.kind == Kind::Output && event.epoch == call.epoch {
                     for part in parts(&event.body, call.number) {

@@ -140,7 +140,7 @@ impl Registry {
             (Some(_), None) => Event::Recovered,
         };
         let (reply, _) = oneshot::channel();
-        self.claim_with_agent(record, Command { event, room, reply }, adopted);
+        self.claim_with_agent(record, Command { event, room, note: None, reply }, adopted);
     }
 }
 

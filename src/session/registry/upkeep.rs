@@ -39,7 +39,7 @@ impl Registry {
             let Ok(Some(stored)) = store.session(id).await else { continue };
             let (reply, answer) = oneshot::channel();
             let event = Event::Tick { last_activity: Timestamp::from_micros(i64::MIN) };
-            if self.claim(&stored.record, Command { event, room: None, reply }).is_some() {
+            if self.claim(&stored.record, Command { event, room: None, note: None, reply }).is_some() {
                 answers.push(answer);
             }
         }
@@ -70,7 +70,7 @@ impl Registry {
             let room = Some(self.inner.room.make_do());
             let (reply, _) = oneshot::channel();
             let event = Event::Tick { last_activity: clock.now() };
-            self.claim(&stored.record, Command { event, room, reply });
+            self.claim(&stored.record, Command { event, room, note: None, reply });
         }
     }
 
@@ -97,7 +97,7 @@ impl Registry {
         match self.inner.context.store.session(id).await {
             Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {
                 let (reply, _) = oneshot::channel();
-                self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), reply });
+                self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), note: None, reply });
             }
             Ok(_) => {}
             Err(error) => {

@@ -13,8 +13,8 @@ use crate::token::TokenHash;
 
 use super::data_files::{DataFile, DataFiles, PlacedFile};
 use super::index::{Claim, Index};
+use super::row;
 use super::writer::{Change, Refusal};
-use super::{requests, row};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -98,7 +98,6 @@ impl Change for Put {
             row::update(connection, &self.record)?;
         } else {
             self.file = row::archive(connection, &self.record, self.ended)?;
-            requests::forget(connection, self.record.id)?;
         }
         Ok(())
     }

@@ -121,7 +121,12 @@ pub(super) fn forget(connection: &Connection, session: SessionId) -> Result<(), 
     Ok(())
 }
 
-fn find(connection: &Connection, session: SessionId, key: RequestKey) -> Result<Option<RequestNote>, StoreError> {
+/// What is noted under a key.
+pub(super) fn find(
+    connection: &Connection,
+    session: SessionId,
+    key: RequestKey,
+) -> Result<Option<RequestNote>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT digest, epoch, call, outcome, answer FROM requests WHERE session = ?1 AND key = ?2")
         .map_err(unavailable)?;

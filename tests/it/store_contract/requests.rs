@@ -121,7 +121,7 @@ pub(super) async fn the_oldest_answered_key_makes_room_and_open_ones_never_do(pl
     assert!(matches!(late, Err(StoreError::Missing)));
 }
 
-pub(super) async fn noted_requests_go_when_their_session_ends(place: &dyn Place) {
+pub(super) async fn noted_requests_outlive_their_session_and_go_with_its_history(place: &dyn Place) {
     let store = place.open();
     let [ann, bob] = [admit(&*store, "ann").await, admit(&*store, "bob").await];
     let key = RequestKey::of(b"k");
@@ -131,8 +131,17 @@ pub(super) async fn noted_requests_go_when_their_session_ends(place: &dyn Place)
 
     store.put(ended(&ann), WALL).await.unwrap();
 
-    assert_eq!(store.open_requests(ann.id).await.unwrap(), []);
-    assert!(matches!(store.note_request(ann.id, key, note(1)).await, Err(StoreError::Missing)));
+    let other = RequestKey::of(b"other");
+    assert!(matches!(store.note_request(ann.id, other, note(1)).await, Err(StoreError::Missing)));
+    let answer = KeyedAnswer::Result("{}".into());
+    assert_eq!(store.answer_request(ann.id, key, answer.clone()).await.unwrap(), answer);
+    let answered = RequestNote { answer: Some(answer), ..note(1) };
+    assert_eq!(store.noted_request(ann.id, key).await.unwrap(), Some(answered));
+    assert_eq!(store.noted_request(ann.id, other).await.unwrap(), None);
+
+    store.delete_history(vec![ann.id]).await.unwrap();
+
+    assert_eq!(store.noted_request(ann.id, key).await.unwrap(), None);
     assert_eq!(store.open_requests(bob.id).await.unwrap(), [(key, note(1))]);
 }
 

@@ -5,20 +5,29 @@ use frontdesk::store::sqlite::SqliteStore;
 use frontdesk::store::{Action, Actor, Audit, AuditEntry, AuditFilter};
 use serde_json::json;
 
+use crate::desk::BOB;
 use crate::harness::{ADA, Server};
 use crate::wire::Wire;
 
-use super::{adas, create, opened, server};
+use super::{JSON, adas, create, opened, problem, server};
 
 #[test]
 fn what_a_customer_does_is_noted_with_who_and_whose() {
     let mut server = server("");
     let session = opened(&server);
-    assert_eq!(session.put_data(&server, b"{\"a\": 1}").status, 204);
+    for _ in 0..3 {
+        assert_eq!(session.put_data(&server, b"{\"a\": 1}").status, 204);
+    }
     assert_eq!(session.initialise(&server).status, 200);
     assert_eq!(session.initialise(&server).status, 200);
+    for _ in 0..3 {
+        session.end(&server);
+        session.call(&server, "DELETE", "", &[], b"");
+    }
     server.terminate();
-    for action in [Action::SessionCreated, Action::SessionDataReplaced, Action::SessionInitialised] {
+    assert_eq!(entries(&server, Action::SessionStopped), []);
+    let once = [Action::SessionCreated, Action::SessionDataReplaced, Action::SessionInitialised, Action::SessionKilled];
+    for action in once {
         let entries = entries(&server, action);
         let [entry] = &entries[..] else { panic!("{entries:?}") };
         assert_eq!(entry.session.unwrap().to_string(), session.id);
@@ -40,6 +49,50 @@ fn refused_credentials_are_noted_with_the_email() {
     let noted: Vec<_> =
         entries.iter().map(|entry| (entry.customer.as_ref().map(|key| key.as_str()), &*entry.detail)).collect();
     assert_eq!(noted, [(None, "an email of 1000 bytes"), (Some(ADA.0), "")]);
+}
+
+#[test]
+fn a_fresh_token_of_a_live_session_is_noted() {
+    let mut server = server("");
+    let session = opened(&server);
+    assert_eq!(create(&server, &[], &adas(json!({}))).status, 409);
+    assert_eq!(server.create(ADA, json!({})).pair(), (400, "SESSION_ALREADY_RUNNING".into()));
+    server.terminate();
+    let entries = entries(&server, Action::SessionTokenIssued);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    for entry in entries {
+        assert_eq!((entry.session.unwrap().to_string(), entry.actor), (session.id.clone(), Actor::Customer));
+        assert!(entry.customer.unwrap().as_str() == ADA.0 && entry.from.unwrap().is_loopback());
+    }
+}
+
+#[test]
+fn attempts_that_the_throttle_refuses_are_noted_also_at_the_console_s_sign_in() {
+    let mut server = server("[throttle]\nper_account_and_address = 1\n");
+    let mut wrong = adas(json!({}));
+    wrong["password"] = json!("wrong");
+    let sign_in = || server.send("POST", "/v1/console/session", &[JSON], br#"{"token": "nonsense"}"#);
+    assert_eq!((create(&server, &[], &wrong).status, sign_in().status), (401, 401));
+    assert_eq!(create(&server, &[], &wrong).status, 429);
+    let refused = sign_in();
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("ratelimit").contains(";r=0;"), "{refused:?}");
+    server.terminate();
+    let throttled = entries(&server, Action::CredentialsThrottled);
+    let of_whom: Vec<_> = throttled.iter().map(|entry| entry.customer.as_ref().map(|key| key.as_str())).collect();
+    assert_eq!(of_whom, [None, Some(ADA.0)]);
+}
+
+#[test]
+fn an_initialisation_that_starts_nothing_is_not_noted() {
+    let mut server = server("[limits]\nmax_running = 1\n");
+    server.add_customer(BOB);
+    assert_eq!(server.create(BOB, json!({})).status, 200);
+    assert_eq!(server.initialise(BOB.0).status, 200);
+    let session = opened(&server);
+    assert_eq!(problem(&session.initialise(&server)), (503, "no_capacity".into()));
+    server.terminate();
+    assert_eq!(entries(&server, Action::SessionInitialised), []);
 }
 
 #[test]

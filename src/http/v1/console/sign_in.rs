@@ -16,10 +16,11 @@ use crate::http::access::Admitted;
 use crate::http::caller::{self, Caller, Shown};
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Header, Operation, Tag, schema_of};
+use crate::http::rate_limit;
 use crate::http::v1::secret::Secret;
 use crate::http::v1::{no_content, object};
 use crate::principal::{Operator, Principal};
-use crate::store::{Action, ConsoleSession};
+use crate::store::{Action, ConsoleSession, StoreError};
 use crate::token::TokenHash;
 
 use super::cookie;
@@ -56,23 +57,37 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
     if caller::is_cross_site(&parts) {
         return Refusal::CrossSite.problem();
     }
-    let signed_in = match wanted {
-        Ok(SignIn { token }) => sign_in(&app, &admitted.caller, &parts, &token).await,
-        Err(refusal) => Err(refusal),
-    };
-    match signed_in {
-        Ok(secret) => {
-            let mut response = no_content();
-            response.headers_mut().insert(SET_COOKIE, cookie(admitted.caller.peer, &secret));
-            response
-        }
+    match wanted {
+        Ok(SignIn { token }) => answer(&app, &admitted.caller, &parts, &token).await,
         Err(refusal) => refusal.problem(),
     }
 }
 
+async fn answer(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> Response {
+    let account = account(app, token.expose());
+    let mut answer = match sign_in(app, caller, parts, token, &account).await {
+        Ok(secret) => {
+            let mut response = no_content();
+            response.headers_mut().insert(SET_COOKIE, cookie(caller.peer, &secret));
+            response
+        }
+        Err(refusal) => refusal.problem(),
+    };
+    let quotas = app.gate.quotas(&account, caller.peer.sender(), app.clock.now());
+    rate_limit::write(answer.headers_mut(), &quotas);
+    answer
+}
+
+/// Whom the throttle counts. A token that this desk has made counts for itself: who invents some slows nobody who has
+/// one.
+fn account(app: &App, token: &str) -> String {
+    let claimed = app.store.desk().token_key.read_operator(token);
+    claimed.map_or("an operator".to_owned(), |claimed| format!("operator {}", claimed.token))
+}
+
 /// The secret of a new session at the console.
-async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> Result<String, Refusal> {
-    let operator = check(app, caller, token.expose()).await?;
+async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret, account: &str) -> Result<String, Refusal> {
+    let operator = check(app, caller, token.expose(), account).await?;
     let id = operator.token;
     let signed_in =
         Caller { principal: Principal::Operator(operator), peer: caller.peer, shown: Shown::OperatorToken(id) };
@@ -83,17 +98,23 @@ async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> R
     let secret = URL_SAFE_NO_PAD.encode(crate::random::bytes::<32>());
     let now = app.clock.now();
     let session = ConsoleSession { secret: TokenHash::of(secret.as_bytes()), token: id, opened: now, seen: now };
-    app.store.add_console_session(session, now - app.config.console.idle_timeout).await?;
+    app.store.add_console_session(session, now - app.config.console.idle_timeout).await.map_err(not_opened)?;
     Ok(secret)
 }
 
+fn not_opened(error: StoreError) -> Refusal {
+    match error {
+        // Its token was revoked, or has gone, since it was checked.
+        StoreError::Conflict | StoreError::Missing => Refusal::OperatorRequired,
+        StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_) => error.into(),
+    }
+}
+
 /// Whose token it is, unless too many attempts have failed lately.
-async fn check(app: &App, caller: &Caller, token: &str) -> Result<Operator, Refusal> {
-    // One that this desk has made counts for itself: who invents some slows nobody who has one.
-    let claimed = app.store.desk().token_key.read_operator(token);
-    let account = claimed.map_or("an operator".to_owned(), |claimed| format!("operator {}", claimed.token));
+async fn check(app: &App, caller: &Caller, token: &str, account: &str) -> Result<Operator, Refusal> {
     let patience = app.config.credential.timeout;
-    let attempt = app.gate.admit(&account, caller.peer.sender(), patience, || app.clock.now()).await?;
+    let attempt = app.gate.admit(account, caller.peer.sender(), patience, || app.clock.now()).await;
+    let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, caller.peer, None))?;
     match app.operator_of(token).await {
         Ok(operator) => {
             attempt.succeeded(app.clock.now());
@@ -108,6 +129,18 @@ async fn check(app: &App, caller: &Caller, token: &str) -> Result<Operator, Refu
         Err(refusal) => {
             attempt.failed_to_check();
             Err(refusal)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_revoked_while_somebody_signs_in_with_it_is_refused_as_one_revoked_before() {
+        for error in [StoreError::Conflict, StoreError::Missing] {
+            assert_eq!(not_opened(error).problem().status(), axum::http::StatusCode::UNAUTHORIZED);
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Header, Operation, Tag, schema_of};
+use crate::http::rate_limit;
 use crate::http::v1::secret::Secret;
 use crate::http::v1::{json, object};
 use crate::store::{Action, Customer};
@@ -64,14 +65,18 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
         Ok(new) => new,
         Err(refusal) => return refusal.problem(),
     };
-    match add(&app, &admitted.caller, new).await {
+    let key = app.embedded.key(&new.email);
+    let mut answer = match add(&app, &admitted.caller, new).await {
         Ok(customer) => {
             let mut response = json(StatusCode::CREATED, &CustomerView::from(&customer));
             response.headers_mut().insert(LOCATION, location(&customer.email));
             response
         }
         Err(refusal) => refusal.problem(),
-    }
+    };
+    let quotas = app.gate.quotas(key.as_str(), admitted.caller.peer.sender(), app.clock.now());
+    rate_limit::write(answer.headers_mut(), &quotas);
+    answer
 }
 
 async fn add(app: &App, caller: &Caller, new: NewCustomer) -> Result<Customer, Refusal> {
@@ -111,7 +116,9 @@ async fn as_before(
     }
     let patience = app.config.credential.timeout;
     let sender = caller.peer.sender();
-    let attempt = app.gate.admit(existing.key.as_str(), sender, patience, || app.clock.now()).await?;
+    let attempt = app.gate.admit(existing.key.as_str(), sender, patience, || app.clock.now()).await;
+    let noted = |refused: &_| app.audit_not_admitted(refused, caller.peer, Some(&existing.key));
+    let attempt = attempt.inspect_err(noted)?;
     let credentials = Credentials { email, password: password.expose(), persona: "" };
     match app.embedded.verify(credentials).await {
         Ok(Verdict::Accepted) => {

@@ -23,7 +23,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "removeCustomer",
     tag: Tag::Customers,
     summary: "Remove a customer",
-    description: "Its session is stopped, and its agent killed. The answer is the same if there is no such customer, so \
+    description: "Its session is stopped, and its agent killed; while a remote credential server decides, a session is its \
+                  customer's, and goes on. The answer is the same if there is no such customer, so \
                   that the call can be sent again.",
     query: None,
     headers: &[],
@@ -54,16 +55,19 @@ async fn remove(app: Arc<App>, caller: Caller, email: String) -> Result<(), Refu
         Err(CustomerError::Unknown) => {}
         Err(error) => return Err(error.into()),
     }
-    match customer::remove(&*app.store, &app.embedded, &email, stop).await {
-        Ok(_) => Ok(()),
-        Err(RemoveError::Customer(CustomerError::Unknown)) => match app.verifiers.in_force() {
-            // An earlier removal may not have come to the session. A remote server's customers are not ours to judge.
-            InForce::Embedded(embedded) => {
-                customer::stop_session_of_removed(&*app.store, &embedded.key(&email), stop).await?;
-                Ok(())
+    let removed = match app.verifiers.in_force() {
+        InForce::Embedded(embedded) => match customer::remove(&*app.store, &embedded, &email, stop).await {
+            // An earlier removal may not have come to the session.
+            Err(RemoveError::Customer(CustomerError::Unknown)) => {
+                customer::stop_session_of_removed(&*app.store, &embedded.key(&email), stop).await
             }
-            InForce::Remote(..) => Ok(()),
+            removed => removed,
         },
+        // A live session is that of the remote server's customer, who is not ours to judge.
+        InForce::Remote(..) => customer::remove_account(&app.embedded, &email).await.map(|_| false),
+    };
+    match removed {
+        Ok(_) | Err(RemoveError::Customer(CustomerError::Unknown)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -99,7 +99,7 @@ async fn place(
     session: Arc<Stored>,
     incoming: Box<dyn Incoming>,
 ) -> Result<(), Refusal> {
-    app.audit(&caller, Action::SessionDataReplaced, Some(&session.record), "").await?;
+    app.audit_first(&caller, Action::SessionDataReplaced, &session.record).await?;
     incoming.place().await.map_err(refused)
 }
 

@@ -18,7 +18,7 @@ use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::query;
 use crate::http::v1::wait::Wait;
-use crate::session::{InitialiseError, Initialised, Phase};
+use crate::session::{InitialiseError, Initialised};
 use crate::store::Action;
 
 use super::view::SessionView;
@@ -67,11 +67,9 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 async fn initialise(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let query: Query = query(parts)?;
     let record = &admitted.session()?.record;
-    if matches!(record.phase, Phase::Pending { .. }) {
-        app.audit(&admitted.caller, Action::SessionInitialised, Some(record), "").await?;
-    }
+    let note = app.audit_entry(&admitted.caller, Action::SessionInitialised, Some(record), "");
     let patience = query.wait.map_or(DEFAULT_WAIT, |wait| wait.0);
-    match app.registry.initialise_session(record.id, patience).await {
+    match app.registry.initialise_session(record.id, patience, note).await {
         Ok(Initialised::Ready(record)) => Ok(SessionView::of(app, &record).answer(StatusCode::OK)),
         Ok(Initialised::UnderWay(record)) => Ok(SessionView::of(app, &record).answer(StatusCode::ACCEPTED)),
         Err(InitialiseError::StartFailed(reason)) => {

@@ -24,7 +24,7 @@ use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema};
 use crate::http::v1::{json_body, json_text};
 use crate::id::SessionId;
 use crate::session::{Part, Parts, RelayError};
-use crate::store::RequestKey;
+use crate::store::{Action, RequestKey};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "sendRequest",
@@ -33,7 +33,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     description: "Hands the request to the agent and waits for its answer. With an `Idempotency-Key` the agent gets it at \
                   most once however often it is sent, and everybody who sends it gets the same answer.\n\nWith `Accept: \
                   text/event-stream` the answer comes in parts: an event `output` for each that the agent sends ahead of \
-                  its answer, and at last `response`, with the same data as the body would have, or `problem`. A comment \
+                  its answer, `gap` where some may be missing because the session's events had to make room, and at last `response`, with the same data as the body would have, or `problem`. A comment \
                   comes every 15 seconds. Without a key, hanging up cancels the request.",
     query: None,
     headers: &[Header::idempotency_key("Names this request, so that it can be sent again: 1 to 255 bytes.")],
@@ -104,7 +104,12 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
         let request = body.bytes.slice_ref(asked.request.get().as_bytes());
         Ok(Call { request, key, body })
     });
-    let (call, id) = (call.await?, admitted.session()?.record.id);
+    let (call, record) = (call.await?, &admitted.session()?.record);
+    let id = record.id;
+    // Customers ask too often for entries of each.
+    if admitted.is_operator() {
+        app.audit(&admitted.caller, Action::SessionRequested, Some(record), "").await?;
+    }
     if accepts(&head.headers, "text/event-stream") {
         return Ok(stream_answer(app, id, call));
     }
@@ -136,6 +141,7 @@ async fn hand_on(mut parts: Parts, mut writer: Writer) -> Result<(), Gone> {
             () = writer.gone() => return Err(Gone),
             part = parts.next() => match part {
                 Some(Part::Output(output)) => writer.event(None, "output", &output).await?,
+                Some(Part::Gap) => writer.event(None, "gap", &Bytes::from_static(b"{}")).await?,
                 Some(Part::Answer(Ok(answer))) => return writer.event(None, "response", &response(&answer)).await,
                 Some(Part::Answer(Err(error))) => return writer.problem(&refused(error)).await,
                 None => return writer.problem(&Refusal::Failed).await,

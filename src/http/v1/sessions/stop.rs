@@ -9,6 +9,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
@@ -18,7 +19,7 @@ use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::query;
 use crate::principal::Principal;
-use crate::session::Reason;
+use crate::session::{Phase, Reason};
 use crate::store::Action;
 
 use super::view::SessionView;
@@ -66,7 +67,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let Query { force } = query(parts)?;
     let record = &admitted.session()?.record;
-    if record.phase.is_live() {
+    if is_to_stop(&record.phase, force, app.clock.now()) {
         let action = if force { Action::SessionKilled } else { Action::SessionStopped };
         app.audit(&admitted.caller, action, Some(record), "").await?;
     }
@@ -80,5 +81,30 @@ pub(super) fn reason(caller: &Caller) -> Reason {
     match &caller.principal {
         Principal::Operator(operator) => Reason::new(format!("stopped by the operator {}", operator.name)),
         Principal::Session(_) | Principal::Nobody => Reason::new("stopped by its customer"),
+    }
+}
+
+/// Whether a stop changes anything for a session in this phase.
+pub(super) fn is_to_stop(phase: &Phase, force: bool, now: Timestamp) -> bool {
+    match phase {
+        Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => true,
+        Phase::Stopping { deadline, .. } => force && *deadline > now,
+        Phase::Ended { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Epoch;
+    use crate::session::{Ending, Outcome};
+
+    #[test]
+    fn a_session_that_is_ending_is_stopped_again_only_by_force_and_only_once() {
+        let ending = Ending { outcome: Outcome::Stopped, reason: Reason::new("") };
+        let deadline = Timestamp::from_micros(10);
+        let phase = Phase::Stopping { epoch: Epoch(1), deadline, ending };
+        let is_to_stop = |force, now| is_to_stop(&phase, force, Timestamp::from_micros(now));
+        assert!(!is_to_stop(false, 0) && is_to_stop(true, 0) && !is_to_stop(true, 10));
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::clock::{Timestamp, WallTime};
+use crate::clock::WallTime;
 use crate::customer;
 use crate::http::App;
 use crate::http::access::Admitted;
@@ -20,10 +20,10 @@ use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length};
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
 use crate::http::v1::{self, object, present};
 use crate::id::SessionId;
-use crate::session::{Phase, PhaseName, SessionRecord};
+use crate::session::{PhaseName, SessionRecord};
 use crate::store::{Action, Filter};
 
-use super::stop::reason;
+use super::stop::{is_to_stop, reason};
 
 /// At most so many are stopped by one call.
 const MOST: usize = 1_000;
@@ -165,15 +165,6 @@ async fn stop_one(app: &App, caller: &Caller, record: &SessionRecord, force: boo
     }
 }
 
-/// Whether a stop changes anything for a session in this phase.
-fn is_to_stop(phase: &Phase, force: bool, now: Timestamp) -> bool {
-    match phase {
-        Phase::Pending { .. } | Phase::Starting { .. } | Phase::Running { .. } => true,
-        Phase::Stopping { deadline, .. } => force && *deadline > now,
-        Phase::Ended { .. } => false,
-    }
-}
-
 impl Wanted {
     fn filter(&self) -> Result<Filter, Refusal> {
         if let Some(email) = &self.email {
@@ -205,8 +196,6 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Epoch;
-    use crate::session::{Ending, Outcome, Reason};
 
     fn wanted(text: &str) -> Result<Filter, Refusal> {
         crate::http::input::read::<Wanted>(text.as_bytes())?.filter()
@@ -227,14 +216,5 @@ mod tests {
         let before = wanted(r#"{"created_before": "2026-01-31T12:00:00+01:00"}"#).unwrap().before.unwrap();
         let at = |millis: i64| SessionId::new(WallTime::from_unix_millis(1_769_857_200_000 + millis), [0; 10]);
         assert!(at(-1) < before && at(0) >= before);
-    }
-
-    #[test]
-    fn a_session_that_is_ending_is_stopped_again_only_by_force_and_only_once() {
-        let ending = Ending { outcome: Outcome::Stopped, reason: Reason::new("") };
-        let deadline = Timestamp::from_micros(10);
-        let phase = Phase::Stopping { epoch: Epoch(1), deadline, ending };
-        let is_to_stop = |force, now| is_to_stop(&phase, force, Timestamp::from_micros(now));
-        assert!(!is_to_stop(false, 0) && is_to_stop(true, 0) && !is_to_stop(true, 10));
     }
 }
