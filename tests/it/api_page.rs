@@ -38,7 +38,8 @@ fn every_call_that_a_page_names_is_there() {
             assert!(routes.contains(&call(method, path)), "{}: there is no {method} {path}", page.display());
         }
     }
-    assert!(named > ROUTES.len(), "the pages were not read");
+    let ours = ROUTES.iter().filter(|route| route.path.starts_with("/v1/")).count();
+    assert!(named > ours, "the pages were not read: they name {named} calls");
 }
 
 fn stand_in_the_page(lines: impl Iterator<Item = String>) {
