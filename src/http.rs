@@ -28,6 +28,7 @@ use crate::shutdown::Tasks;
 use crate::store::Store;
 
 pub mod access;
+pub mod at_once;
 pub mod audit;
 pub mod auth;
 pub mod body;
@@ -46,6 +47,7 @@ pub mod routes;
 mod seed;
 pub mod v1;
 
+use at_once::AtOnce;
 use audit::Refused;
 use body::Bodies;
 use error::Refusal;
@@ -74,6 +76,10 @@ pub struct App {
     pub refused: Refused,
     /// The memory of all bodies in flight.
     pub bodies: Bodies,
+    /// The uploads of sessions' data.
+    pub uploads: AtOnce,
+    /// Streams of events and logs.
+    pub streams: AtOnce,
     /// Tells whether the server is shutting down.
     pub tasks: Tasks,
     /// Where and since when the server is there.

@@ -28,6 +28,7 @@ use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
 use crate::descriptors;
 use crate::events::EventLog;
+use crate::http::at_once::AtOnce;
 use crate::http::audit::Refused;
 use crate::http::body::Bodies;
 use crate::http::forwarded::Proxies;
@@ -42,6 +43,12 @@ use crate::shim::user;
 use crate::shutdown::{AtStop, Tasks};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
+
+/// Uploads of sessions' data at once: each holds a thread of those that may block.
+const MOST_UPLOADS: usize = 16;
+/// Each holds a page of events and a piece that its reader has yet to take.
+const MOST_STREAMS: usize = 2_000;
+const MOST_STREAMS_OF_A_SESSION: usize = 32;
 
 /// A node that has recovered and is ready to serve.
 pub struct Node {
@@ -109,6 +116,8 @@ impl Node {
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
             gate: Gate::new(throttle(&config)),
+            uploads: AtOnce::new(MOST_UPLOADS, 1),
+            streams: AtOnce::new(MOST_STREAMS, MOST_STREAMS_OF_A_SESSION),
             bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),
             registry,
             store,

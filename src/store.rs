@@ -11,8 +11,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::phase::{Outcome, PhaseName};
@@ -159,8 +157,11 @@ pub enum Admission {
 
 /// Data on its way to the store. Dropped before it is placed, nothing of it stays.
 pub trait Incoming: Send {
-    /// Takes the next part.
-    fn write(&mut self, part: Bytes) -> Answer<'_, ()>;
+    /// Takes the next part. Blocks the thread while it is written, so that it is for a thread that may be blocked.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it could not be written, or one before could not; nothing of the data stays then.
+    fn write(&mut self, part: &[u8]) -> Result<(), StoreError>;
 
     /// Makes what was written the session's data, durably. [`StoreError::Conflict`] if the session is no longer
     /// pending.

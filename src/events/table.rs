@@ -220,7 +220,7 @@ pub(super) fn last(connection: &Connection, session: SessionId) -> Result<u64, S
 /// Up to `most` events after a number, and which numbers there are, all at one moment.
 pub(super) fn page(connection: &Connection, session: SessionId, after: u64, most: usize) -> Result<Page, StoreError> {
     /// A page that is as large as this ends.
-    const MOST_BYTES: usize = 4 << 20;
+    const MOST_BYTES: usize = 256 << 10;
     let moment = connection.unchecked_transaction().map_err(unavailable)?;
     let Ledger { first, last, revision, .. } = standing(&moment, session)?;
     let mut statement = moment

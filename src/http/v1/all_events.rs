@@ -15,7 +15,7 @@ use crate::http::operation::{Answer, Content, Operation, Tag};
 
 use super::event::{EventView, gap};
 use super::sessions::events::Draining;
-use super::stream::{Gone, HEARTBEAT, Writer, event_schema, while_known};
+use super::stream::{Gone, HEARTBEAT, Writer, begin, event_schema, while_known};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "followAll",
@@ -51,11 +51,16 @@ struct Lagged {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
+    let begun = match begin(&app, None) {
+        Ok(begun) => begun,
+        Err(refusal) => return refusal.problem(),
+    };
     let (writer, response) = Writer::new("text/event-stream");
     let (streamed, follower) = (Arc::clone(&app), app.registry.sequences().follow_all());
     let caller = admitted.caller;
     app.tasks.spawn(async move {
         while_known(&streamed, &caller, follow(&streamed, follower, writer)).await;
+        drop(begun);
     });
     response
 }

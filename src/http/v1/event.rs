@@ -50,15 +50,19 @@ fn json(body: &[u8]) -> Box<RawValue> {
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// Events that are gone, because newer ones took their room.
+/// Where a reader goes on that can't go on where it was: events are gone because newer ones took their room, or it knows
+/// of more than there were, such as after a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
-    /// The first number that is kept.
+    /// The first number that it will be told, or is kept.
     pub first: u64,
 }
 
 /// The gap between what a reader has and the page that it gets.
 pub fn gap(after: u64, page: &Page) -> Option<Gap> {
+    if after > page.last {
+        return Some(Gap { first: page.last + 1 });
+    }
     (after + 1 < page.first).then_some(Gap { first: page.first })
 }
 
@@ -73,6 +77,7 @@ mod tests {
         assert_eq!(gap(0, &page(1)), None);
         assert_eq!(gap(6, &page(7)), None);
         assert_eq!(gap(5, &page(7)), Some(Gap { first: 7 }));
+        assert_eq!(gap(9, &page(7)), Some(Gap { first: 8 }));
     }
 
     #[test]

@@ -19,14 +19,16 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::http::App;
+use crate::http::at_once::Begun;
 use crate::http::caller::Caller;
 use crate::http::error::Refusal;
+use crate::id::SessionId;
 
 /// How often a stream says that it is alive when it has nothing else to say.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Pieces that wait for the connection.
-const PIECES: usize = 4;
+/// Pieces that wait for the connection: of a reader that reads nothing little is held.
+const PIECES: usize = 1;
 
 /// The writing end of a stream.
 pub(super) struct Writer {
@@ -129,14 +131,30 @@ pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema 
     })
 }
 
-/// Writes a stream for as long as its caller may have it: it ends when what the caller has shown is good no more, or when
-/// the reader has gone.
+/// The place of one more stream, of a session or of all.
+///
+/// # Errors
+/// [`Refusal::Busy`] if there are as many as may be.
+pub(super) fn begin(app: &App, session: Option<SessionId>) -> Result<Begun, Refusal> {
+    app.streams.begin(session).ok_or(Refusal::Busy("As many streams are open as may be; close one, or try again."))
+}
+
+/// Writes a stream for as long as its caller may have it: it ends when what the caller has shown is good no more, when
+/// the reader has gone, or when the server goes and the reader does not even take the word of that.
 pub(super) async fn while_known(app: &App, caller: &Caller, stream: impl Future<Output = Result<(), Gone>>) {
     tokio::select! {
         // Nobody is there to be told, once the reader has gone.
         _ = stream => {}
         () = no_longer_known(app, caller) => {}
+        () = leaves_at_once(app) => {}
     }
+}
+
+/// Completes a moment after the server has begun to go.
+async fn leaves_at_once(app: &App) {
+    const MOMENT: Duration = Duration::from_secs(1);
+    app.tasks.draining().await;
+    tokio::time::sleep(MOMENT).await;
 }
 
 /// Completes when a caller is no longer known. While the store is away nobody is forgotten.

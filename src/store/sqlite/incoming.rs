@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::id::SessionId;
 use crate::store::{Answer, Incoming, StoreError};
 
@@ -18,7 +16,7 @@ pub(super) struct Receiving {
     files: Arc<DataFiles>,
     entrance: Entrance,
     name: DataFile,
-    /// Nothing once a part could not be written, or was given up half-way.
+    /// Nothing once a part could not be written.
     unfinished: Option<Unfinished>,
 }
 
@@ -41,12 +39,10 @@ impl Receiving {
 }
 
 impl Incoming for Receiving {
-    fn write(&mut self, part: Bytes) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let unfinished = self.take()?;
-            self.unfinished = Some(off_thread(self.name, move || unfinished.write(&part)).await?);
-            Ok(())
-        })
+    fn write(&mut self, part: &[u8]) -> Result<(), StoreError> {
+        let written = self.take()?.write(part);
+        self.unfinished = Some(written.map_err(|error| not_stored(self.name, &error))?);
+        Ok(())
     }
 
     fn place(mut self: Box<Self>) -> Answer<'static, ()> {
@@ -68,6 +64,11 @@ pub(super) async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))?
-        .map_err(|error| storage_failed(&error))
-        .inspect_err(|error| tracing::error!(session.id = %file.session, error = %error, "session data not stored"))
+        .map_err(|error| not_stored(file, &error))
+}
+
+fn not_stored(file: DataFile, error: &io::Error) -> StoreError {
+    let error = storage_failed(error);
+    tracing::error!(session.id = %file.session, error = %error, "session data not stored");
+    error
 }

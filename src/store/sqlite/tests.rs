@@ -129,7 +129,7 @@ fn received_data_that_is_not_placed_leaves_no_file() {
     .unwrap();
     runtime.block_on(async {
         let mut dropped = store.receive_data(record.id).await.unwrap();
-        dropped.write("{".into()).await.unwrap();
+        dropped.write(b"{").unwrap();
         let late = store.receive_data(record.id).await.unwrap();
         store.put(record.after(starting), WALL).await.unwrap();
         assert!(matches!(late.place().await, Err(StoreError::Conflict)));
@@ -147,7 +147,7 @@ fn what_was_received_when_the_process_died_is_removed_and_what_a_row_means_stays
     let record = runtime.block_on(async {
         let record = admitted(&store, session_of("ann", 10)).await;
         let mut incoming = store.receive_data(record.id).await.unwrap();
-        incoming.write("{}".into()).await.unwrap();
+        incoming.write(b"{}").unwrap();
         incoming.place().await.unwrap();
         record
     });
@@ -301,7 +301,7 @@ mod failed_commit {
         let store = place.open();
         let record = admitted(&store, session_of("ann", 100_000)).await;
         let mut incoming = store.receive_data(record.id).await.unwrap();
-        incoming.write("{}".into()).await.unwrap();
+        incoming.write(b"{}").unwrap();
 
         let answer = incoming.place().await;
         back(&store).await;

@@ -36,7 +36,7 @@ pub(super) async fn only_a_pending_session_takes_data(place: &dyn Place) {
     let store = place.open();
     let record = admit(&*store, "ann").await;
     let mut incoming = store.receive_data(record.id).await.unwrap();
-    incoming.write("{}".into()).await.unwrap();
+    incoming.write(b"{}").unwrap();
     let starting = record.after(serde_json::from_str(STARTING).unwrap());
     store.put(starting.clone(), WALL).await.unwrap();
 
@@ -47,7 +47,7 @@ pub(super) async fn only_a_pending_session_takes_data(place: &dyn Place) {
     store.put(starting.after(Phase::admitted(at(5))), WALL).await.unwrap();
     let pending_again = starting.after(Phase::admitted(at(5)));
     let mut incoming = store.receive_data(record.id).await.unwrap();
-    incoming.write("{}".into()).await.unwrap();
+    incoming.write(b"{}").unwrap();
     store.put(ended(&pending_again), WALL).await.unwrap();
     assert!(matches!(incoming.place().await, Err(StoreError::Conflict)));
     assert!(matches!(store.receive_data(record.id).await.map(drop), Err(StoreError::Conflict)));
@@ -65,14 +65,14 @@ pub(super) async fn data_that_is_dropped_on_its_way_leaves_what_was_there(place:
             continue;
         }
         let mut incoming = begun.await.unwrap();
-        poll_and_drop(incoming.write(text(1 << 20)), polls).await;
+        incoming.write(&text(1 << 20)).unwrap();
     }
     assert_eq!(data(&*store, record.id).await, "{\"a\":1}");
 
     let mut placed = false;
     for polls in 0..40 {
         let mut incoming = store.receive_data(record.id).await.unwrap();
-        incoming.write("{}".into()).await.unwrap();
+        incoming.write(b"{}").unwrap();
         poll_and_drop(incoming.place(), polls * polls).await;
         // What was handed in before this is settled.
         store.greeted().await.unwrap();
@@ -80,18 +80,6 @@ pub(super) async fn data_that_is_dropped_on_its_way_leaves_what_was_there(place:
         assert!(found == "{}" || (!placed && found == "{\"a\":1}"), "{found:?}");
         placed |= found == "{}";
     }
-}
-
-pub(super) async fn a_write_that_was_given_up_can_t_be_placed(place: &dyn Place) {
-    let store = place.open();
-    let record = admit(&*store, "ann").await;
-    let mut incoming = store.receive_data(record.id).await.unwrap();
-    // One that is done at the first look was not given up.
-    while poll_once(&mut incoming.write(text(4 << 20))).await.is_ready() {}
-
-    assert!(matches!(incoming.write("{}".into()).await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(incoming.place().await, Err(StoreError::Unavailable(_))));
-    assert_eq!(data(&*store, record.id).await, "{\"a\":1}");
 }
 
 pub(super) async fn of_many_that_are_received_at_once_one_stays_whole(place: &dyn Place) {
@@ -103,7 +91,7 @@ pub(super) async fn of_many_that_are_received_at_once_one_stays_whole(place: &dy
         async move {
             let mut incoming = store.receive_data(record.id).await.unwrap();
             for _ in 0..10 {
-                incoming.write(Bytes::from(vec![n; 10_000])).await.unwrap();
+                incoming.write(&vec![n; 10_000]).unwrap();
             }
             incoming.place().await.unwrap();
         }
@@ -123,7 +111,7 @@ pub(super) async fn data_that_is_still_on_its_way_does_not_keep_a_store_open(pla
 
     drop(store);
 
-    incoming.write("{}".into()).await.unwrap();
+    incoming.write(b"{}").unwrap();
     assert!(matches!(incoming.place().await, Err(StoreError::Unavailable(_))));
     assert_eq!(data(&*place.open(), record.id).await, "{\"a\":1}");
 }
@@ -137,7 +125,7 @@ async fn receive(
 ) -> Result<(), StoreError> {
     let mut incoming = store.receive_data(session).await?;
     for part in parts {
-        incoming.write(Bytes::from_static(part.as_bytes())).await?;
+        incoming.write(part.as_bytes())?;
     }
     incoming.place().await
 }

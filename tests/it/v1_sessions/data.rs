@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::desk::faulty;
-use crate::harness::{Server, until};
+use crate::harness::{ADA, Server, until};
 use crate::wire::Wire;
 
 use super::{JSON, Opened, adas, create, opened, problem, running, server};
@@ -97,6 +97,41 @@ fn an_upload_that_hardly_moves_is_ended_and_nothing_of_it_stays() {
     });
     assert_eq!(problem(&answer), (408, "request_timeout".into()));
     until("nothing of it is left", || files(&server) == 0);
+}
+
+#[test]
+fn uploads_that_stall_are_bounded_and_hold_up_nothing_else() {
+    const MOST: usize = 16;
+    let server = server("");
+    let emails: Vec<_> = (0..=MOST).map(|n| format!("customer{n}@example.com")).collect();
+    let sessions: Vec<_> = emails
+        .iter()
+        .map(|email| {
+            server.add_customer((email, ADA.1));
+            let body = json!({"email": email, "password": ADA.1, "persona": "CUSTOMERS", "data": {}});
+            Opened::of(&create(&server, &[], &body))
+        })
+        .collect();
+    let (last, first) = (&sessions[MOST], &sessions[0]);
+    let stall = |session| {
+        let mut wire = begin(&server, session, 100_000);
+        wire.write(b"{\"a\":\"");
+        wire
+    };
+    let mut stalled = vec![stall(first)];
+    until("it is being received", || files(&server) == 1);
+    let refused = first.put_data(&server, b"{}");
+    assert_eq!(problem(&refused), (503, "server_busy".into()), "one of a session");
+    assert_eq!(refused.header("retry-after"), "1");
+    stalled.extend(sessions[1..MOST].iter().map(stall));
+    until("all are being received", || files(&server) == MOST);
+    assert_eq!(problem(&last.put_data(&server, b"{}")), (503, "server_busy".into()), "so many in all");
+    assert_eq!(last.see(&server)["phase"], "PENDING", "other calls go on");
+
+    drop(stalled);
+
+    until("one may be sent again", || last.put_data(&server, b"{}").status == 204);
+    until("of every session", || first.put_data(&server, b"{}").status == 204);
 }
 
 #[test]

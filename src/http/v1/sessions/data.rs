@@ -9,23 +9,22 @@ use std::sync::Arc;
 
 use axum::body::Body as AnyBody;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{Buf, Bytes};
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::http::App;
 use crate::http::access::Admitted;
+use crate::http::at_once::Begun;
 use crate::http::body::{self, Body, BodyError, Share, Streamed};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::input::invalid;
 use crate::http::operation::{self, Answer, Content, Operation, Tag, schema_of};
-use crate::http::v1::expect_json;
+use crate::http::v1::{expect_json, no_content};
 use crate::json::stream::{self, StreamError};
 use crate::session::Phase;
 use crate::store::{Action, Incoming, StoreError, Stored};
@@ -36,7 +35,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Replace a session's data",
     description: "Takes the place of the `data` that a pending session was created with; for what is too large to come \
                   with the creation. It goes straight to storage, up to the server's `limits.data`. Of an upload that \
-                  is refused or breaks off nothing stays. The agent gets it when it is started.",
+                  is refused or breaks off nothing stays. The agent gets it when it is started.\n\nA session has one \
+                  upload at a time and the server 16; one more is answered with 503, to be sent again.",
     query: None,
     headers: &[],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<Map<String, Value>>)] }),
@@ -47,14 +47,16 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 /// Parts on their way between the connection and the disk.
 const PARTS_UNDER_WAY: usize = 4;
 
+/// An upload, for as long as which it counts.
+struct Upload {
+    incoming: Box<dyn Incoming>,
+    _begun: Begun,
+}
+
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match replace(&app, admitted, &parts, body).await {
-        Ok(()) => {
-            let mut response = Response::new(AnyBody::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        }
+        Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
     }
 }
@@ -67,22 +69,28 @@ async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: AnyBod
             return Err(refusal);
         }
     };
-    let (session, incoming) = begun;
+    let (session, upload) = begun;
     let body = app.bodies.stream(parts, body, app.config.limits.data).await?;
-    let incoming = receive(app, parts, body, incoming).await?;
-    let placed = app.tasks.carry_out(place(Arc::clone(app), admitted.caller, session, incoming)).await;
+    let upload = receive(app, parts, body, upload).await?;
+    let placed = app.tasks.carry_out(place(Arc::clone(app), admitted.caller, session, upload)).await;
     placed.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
 }
 
-async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Stored>, Box<dyn Incoming>), Refusal> {
+async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Stored>, Upload), Refusal> {
     expect_json(parts)?;
     let session = admitted.session()?;
     if !matches!(session.record.phase, Phase::Pending { .. }) {
         return Err(NOT_PENDING);
     }
+    // Each holds a thread until its end.
+    let begun = app.uploads.begin(Some(session.record.id)).ok_or(TOO_MANY)?;
     let incoming = app.store.receive_data(session.record.id).await.map_err(refused)?;
-    Ok((Arc::clone(session), incoming))
+    Ok((Arc::clone(session), Upload { incoming, _begun: begun }))
 }
+
+const TOO_MANY: Refusal = Refusal::Busy(
+    "This session's data is being uploaded already, or the server takes as many uploads as it does at once; try again.",
+);
 
 const NOT_PENDING: Refusal = Refusal::WrongPhase("Only a pending session's data can be replaced.");
 
@@ -93,32 +101,15 @@ fn refused(error: StoreError) -> Refusal {
     }
 }
 
-async fn place(
-    app: Arc<App>,
-    caller: Caller,
-    session: Arc<Stored>,
-    incoming: Box<dyn Incoming>,
-) -> Result<(), Refusal> {
+async fn place(app: Arc<App>, caller: Caller, session: Arc<Stored>, upload: Upload) -> Result<(), Refusal> {
     app.audit_first(&caller, Action::SessionDataReplaced, &session.record).await?;
-    incoming.place().await.map_err(refused)
+    upload.incoming.place().await.map_err(refused)
 }
 
 /// Takes the body to its end; what is returned is written and checked, and waits to be placed.
-async fn receive(
-    app: &App,
-    parts: &Parts,
-    mut body: Streamed,
-    incoming: Box<dyn Incoming>,
-) -> Result<Box<dyn Incoming>, Refusal> {
+async fn receive(app: &App, parts: &Parts, mut body: Streamed, upload: Upload) -> Result<Upload, Refusal> {
     let (under_way, received) = mpsc::channel(PARTS_UNDER_WAY);
-    let received = Received {
-        parts: received,
-        left: Bytes::new(),
-        begins_with: None,
-        incoming,
-        failed: None,
-        runtime: Handle::current(),
-    };
+    let received = Received { parts: received, left: Bytes::new(), begins_with: None, upload, failed: None };
     let keys = (app.bodies.share(), app.bodies.most_bytes());
     let checking = tokio::task::spawn_blocking(move || check(received, keys));
     let whole = send_all(&mut body, under_way).await;
@@ -157,9 +148,8 @@ struct Received {
     left: Bytes,
     /// The first byte that is no white space.
     begins_with: Option<u8>,
-    incoming: Box<dyn Incoming>,
+    upload: Upload,
     failed: Option<StoreError>,
-    runtime: Handle,
 }
 
 impl Read for &mut Received {
@@ -168,7 +158,7 @@ impl Read for &mut Received {
             let Some(part) = self.parts.blocking_recv() else { return Ok(0) };
             let bytes = part.bytes.clone();
             self.begins_with = self.begins_with.or_else(|| bytes.trim_ascii_start().first().copied());
-            if let Err(error) = self.runtime.block_on(self.incoming.write(bytes.clone())) {
+            if let Err(error) = self.upload.incoming.write(&bytes) {
                 self.failed = Some(error);
                 return Err(io::Error::other("the part was not written"));
             }
@@ -182,10 +172,10 @@ impl Read for &mut Received {
 
 /// Reads and checks everything. The keys that have to be compared take up to so many bytes of a share of the memory for
 /// bodies.
-fn check(mut received: Received, (mut share, most_bytes): (Share, usize)) -> Result<Box<dyn Incoming>, Refusal> {
+fn check(mut received: Received, (mut share, most_bytes): (Share, usize)) -> Result<Upload, Refusal> {
     let reserve = |bytes| bytes <= most_bytes && share.hold(bytes).is_ok();
     match stream::check(&mut received, reserve) {
-        Ok(()) if received.begins_with == Some(b'{') => Ok(received.incoming),
+        Ok(()) if received.begins_with == Some(b'{') => Ok(received.upload),
         Ok(()) => Err(Refusal::Invalid("The body must be a JSON object.".into())),
         Err(StreamError::Json(error)) => Err(invalid("The body is not the JSON it must be", &error.to_string())),
         Err(StreamError::NoMemory) => {

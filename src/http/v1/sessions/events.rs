@@ -18,8 +18,8 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::event::{EventView, gap};
-use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema, while_known};
-use crate::http::v1::{json, query};
+use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, begin, event_schema, while_known};
+use crate::http::v1::{json, no_content, query};
 use crate::id::SessionId;
 use crate::session::SessionRecord;
 use crate::store::StoreError;
@@ -32,7 +32,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Follow a session",
     description: "A stream of server-sent events: first `snapshot` (the session as it is, without an id), then every \
                   event after `Last-Event-ID` or `after`, its number as the id and its kind as the name, as soon as it \
-                  is stored. Numbers have no gaps; where old events had to go, `gap` names the first that is kept. A \
+                  is stored. Numbers have no gaps; where old events had to go, or the reader knows of more than there were, `gap` names the first that follows. A \
                   comment comes every 15 seconds. Before the server goes, `draining` says so: connect again and go on. \
                   After the transition to ENDED the stream ends, and connecting again is answered with 204, at which \
                   browsers stop. It also ends within 15 seconds after the token or the console's sign-in by which it was \
@@ -122,22 +122,22 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
     let after = known.unwrap_or(after);
     let last = app.registry.sequences().read(record, u64::MAX, 1).await?.last;
     if known.is_some_and(|known| known >= last) && !record.phase.is_live() {
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(response);
+        return Ok(no_content());
     }
+    let begun = begin(app, Some(record.id))?;
     let (writer, response) = Writer::new("text/event-stream");
     let snapshot = Snapshot { session: SessionView::of(app, record), last };
     let (streamed, id) = (Arc::clone(app), record.id);
     let caller = admitted.caller.clone();
     app.tasks.spawn(async move {
         while_known(&streamed, &caller, follow(&streamed, id, after, &snapshot, writer)).await;
+        drop(begun);
     });
     Ok(response)
 }
 
 async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, mut writer: Writer) -> Result<(), Gone> {
-    const PAGE: usize = 100;
+    const PAGE: usize = 16;
     // Before the first read, so that nothing falls in between.
     let mut follower = app.registry.sequences().follow(id);
     writer.tell("snapshot", snapshot).await?;

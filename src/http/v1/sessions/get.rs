@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::IF_NONE_MATCH;
+use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,8 @@ async fn see(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, 
     if query.until.is_none() && knows(&parts.headers, &record) {
         let mut response = Response::new(axum::body::Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().insert(axum::http::header::ETAG, etag(record.revision.0));
+        response.headers_mut().insert(ETAG, etag(record.revision.0));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return Ok(response);
     }
     Ok(SessionView::of(app, &record).answer(StatusCode::OK))

@@ -17,7 +17,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of, text};
 use crate::http::v1::query;
-use crate::http::v1::stream::{Gone, Writer, while_known};
+use crate::http::v1::stream::{Gone, Writer, begin, while_known};
 use crate::id::SessionId;
 use crate::shim::place::Place;
 
@@ -78,11 +78,13 @@ async fn logs(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Resp
         return Err(Refusal::LogsGone);
     }
     let (log, end) = end_of_log(app, record.id, tail as usize).await?;
+    let begun = begin(app, Some(record.id))?;
     let (writer, response) = Writer::new("text/plain; charset=utf-8");
     let (streamed, id) = (Arc::clone(app), record.id);
     let caller = admitted.caller.clone();
     app.tasks.spawn(async move {
         while_known(&streamed, &caller, stream(&streamed, id, log, end, follow, writer)).await;
+        drop(begun);
     });
     Ok(response)
 }
