@@ -273,7 +273,7 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
         Access::Password => codes.extend([Code::InvalidEmailOrPassword, Code::TooManyAttempts]),
         Access::LocalOrToken | Access::Token => codes.push(Code::TokenRequired),
         Access::SignIn => {
-            codes.extend([Code::TokenRequired, Code::TooManyAttempts, Code::CrossSiteRequest, Code::UnknownHost])
+            codes.extend([Code::TokenRequired, Code::TooManyAttempts, Code::CrossSiteRequest, Code::UnknownHost]);
         }
         Access::AnyOperator => codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost]),
         Access::Known => codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost]),
@@ -287,7 +287,7 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
             ]);
         }
         Access::Operator(_) => {
-            codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::UnknownHost])
+            codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::UnknownHost]);
         }
     }
     if operation.body.is_some() {
