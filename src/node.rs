@@ -46,6 +46,8 @@ use crate::store::{Store, StoreError};
 
 /// Uploads of sessions' data at once: each holds a thread of those that may block.
 const MOST_UPLOADS: usize = 16;
+/// One that is sent again may come while the one before, whose client has gone, is being stored.
+const MOST_UPLOADS_OF_A_SESSION: usize = 4;
 /// Each holds a page of events and a piece that its reader has yet to take.
 const MOST_STREAMS: usize = 2_000;
 const MOST_STREAMS_OF_A_SESSION: usize = 32;
@@ -116,7 +118,7 @@ impl Node {
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
             gate: Gate::new(throttle(&config)),
-            uploads: AtOnce::new(MOST_UPLOADS, 1),
+            uploads: AtOnce::new(MOST_UPLOADS, MOST_UPLOADS_OF_A_SESSION),
             streams: AtOnce::new(MOST_STREAMS, MOST_STREAMS_OF_A_SESSION),
             bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),
             registry,

@@ -10,6 +10,7 @@ mod data;
 mod initialise;
 mod refused;
 mod requests;
+mod see;
 
 /// A server with this configuration that knows Ada.
 fn server(config: &str) -> Server {

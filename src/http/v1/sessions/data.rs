@@ -35,8 +35,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Replace a session's data",
     description: "Takes the place of the `data` that a pending session was created with; for what is too large to come \
                   with the creation. It goes straight to storage, up to the server's `limits.data`. Of an upload that \
-                  is refused or breaks off nothing stays. The agent gets it when it is started.\n\nA session has one \
-                  upload at a time and the server 16; one more is answered with 503, to be sent again.",
+                  is refused or breaks off nothing stays. The agent gets it when it is started.\n\nA session has four \
+                  uploads at a time and the server 16; one more is answered with 503, to be sent again.",
     query: None,
     headers: &[],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<Map<String, Value>>)] }),
@@ -88,9 +88,8 @@ async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Sto
     Ok((Arc::clone(session), Upload { incoming, _begun: begun }))
 }
 
-const TOO_MANY: Refusal = Refusal::Busy(
-    "This session's data is being uploaded already, or the server takes as many uploads as it does at once; try again.",
-);
+const TOO_MANY: Refusal =
+    Refusal::Busy("As many uploads as may be are under way, of this session or of all; try again.");
 
 const NOT_PENDING: Refusal = Refusal::WrongPhase("Only a pending session's data can be replaced.");
 

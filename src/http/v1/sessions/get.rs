@@ -21,7 +21,7 @@ use crate::http::v1::query;
 use crate::http::v1::wait::Wait;
 use crate::session::{PhaseName, SessionRecord};
 
-use super::view::{SessionView, etag};
+use super::view::SessionView;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "getSession",
@@ -37,7 +37,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
             status: 200,
             description: "The session.",
             contents: &[Content::json(schema_of::<SessionView>)],
-            headers: &[Header::text("ETag", "Changes with the session's revision.")],
+            headers: &[Header::text("ETag", "Changes with whatever is shown.")],
         },
         Answer {
             status: 304,
@@ -67,28 +67,34 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 async fn see(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let query: Query = query(parts)?;
     let session = admitted.session()?;
+    let known: Vec<&str> = tags(&parts.headers).collect();
     let is_there = |record: &SessionRecord| match query.until {
         Some(until) => record.phase.kind().has_reached(until),
-        None => !knows(&parts.headers, record),
+        // What changes without a step of the session is not waited for, but told to who asks.
+        None => !knows(&known, &SessionView::of(app, record)),
     };
     let patience = query.wait.map_or(Duration::ZERO, |wait| wait.0);
     let record = app.registry.wait_until(session.record.id, patience, is_there).await?;
-    if query.until.is_none() && knows(&parts.headers, &record) {
+    let view = SessionView::of(app, &record);
+    if query.until.is_none() && knows(&known, &view) {
         let mut response = Response::new(axum::body::Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().insert(ETAG, etag(record.revision.0));
+        response.headers_mut().insert(ETAG, view.tag());
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         return Ok(response);
     }
-    Ok(SessionView::of(app, &record).answer(StatusCode::OK))
+    Ok(view.answer(StatusCode::OK))
 }
 
-/// Whether the caller has this revision already (RFC 9110, section 13.1.2).
-fn knows(headers: &HeaderMap, record: &SessionRecord) -> bool {
-    let tag = format!("\"{}\"", record.revision.0);
+/// The tags that the caller knows.
+fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|known| {
-        let known = known.trim();
-        known == "*" || known.trim_start_matches("W/") == tag
-    })
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Whether one of them is of this very view, compared as weak ones are (RFC 9110, sections 8.8.3.2 and 13.1.2).
+fn knows(tags: &[&str], view: &SessionView) -> bool {
+    let tag = view.tag();
+    let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+    tags.iter().any(|known| *known == "*" || tag.to_str().is_ok_and(|tag| opaque(tag) == opaque(known)))
 }

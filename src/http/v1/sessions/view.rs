@@ -27,7 +27,7 @@ pub struct SessionView {
     pub phase: PhaseName,
     /// How often an agent was started for it.
     pub epoch: u32,
-    /// Rises with each change; the `ETag` is made of it.
+    /// Rises with each change.
     pub revision: u32,
     /// When it was requested, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
@@ -73,8 +73,17 @@ impl SessionView {
     /// The answer that shows it.
     pub(super) fn answer(&self, status: StatusCode) -> Response {
         let mut response = json(status, self);
-        response.headers_mut().insert(ETAG, etag(self.revision));
+        response.headers_mut().insert(ETAG, self.tag());
         response
+    }
+
+    /// The tag of what is shown (RFC 9110, section 8.8.3): the revision, and a hash of the rest, some of which changes
+    /// without one.
+    pub(super) fn tag(&self) -> HeaderValue {
+        let shown = serde_json::to_vec(self).expect("a session has string keys only and serialises");
+        let hash = blake3::hash(&shown).to_hex();
+        let tag = format!("W/\"{}-{}\"", self.revision, &hash[..16]);
+        HeaderValue::from_str(&tag).expect("digits and quotes are a header's value")
     }
 }
 
@@ -128,9 +137,4 @@ impl From<Usage> for UsageView {
     fn from(usage: Usage) -> Self {
         Self { memory_bytes: usage.memory, cpu_seconds: usage.cpu.as_secs_f64(), processes: usage.processes }
     }
-}
-
-/// The tag of a session's representation (RFC 9110, section 8.8.3). Weak: progress changes without a new revision.
-pub(super) fn etag(revision: u32) -> HeaderValue {
-    HeaderValue::from_str(&format!("W/\"{revision}\"")).expect("digits and quotes are a header's value")
 }
