@@ -37,7 +37,7 @@ pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failur
 
 /// A directory is in use for a moment while another command works on it, or while a server starts or stops.
 async fn settle(config: &Config, command: Command) -> Result<Reply> {
-    const ATTEMPTS: usize = 60;
+    const ATTEMPTS: usize = 200;
     const BETWEEN: Duration = Duration::from_millis(50);
     let mut attempt = 0;
     loop {
