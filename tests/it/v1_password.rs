@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::credential_stub::{Behaviour, CredentialStub};
-use crate::harness::{ADA, Answer, Server, Setup};
+use crate::harness::{ADA, Answer, Server, Setup, until};
 use crate::operators::{Operated, problem};
 
 const NEW: &str = "battery staple horse";
@@ -55,7 +55,8 @@ fn a_change_needs_the_password_until_now_and_guesses_at_it_are_slowed_and_audite
         assert_ne!(answer.header("ratelimit"), "");
         assert_eq!(desk.server.create((email, ADA.1), json!({})).status, 429, "they count as those at a creation do");
     }
-    crate::harness::until("they are audited", || desk.audited("credentials.refused").len() == 20);
+    // Of more than ten in a second the rest is told as a number.
+    until("they are audited", || desk.audited("credentials.refused").len() >= 10);
 }
 
 #[test]
