@@ -46,6 +46,9 @@ use ledger::Ledger;
 
 pub use ledger::Tally;
 
+/// How much longer than planned chaos goes on at most, until it has struck in every way.
+const MOST_OVERTIME: Duration = Duration::from_secs(30);
+
 /// What is to be done to a server.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -53,7 +56,8 @@ pub struct Plan {
     pub sessions: usize,
     /// Sessions with an agent at once; at least one.
     pub running: usize,
-    /// How long the hand of chaos is at work. What follows takes a minute more at most, and the checks.
+    /// How long the hand of chaos is at work, longer only if it has not struck in every way by then. What follows takes
+    /// a minute more at most, and the checks.
     pub duration: Duration,
     /// Where chance begins. The same seed makes the same choices, at moments that are never the same.
     pub seed: u64,
@@ -104,7 +108,11 @@ pub fn run(
         let mut told = Duration::ZERO;
         loop {
             let elapsed = boot_time().saturating_since(begun);
-            if elapsed >= plan.duration || interrupted.load(Ordering::SeqCst) || ledger.is_hopeless() {
+            let is_enough = elapsed >= plan.duration && chaos.has_struck_in_every_way();
+            if is_enough || elapsed >= plan.duration + MOST_OVERTIME {
+                break;
+            }
+            if interrupted.load(Ordering::SeqCst) || ledger.is_hopeless() {
                 break;
             }
             if elapsed >= told {

@@ -1,6 +1,8 @@
 //! The hand of chaos: kills the server, its launcher, its shims and its agents, or holds them for a while.
 //!
-//! No session is touched so often that its end would be the restart policy's right.
+//! Blows are dealt like cards: first one of each kind, then from decks in which each kind has its share. So chance
+//! decides about order and victims, and never leaves a kind out. No session is touched so often that its end would be
+//! the restart policy's right.
 
 use std::time::Duration;
 
@@ -17,11 +19,76 @@ use super::processes::{Handle, Process, Role};
 /// How often one session's processes may be touched: well below the losses that end a session.
 const MOST_TOUCHES: u32 = 4;
 
+/// What may befall a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    RestartServer,
+    HoldServer,
+    KillLauncher,
+    KillShim,
+    HoldShim,
+    KillAgent,
+    HoldAgent,
+}
+
+impl Blow {
+    /// Each kind, and how many of it are in a deck.
+    const SHARES: [(Self, usize); 7] = [
+        (Self::RestartServer, 2),
+        (Self::HoldServer, 1),
+        (Self::KillLauncher, 1),
+        (Self::KillShim, 6),
+        (Self::HoldShim, 2),
+        (Self::KillAgent, 6),
+        (Self::HoldAgent, 2),
+    ];
+}
+
+/// The blows to come.
+#[derive(Debug)]
+struct Deck {
+    /// The next one last.
+    blows: Vec<Blow>,
+    /// Kinds of which none has fallen yet.
+    owed: Vec<Blow>,
+}
+
+impl Deck {
+    fn new(dice: &mut Dice) -> Self {
+        let mut blows: Vec<_> = Blow::SHARES.iter().map(|(blow, _)| *blow).collect();
+        dice.shuffle(&mut blows);
+        Self { owed: blows.clone(), blows }
+    }
+
+    fn deal(&mut self, dice: &mut Dice) -> Blow {
+        self.fill(dice);
+        self.blows.pop().expect("a filled deck has cards")
+    }
+
+    fn has_fallen(&mut self, blow: Blow) {
+        self.owed.retain(|owed| *owed != blow);
+    }
+
+    /// The blow found nobody: it is dealt again when all others were.
+    fn put_back(&mut self, blow: Blow, dice: &mut Dice) {
+        self.fill(dice);
+        self.blows.insert(0, blow);
+    }
+
+    fn fill(&mut self, dice: &mut Dice) {
+        if self.blows.is_empty() {
+            self.blows = Blow::SHARES.iter().flat_map(|(blow, share)| vec![*blow; *share]).collect();
+            dice.shuffle(&mut self.blows);
+        }
+    }
+}
+
 /// The hand, and whom it holds.
 #[derive(Debug)]
 pub(super) struct Chaos<'a> {
     ledger: &'a Ledger,
     dice: Dice,
+    deck: Deck,
     held: Vec<Held>,
 }
 
@@ -34,8 +101,14 @@ struct Held {
 
 impl<'a> Chaos<'a> {
     /// A hand that holds nobody.
-    pub(super) fn new(ledger: &'a Ledger, dice: Dice) -> Self {
-        Self { ledger, dice, held: Vec::new() }
+    pub(super) fn new(ledger: &'a Ledger, mut dice: Dice) -> Self {
+        let deck = Deck::new(&mut dice);
+        Self { ledger, dice, deck, held: Vec::new() }
+    }
+
+    /// Whether blows of every kind have fallen.
+    pub(super) fn has_struck_in_every_way(&self) -> bool {
+        self.deck.owed.is_empty()
     }
 
     /// Strikes once, after a short while.
@@ -46,14 +119,23 @@ impl<'a> Chaos<'a> {
             self.ledger.find("the server ended by itself; its log is server.log".to_owned());
             return self.restart(desk);
         }
-        match self.dice.below(100) {
-            0..10 => self.restart(desk),
-            10..15 => self.launcher(desk),
-            15..45 => self.of_a_session(desk, Signal::KILL, true),
-            45..75 => self.of_a_session(desk, Signal::KILL, false),
-            75..85 => self.of_a_session(desk, Signal::STOP, true),
-            85..95 => self.of_a_session(desk, Signal::STOP, false),
-            _ => self.hold_server(desk),
+        let blow = self.deck.deal(&mut self.dice);
+        let has_fallen = match blow {
+            Blow::RestartServer => {
+                self.restart(desk);
+                true
+            }
+            Blow::HoldServer => self.hold_server(desk),
+            Blow::KillLauncher => self.launcher(desk),
+            Blow::KillShim => self.of_a_session(desk, Signal::KILL, true),
+            Blow::HoldShim => self.of_a_session(desk, Signal::STOP, true),
+            Blow::KillAgent => self.of_a_session(desk, Signal::KILL, false),
+            Blow::HoldAgent => self.of_a_session(desk, Signal::STOP, false),
+        };
+        if has_fallen {
+            self.deck.has_fallen(blow);
+        } else {
+            self.deck.put_back(blow, &mut self.dice);
         }
     }
 
@@ -84,38 +166,46 @@ impl<'a> Chaos<'a> {
         }
     }
 
-    fn launcher(&mut self, desk: &Desk) {
+    /// Whether there was one to kill.
+    fn launcher(&mut self, desk: &Desk) -> bool {
         let launchers: Vec<_> =
             desk.marks().look().into_iter().filter(|process| process.role == Role::Launcher).collect();
-        if let Some(launcher) = self.dice.pick(&launchers)
-            && desk.marks().signal(*launcher, Signal::KILL).is_some()
-        {
+        let launcher = self.dice.pick(&launchers);
+        let is_hit = launcher.is_some_and(|launcher| desk.marks().signal(*launcher, Signal::KILL).is_some());
+        if is_hit {
             self.ledger.count(|tally| tally.launchers += 1);
         }
+        is_hit
     }
 
-    fn hold_server(&mut self, desk: &Desk) {
-        let Some(handle) = desk.handle() else { return };
-        if handle.signal(Signal::STOP) {
-            self.hold(handle, None, 500);
-        }
+    /// Whether there was one to hold.
+    fn hold_server(&mut self, desk: &Desk) -> bool {
+        let Some(handle) = desk.handle().filter(|handle| handle.signal(Signal::STOP)) else { return false };
+        self.hold(handle, None, 500);
+        true
     }
 
-    /// Kills or holds the agent of a session, or its shim.
-    fn of_a_session(&mut self, desk: &Desk, signal: Signal, shim: bool) {
+    /// Kills or holds the agent of a session, or its shim; whether there was one.
+    fn of_a_session(&mut self, desk: &Desk, signal: Signal, shim: bool) -> bool {
         let all = desk.marks().look();
-        let Some((session, agent)) = self.victim(&all) else { return };
+        let Some((session, agent)) = self.victim(&all) else { return false };
         let process = if shim { all.iter().find(|process| process.pid == agent.parent) } else { Some(&agent) };
-        let Some(process) = process.filter(|process| !shim || process.role == Role::Shim) else { return };
+        let Some(process) = process.filter(|process| !shim || process.role == Role::Shim) else { return false };
         self.ledger.touch(session);
-        let hit = desk.marks().signal(*process, signal);
-        if let Some(handle) = hit {
-            if signal == Signal::STOP {
-                return self.hold(handle, Some(session), 1_500);
+        match desk.marks().signal(*process, signal) {
+            // It counts as touched until it is let go.
+            Some(handle) if signal == Signal::STOP => {
+                self.hold(handle, Some(session), 1_500);
+                true
             }
-            self.ledger.count(|tally| if shim { tally.shims += 1 } else { tally.agents += 1 });
+            hit => {
+                if hit.is_some() {
+                    self.ledger.count(|tally| if shim { tally.shims += 1 } else { tally.agents += 1 });
+                }
+                self.ledger.touch(session);
+                hit.is_some()
+            }
         }
-        self.ledger.touch(session);
     }
 
     fn victim(&mut self, all: &[Process]) -> Option<(SessionId, Process)> {
@@ -158,5 +248,39 @@ impl<'a> Chaos<'a> {
 impl Drop for Chaos<'_> {
     fn drop(&mut self) {
         self.let_go(|_| true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_hand_has_each_kind_of_blow_and_every_deck_after_it_its_share_of_each() {
+        let mut dice = Dice::new(3);
+        let mut deck = Deck::new(&mut dice);
+        let mut deal = |many: usize| (0..many).map(|_| deck.deal(&mut dice)).collect::<Vec<_>>();
+        let first = deal(Blow::SHARES.len());
+        assert!(Blow::SHARES.iter().all(|(blow, _)| first.contains(blow)), "{first:?}");
+        let whole = deal(Blow::SHARES.iter().map(|(_, share)| share).sum());
+        for (blow, share) in Blow::SHARES {
+            assert_eq!(whole.iter().filter(|dealt| **dealt == blow).count(), share, "{blow:?}");
+        }
+    }
+
+    #[test]
+    fn a_blow_that_finds_nobody_is_dealt_again_after_the_others() {
+        let mut dice = Dice::new(4);
+        let mut deck = Deck::new(&mut dice);
+        let missed = deck.deal(&mut dice);
+        deck.put_back(missed, &mut dice);
+        for _ in 1..Blow::SHARES.len() {
+            let other = deck.deal(&mut dice);
+            assert_ne!(other, missed);
+            deck.has_fallen(other);
+        }
+        assert_eq!((deck.owed.clone(), deck.deal(&mut dice)), (vec![missed], missed));
+        deck.put_back(missed, &mut dice);
+        assert!(deck.blows.len() > 1, "it holds up the others");
     }
 }

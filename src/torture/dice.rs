@@ -35,6 +35,13 @@ impl Dice {
         if of.is_empty() { None } else { of.get(self.below(of.len())) }
     }
 
+    /// Puts them into any order (Fisher and Yates).
+    pub(super) fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            all.swap(last, self.below(last + 1));
+        }
+    }
+
     /// A time between two numbers of milliseconds.
     pub(super) fn millis(&mut self, from: usize, to: usize) -> Duration {
         Duration::from_millis((from + self.below(to - from + 1)) as u64)
@@ -61,6 +68,19 @@ mod tests {
         };
         assert_eq!(numbers(7), numbers(7));
         assert_ne!(numbers(7), numbers(8));
+    }
+
+    #[test]
+    fn a_shuffle_loses_nothing_and_comes_to_every_order() {
+        let mut dice = Dice::new(2);
+        let orders: std::collections::HashSet<_> = (0..200)
+            .map(|_| {
+                let mut all = [1, 2, 3];
+                dice.shuffle(&mut all);
+                all
+            })
+            .collect();
+        assert_eq!(orders.len(), 6);
     }
 
     #[test]
