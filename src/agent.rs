@@ -38,6 +38,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{AgentKind, Persona};
 use crate::events::EventLog;
 use crate::id::{Epoch, SessionId};
+use crate::metrics::Metrics;
 use crate::session::{Ending, Reason};
 use crate::shim::launch::Launch;
 use crate::shim::place::Place;
@@ -253,6 +254,7 @@ pub struct Launcher {
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) services: Services,
     pub(crate) events: EventLog,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What agents are started with and reached by.
@@ -265,6 +267,8 @@ pub struct Means {
     pub services: Services,
     /// Where what they say is kept.
     pub events: EventLog,
+    /// Counts what happens to them.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The bounds of this node on each agent, and on all starts.
@@ -287,14 +291,16 @@ impl Launcher {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks, limits: AgentLimits, means: Means) -> Self {
         let sweeper = Sweeper::new(&store.desk().id);
         let turns = Arc::new(Semaphore::new(limits.starting));
-        let Means { launch, agents, services, events } = means;
-        Self { store, clock, tasks, sweeper, limits, launch: Arc::new(launch), agents, turns, services, events }
+        let Means { launch, agents, services, events, metrics } = means;
+        let launch = Arc::new(launch);
+        Self { store, clock, tasks, sweeper, limits, launch, agents, turns, services, events, metrics }
     }
 
     /// A launcher that only ends agents, where no server runs.
     pub fn to_end(store: Arc<dyn Store>, clock: Arc<dyn Clock>, events: EventLog, agents: PathBuf) -> Self {
         let limits = AgentLimits { requests: 1, line_bytes: 1, starting: 1, spool_bytes: 1, log_bytes: 1 };
-        let means = Means { launch: Launch::default(), agents, services: Services::default(), events };
+        let (launch, services, metrics) = (Launch::default(), Services::default(), Arc::default());
+        let means = Means { launch, agents, services, events, metrics };
         Self::new(store, clock, Tasks::default(), limits, means)
     }
 

@@ -20,7 +20,7 @@ mod rfc3339;
 pub use rfc3339::NoTime;
 
 /// An instant on the desk's own timeline, in microseconds. At the very first start it equals the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
@@ -60,7 +60,7 @@ impl Sub<Duration> for Timestamp {
 }
 
 /// What the wall clock said, in milliseconds since the Unix epoch. For people and for ids, never for a deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WallTime(i64);
 

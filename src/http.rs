@@ -23,6 +23,7 @@ use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
 use crate::data_dir::DataPaths;
 use crate::events::EventLog;
+use crate::metrics::{Metrics, Sampler};
 use crate::session::Registry;
 use crate::shutdown::Tasks;
 use crate::store::Store;
@@ -40,6 +41,7 @@ pub mod error;
 pub mod forwarded;
 mod health;
 pub mod input;
+mod measured;
 pub mod openapi;
 pub mod operation;
 pub mod rate_limit;
@@ -80,6 +82,10 @@ pub struct App {
     pub uploads: AtOnce,
     /// Streams of events and logs.
     pub streams: AtOnce,
+    /// What the server counts of itself.
+    pub metrics: Arc<Metrics>,
+    /// The last hour of it.
+    pub sampler: Sampler,
     /// Tells whether the server is shutting down.
     pub tasks: Tasks,
     /// Where and since when the server is there.

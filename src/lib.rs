@@ -15,6 +15,7 @@
 //! | an agent as the server has it: started or taken up, spoken to, judged by its end; a process behind a shim, or a service | [`agent`] |
 //! | the process between server and agent, so that the agent outlives the server: its launcher, its directory, its limits | [`shim`] |
 //! | who decides about credentials, and how guessing is slowed | [`credential`] |
+//! | what the server counts of itself, and its last hour | [`metrics`] |
 //! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
 //! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
@@ -40,6 +41,7 @@ pub mod http;
 pub mod http_client;
 pub mod id;
 pub mod json;
+pub mod metrics;
 pub mod node;
 pub mod pickle;
 pub mod principal;

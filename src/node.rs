@@ -31,9 +31,11 @@ use crate::events::EventLog;
 use crate::http::at_once::AtOnce;
 use crate::http::audit::Refused;
 use crate::http::body::Bodies;
+use crate::http::code::Code;
 use crate::http::forwarded::Proxies;
 use crate::http::{self, App, Presence};
 use crate::http_client::HttpClient;
+use crate::metrics::{Metrics, Sampler};
 use crate::server::Server;
 use crate::server::tls::Tls;
 use crate::service_mapping::ServiceMapping;
@@ -93,11 +95,14 @@ impl Node {
         let events = EventLog::open(data_dir.paths(), config.events.keep);
         let events = events
             .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
+        let codes = Code::ALL.iter().map(|code| code.in_lower_case());
+        let metrics = Arc::new(Metrics::new(config.personas.keys().map(ToString::to_string), codes));
         let means = Means {
             launch: Launch::default(),
             agents: data_dir.paths().agents(),
             services: Services { mapping: Arc::clone(&mapping), client: client.clone() },
             events: events.clone(),
+            metrics: Arc::clone(&metrics),
         };
         let registry = registry(&config, &store, &clock, &tasks, means);
         registry.recover().await?;
@@ -110,6 +115,8 @@ impl Node {
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
+        let sampler = Sampler::new(Arc::clone(&metrics), Arc::clone(&store), Arc::clone(&clock));
+        tasks.spawn(sampler.clone().run(tasks.clone()));
         let address = listener.local_addr().context("cannot tell where the server listens")?;
         let app = Arc::new(App {
             refused,
@@ -125,6 +132,8 @@ impl Node {
             store,
             clock,
             events: events.clone(),
+            metrics,
+            sampler,
             tasks: tasks.clone(),
             config,
         });

@@ -12,8 +12,8 @@
 //!                                 outcome: completed | failed | stopped | expired, with a reason
 //! ```
 //!
-//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function. [`record`] is what the store
-//! keeps. [`sequence`] is what happened, step by step, with what agents said of themselves. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
+//! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function, and [`census`] counts sessions
+//! by phase. [`trouble`] judges what is wrong with one. [`record`] is what the store keeps. [`sequence`] is what happened, step by step, with what agents said of themselves. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
 //! drivers. When a server stops, drivers end and sessions stay in their phases, their agents running; the next server's
 //! registry gives each a driver again, with the agent if it lives.
 //!
@@ -25,16 +25,21 @@
 //! - An agent is started only under an epoch that was stored before, and only when nothing of an older one is left. One
 //!   that lives under its session's epoch is taken up and not started.
 
+pub mod census;
+mod counted;
 mod driver;
 pub mod machine;
 pub mod phase;
 pub mod record;
 pub mod registry;
 pub mod sequence;
+pub mod trouble;
 
+pub use census::Census;
 pub use driver::CommandError;
 pub use machine::Limits;
 pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
 pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
 pub use registry::{InitialiseError, Initialised, Part, Parts, Registry, RelayError};
 pub use sequence::Sequences;
+pub use trouble::{Trouble, TroubleKind};

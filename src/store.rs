@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::session::phase::{Outcome, PhaseName};
-use crate::session::{NewSession, SessionData, SessionRecord};
+use crate::session::{Census, NewSession, SessionData, SessionRecord};
 use crate::token::{TokenHash, TokenKey};
 
 mod audit;
@@ -70,8 +70,16 @@ pub trait Store: Operators + Audit {
     /// Every live session, in no order.
     fn live_sessions(&self) -> Answer<'_, Vec<Arc<Stored>>>;
 
+    /// How many live sessions there are in each phase. It is counted as they move, never by going through them.
+    fn census(&self) -> Census;
+
     /// How many live sessions there are.
-    fn live_count(&self) -> usize;
+    fn live_count(&self) -> usize {
+        self.census().live()
+    }
+
+    /// Up to `most` pending sessions whose last start has failed, the oldest first.
+    fn unstarted(&self, most: usize) -> Answer<'_, Vec<Arc<Stored>>>;
 
     /// Notes a keyed request of a live session, or tells what is noted under the key already. Beyond
     /// [`KEYS_PER_SESSION`] the oldest answered one is dropped; if none is answered, that is [`StoreError::Busy`]. A

@@ -59,6 +59,11 @@ impl Failures {
         self.recent.is_empty()
     }
 
+    /// How many agents were lost within the time that counts.
+    pub fn lately(&self, now: Timestamp) -> usize {
+        self.recent.iter().filter(|at| now.saturating_since(**at) < WINDOW).count()
+    }
+
     /// How many agents were lost in a row.
     pub fn streak(&self) -> u32 {
         self.streak

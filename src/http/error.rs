@@ -247,6 +247,7 @@ impl Refusal {
         let text = serde_json::to_vec(answer).expect("an answer has string keys only and serialises");
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = code.status();
+        response.extensions_mut().insert(self.code());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

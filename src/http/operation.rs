@@ -29,6 +29,15 @@ pub struct Operation {
     pub problems: &'static [Code],
 }
 
+/// What a call asks for, if it takes a part in the admission of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// A session.
+    ForSession,
+    /// The agent of a session.
+    ForAgent,
+}
+
 /// A chapter of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tag {

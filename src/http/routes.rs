@@ -12,7 +12,8 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use crate::principal::Scope;
 
 use super::access::{Access, enforce};
-use super::operation::Operation;
+use super::measured::measure;
+use super::operation::{Asks, Operation};
 use super::{App, docs, health, openapi, seed, v1};
 
 /// A route.
@@ -154,6 +155,9 @@ pub static ROUTES: &[Route] = &[
     ours(Method::GET, "/v1/nodes", Access::Operator(Scope::SessionsRead), &v1::nodes::OPERATION, || {
         get(v1::nodes::handle)
     }),
+    ours(Method::GET, "/v1/overview", Access::Operator(Scope::SessionsRead), &v1::overview::OPERATION, || {
+        get(v1::overview::handle)
+    }),
     ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, || get(health::live)),
     ours(Method::GET, "/readyz", Access::Anyone, &health::READY, || get(health::ready)),
     ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
@@ -190,8 +194,20 @@ pub fn may_take_long(method: &Method, uri: &Uri) -> bool {
 /// Adds every route to a router, each behind its rule of access.
 pub(super) fn add_all(router: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App>> {
     ROUTES.iter().fold(router, |router, route| {
-        let (app, access) = (Arc::clone(app), route.access);
-        let guard = move |request: Request, next: Next| enforce(Arc::clone(&app), access, request, next);
-        router.route(route.path, (route.handler)().route_layer(from_fn(guard)))
+        let (guarded, access) = (Arc::clone(app), route.access);
+        let guard = move |request: Request, next: Next| enforce(Arc::clone(&guarded), access, request, next);
+        let (measured, asks) = (Arc::clone(app), asks(route));
+        let measure = move |request: Request, next: Next| measure(Arc::clone(&measured), asks, request, next);
+        router.route(route.path, (route.handler)().route_layer(from_fn(guard)).route_layer(from_fn(measure)))
     })
+}
+
+/// What a call of the route asks for.
+fn asks(route: &Route) -> Option<Asks> {
+    match route.path {
+        "/requestSessionCreation" => Some(Asks::ForSession),
+        "/v1/sessions" if route.method == Method::POST => Some(Asks::ForSession),
+        "/initializeSession" | "/v1/sessions/{id}/initialize" => Some(Asks::ForAgent),
+        _ => None,
+    }
 }

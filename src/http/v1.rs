@@ -22,6 +22,7 @@ pub(super) mod console;
 pub mod customers;
 pub mod event;
 pub mod nodes;
+pub mod overview;
 pub mod page;
 pub(super) mod password;
 pub mod personas;

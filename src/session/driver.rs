@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
 use crate::failpoint::Failpoint;
 use crate::id::{Epoch, Revision};
+use crate::session::counted::Counted;
 use crate::session::machine::{self, Effect, Event, Limits, Rejection};
 use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
@@ -100,6 +101,7 @@ pub(super) struct Driver {
     pub(super) agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
     /// The last transition, on its way to the session's sequence.
     pub(super) told: Option<Told>,
+    pub(super) counted: Counted,
 }
 
 /// Whether a driver still has something to own.
@@ -256,6 +258,7 @@ impl Driver {
                         tracing::warn!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
                             epoch = %epoch, reason = %reason, "agent lost");
                         self.view.send_modify(|view| view.lost = Some(reason.clone()));
+                        self.counted.loss(&record.persona, reason.as_str());
                         Event::AgentLost { epoch, reason, jitter: u16::from_ne_bytes(crate::random::bytes()) }
                     }
                 }
@@ -332,6 +335,7 @@ impl Driver {
     }
 
     fn publish(&mut self, before: &SessionRecord, after: SessionRecord) {
+        self.counted.step(&after.persona, &before.phase, &after.phase, self.context.clock.now());
         let reason = after.phase.ending().map(|ending| ending.reason.as_str()).unwrap_or_default();
         tracing::info!(
             session.id = %after.id,

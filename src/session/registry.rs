@@ -18,6 +18,7 @@ use crate::agent::{Agent, AgentEvent, CallError, Json, Launcher};
 use crate::clock::Clock;
 use crate::config::Persona;
 use crate::id::{Epoch, SessionId};
+use crate::session::counted::Counted;
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
 use crate::session::machine::{Event, Limits};
 use crate::session::phase::{Phase, Reason, Start};
@@ -34,6 +35,7 @@ mod parts;
 mod queue;
 mod recovery;
 mod room;
+mod troubles;
 mod upkeep;
 mod waiting;
 
@@ -45,6 +47,7 @@ pub use queue::Places;
 use queue::Queue;
 pub(super) use room::Place;
 use room::Room;
+pub use troubles::Troubles;
 
 /// The sessions of this node. Cloning shares them.
 #[derive(Clone)]
@@ -115,8 +118,12 @@ pub struct Driven {
 pub struct Load {
     /// Sessions with an agent, or with one that is being started.
     pub running: usize,
+    /// Agents that are being brought up, of as many as may be at once.
+    pub starting: usize,
     /// Sessions that wait for the node to start them.
     pub queued: usize,
+    /// The one among them that was requested first.
+    pub oldest_queued: Option<SessionId>,
 }
 
 impl Registry {
@@ -303,7 +310,14 @@ impl Registry {
 
     /// How much the node has to do at the moment.
     pub fn load(&self) -> Load {
-        Load { running: self.inner.room.taken(), queued: lock(&self.inner.queue).length() }
+        let launcher = &self.inner.context.launcher;
+        let queue = lock(&self.inner.queue);
+        Load {
+            running: self.inner.room.taken(),
+            starting: launcher.limits.starting.saturating_sub(launcher.turns.available_permits()),
+            queued: queue.length(),
+            oldest_queued: queue.first(1).pop(),
+        }
     }
 
     fn handle(&self, id: SessionId) -> Option<Handle> {
@@ -374,6 +388,7 @@ impl Registry {
             room: None,
             agent,
             told: None,
+            counted: Counted::new(Arc::clone(&self.inner.context.launcher.metrics)),
         };
         let registry = self.clone();
         self.inner.context.tasks.spawn(async move {

@@ -26,6 +26,20 @@ pub struct Memory {
     pub shared: u64,
 }
 
+/// The memory of the machine, in bytes, out of `/proc/meminfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineMemory {
+    /// What it has.
+    pub total: u64,
+    /// What programs could still get without pushing others out.
+    pub available: u64,
+}
+
+/// Reads the memory of the machine.
+pub fn machine_memory() -> Option<MachineMemory> {
+    parse_meminfo(&fs::read("/proc/meminfo").ok()?)
+}
+
 /// Reads the stat of a process.
 pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
@@ -110,6 +124,10 @@ fn parse_status(text: &[u8]) -> Option<Memory> {
     })
 }
 
+fn parse_meminfo(text: &[u8]) -> Option<MachineMemory> {
+    Some(MachineMemory { total: kilobytes(text, "MemTotal:")?, available: kilobytes(text, "MemAvailable:")? })
+}
+
 fn parse_rollup(text: &[u8]) -> Option<u64> {
     Some(kilobytes(text, "Pss:")?.saturating_add(kilobytes(text, "SwapPss:").unwrap_or(0)))
 }
@@ -168,6 +186,14 @@ mod tests {
             SwapPss:               8 kB\nLocked:                0 kB\n";
         assert_eq!(parse_rollup(text), Some(400 << 10));
         assert_eq!(parse_rollup(b""), None);
+    }
+
+    #[test]
+    fn the_machines_memory_is_read_out_of_its_lines() {
+        let text = b"MemTotal:        4029020 kB\nMemFree:          123456 kB\nMemAvailable:    2000000 kB\n";
+        assert_eq!(parse_meminfo(text), Some(MachineMemory { total: 4_029_020 << 10, available: 2_000_000 << 10 }));
+        assert_eq!(parse_meminfo(b"MemTotal: 7 kB\n"), None);
+        assert!(machine_memory().is_some());
     }
 
     #[test]

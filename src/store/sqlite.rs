@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::data_dir::DataPaths;
 use crate::id::{CustomerKey, Epoch, SessionId};
-use crate::session::{NewSession, PhaseName, SessionData, SessionRecord};
+use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
     Admission, Answer, Customer, Desk, Filter, Incoming, KeyedAnswer, Noted, RequestKey, RequestNote, Store,
     StoreError, Stored,
@@ -285,8 +285,13 @@ impl Store for SqliteStore {
         Box::pin(std::future::ready(Ok(all)))
     }
 
-    fn live_count(&self) -> usize {
-        self.index.live_count()
+    fn census(&self) -> Census {
+        self.index.census()
+    }
+
+    fn unstarted(&self, most: usize) -> Answer<'_, Vec<Arc<Stored>>> {
+        let unstarted = self.index.unstarted(most);
+        Box::pin(std::future::ready(Ok(unstarted)))
     }
 
     fn note_request(&self, session: SessionId, key: RequestKey, note: RequestNote) -> Answer<'_, Noted> {

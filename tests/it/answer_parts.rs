@@ -206,6 +206,7 @@ impl Desk {
             agents: paths.agents(),
             services: Services { mapping: Arc::new(mapping), client: HttpClient::new() },
             events: EventLog::open(paths, 1 << 20).unwrap(),
+            metrics: Arc::default(),
         };
         let tasks = Tasks::default();
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone(), limits, means);

@@ -64,7 +64,8 @@ impl Desk {
         let (tasks, launch) = (Tasks::default(), Launch::of(Path::new(env!("CARGO_BIN_EXE_frontdesk"))));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let events = EventLog::open(data_dir.paths(), 1 << 20).unwrap();
-        let means = Means { launch, agents: data_dir.paths().agents(), services: Services::default(), events };
+        let (agents, services, metrics) = (data_dir.paths().agents(), Services::default(), Arc::default());
+        let means = Means { launch, agents, services, events, metrics };
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&shared), tasks.clone(), limits, means);
         let command = ["sleep", "600"].map(str::to_owned).to_vec();
         let persona = Persona { command, protocol: Protocol::None, ..Persona::default() };

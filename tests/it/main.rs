@@ -62,6 +62,7 @@ mod torture;
 mod v1_console;
 mod v1_customers;
 mod v1_operators;
+mod v1_overview;
 mod v1_password;
 mod v1_sessions;
 mod v1_streams;

@@ -23,6 +23,10 @@ use audit::{
     entries_of_one_millisecond_noted_at_once_are_all_kept, the_audit_is_filtered_by_session_customer_and_action,
     the_audit_is_paged_without_a_gap_whatever_its_entries_are, what_is_noted_is_there_word_for_word_the_youngest_first,
 };
+use census::{
+    pending_sessions_whose_start_failed_are_known_until_they_move_on,
+    the_census_follows_every_move_and_is_the_same_after_reopening,
+};
 use creations::{
     a_key_is_forgotten_with_its_sessions_history, a_key_is_its_customers_alone_and_tells_of_no_other_call,
     a_key_tells_with_what_it_was_used_first, a_keyed_creation_dropped_half_way_results_in_one_session,
@@ -49,6 +53,7 @@ use requests::{
 };
 
 mod audit;
+mod census;
 mod creations;
 mod data;
 mod operators;
@@ -75,6 +80,8 @@ macro_rules! contract {
             a_token_for_a_session_that_is_not_live_is_refused,
             overdue_sessions_come_the_longest_overdue_first,
             a_session_that_left_pending_is_never_overdue,
+            the_census_follows_every_move_and_is_the_same_after_reopening,
+            pending_sessions_whose_start_failed_are_known_until_they_move_on,
             lists_are_paged_from_the_youngest_and_filtered,
             lists_are_filtered_by_persona_phase_and_outcome,
             customers_are_added_read_changed_and_removed,

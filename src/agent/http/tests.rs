@@ -240,6 +240,7 @@ impl Desk {
             agents: data_dir.paths().agents(),
             services: Services { mapping, ..Services::default() },
             events: EventLog::open(data_dir.paths(), 1 << 20).unwrap(),
+            metrics: Arc::default(),
         };
         let launcher = Launcher::new(store, Arc::clone(&clock), Tasks::default(), limits, means);
         Self { launcher, clock, _directory: directory }

@@ -30,6 +30,7 @@ impl Wanted<'_> {
             let (new, token) = self.new_session(app);
             match app.registry.admit(new).await? {
                 Admission::Admitted(record) => {
+                    app.metrics.admitted.add_one();
                     tracing::info!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
                         to = "PENDING", "session admitted");
                     return Ok(Created::Opened(Opened { record, token }));

@@ -10,7 +10,7 @@ use std::task::Poll;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::credential::gate::Admitted;
-use crate::credential::{Credentials, InForce, Verdict, Verifier};
+use crate::credential::{Credentials, InForce, Verdict, Verifier, VerifyError};
 use crate::http::App;
 use crate::http::auth::Peer;
 use crate::http::body::Body;
@@ -70,10 +70,12 @@ impl Check {
             Credentials { email: &login.email, password: login.password.expose_secret(), persona: &login.persona };
         match verifier.verify(credentials).await {
             Ok(Verdict::Accepted) => {
+                app.metrics.checks.note_verdict();
                 attempt.succeeded(app.clock.now());
                 Ok(())
             }
             Ok(Verdict::Refused) => {
+                app.metrics.checks.note_verdict();
                 attempt.refused(app.clock.now());
                 let key = verifier.key(&login.email);
                 tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
@@ -81,6 +83,10 @@ impl Check {
                 Err(Refusal::BadCredentials)
             }
             Err(error) => {
+                // What does not come to the credential server says nothing of how that is.
+                if let VerifyError::Failed(reason) = &error {
+                    app.metrics.checks.note_failure(app.clock.wall(), reason);
+                }
                 attempt.failed_to_check();
                 Err(error.into())
             }

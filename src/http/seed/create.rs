@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::http::App;
 use crate::http::auth::peer;
 use crate::http::body::{self, Body};
+use crate::http::code::Code;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
@@ -62,6 +63,7 @@ fn answer(created: Result<Created, Refusal>) -> Response {
         Ok(Created::AlreadyLive(opened)) => {
             let mut response = ok(text("SESSION_ALREADY_RUNNING", &opened));
             *response.status_mut() = axum::http::StatusCode::BAD_REQUEST;
+            response.extensions_mut().insert(Code::SessionAlreadyRunning);
             response
         }
         Ok(Created::UnknownPersona) => Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()).seed(),

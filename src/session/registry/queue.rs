@@ -44,6 +44,11 @@ impl Queue {
         self.waiting.len()
     }
 
+    /// Up to `most` that have waited longest, the longest first.
+    pub(super) fn first(&self, most: usize) -> Vec<SessionId> {
+        self.waiting.iter().take(most).copied().collect()
+    }
+
     /// Where one stands, from 1; `None` if it does not wait.
     pub(super) fn place(&self, session: SessionId) -> Option<usize> {
         self.waiting.contains(&session).then(|| self.waiting.range(..=session).count())
@@ -83,6 +88,7 @@ mod tests {
         for millis in [2, 1, 3] {
             queue.add(session(millis));
         }
+        assert_eq!(queue.first(2), [session(1), session(2)]);
         assert_eq!(queue.take(), Some(session(1)));
         queue.add(session(1));
         let places = queue.places("no room".into());

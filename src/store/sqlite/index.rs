@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::id::{CustomerKey, SessionId};
-use crate::session::{Phase, SessionRecord};
+use crate::session::{Census, Phase, SessionRecord};
 use crate::store::Stored;
 
 const PARTS: usize = 64;
@@ -27,7 +27,9 @@ pub(super) struct Index {
     customers: Vec<Mutex<HashTable<Place>>>,
     ids: Vec<Mutex<HashTable<Arc<Stored>>>>,
     deadlines: Mutex<BTreeSet<(Timestamp, SessionId)>>,
-    live: AtomicUsize,
+    /// Pending sessions whose last start has failed.
+    unstarted: Mutex<BTreeSet<SessionId>>,
+    census: Mutex<Census>,
     claims: AtomicU64,
     hasher: RandomState,
 }
@@ -71,7 +73,8 @@ impl Index {
             customers: (0..PARTS).map(|_| Mutex::default()).collect(),
             ids: (0..PARTS).map(|_| Mutex::default()).collect(),
             deadlines: Mutex::default(),
-            live: AtomicUsize::new(0),
+            unstarted: Mutex::default(),
+            census: Mutex::default(),
             claims: AtomicU64::new(0),
             hasher: RandomState::new(),
         }
@@ -117,14 +120,12 @@ impl Index {
     /// Shows a stored session in its place: inserts it, replaces its older form, or takes an ended one out.
     pub(super) fn show(&self, stored: Stored) {
         let before = self.by_id(stored.record.id);
-        self.move_deadline(before.as_deref().map(|stored| &stored.record), &stored.record);
+        let before = before.as_deref().map(|stored| &stored.record);
+        self.move_deadline(before, &stored.record);
+        self.recount(before, &stored.record);
         if stored.record.phase.is_live() {
-            if before.is_none() {
-                self.live.fetch_add(1, Ordering::Relaxed);
-            }
             self.insert(Arc::new(stored));
         } else if before.is_some() {
-            self.live.fetch_sub(1, Ordering::Relaxed);
             self.remove(&stored.record);
         }
     }
@@ -157,9 +158,9 @@ impl Index {
         let place = Place::Live(Arc::clone(&stored));
         part.insert_unique(hash, place, |place| self.hasher.hash_one(place.customer()));
         drop(part);
+        self.recount(None, &stored.record);
         let hash = self.hasher.hash_one(stored.record.id);
         self.ids_part(hash).insert_unique(hash, stored, |other| self.hasher.hash_one(other.record.id));
-        self.live.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -177,9 +178,15 @@ impl Index {
         deadlines.iter().take_while(|(deadline, _)| *deadline <= now).take(most).map(|(_, id)| *id).collect()
     }
 
-    /// How many live sessions there are.
-    pub(super) fn live_count(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+    /// Up to `most` pending sessions whose last start has failed, the oldest first.
+    pub(super) fn unstarted(&self, most: usize) -> Vec<Arc<Stored>> {
+        let ids: Vec<_> = lock(&self.unstarted).iter().take(most).copied().collect();
+        ids.into_iter().filter_map(|id| self.by_id(id)).collect()
+    }
+
+    /// How many live sessions there are in each phase.
+    pub(super) fn census(&self) -> Census {
+        *lock(&self.census)
     }
 
     /// Every live session, in no order.
@@ -209,7 +216,8 @@ impl Index {
             std::mem::swap(&mut *lock(part), &mut *lock(found));
         }
         std::mem::swap(&mut *lock(&self.deadlines), &mut *lock(&found.deadlines));
-        self.live.store(found.live_count(), Ordering::Relaxed);
+        std::mem::swap(&mut *lock(&self.unstarted), &mut *lock(&found.unstarted));
+        *lock(&self.census) = found.census();
     }
 
     fn insert(&self, stored: Arc<Stored>) {
@@ -261,6 +269,26 @@ impl Index {
         }
     }
 
+    /// Counts a session in its place. Only the writer moves sessions, and each record that it shows takes the place of
+    /// the one that was counted before, so that the counts can't drift.
+    fn recount(&self, before: Option<&SessionRecord>, after: &SessionRecord) {
+        let mut census = lock(&self.census);
+        if let Some(before) = before {
+            census.remove(&before.phase);
+        }
+        census.add(&after.phase);
+        drop(census);
+        match (before.is_some_and(has_failed_to_start), has_failed_to_start(after)) {
+            (false, true) => {
+                lock(&self.unstarted).insert(after.id);
+            }
+            (true, false) => {
+                lock(&self.unstarted).remove(&after.id);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
     fn customers_part(&self, hash: u64) -> MutexGuard<'_, HashTable<Place>> {
         lock(&self.customers[part_of(hash)])
     }
@@ -306,6 +334,10 @@ fn pending_deadline(record: &SessionRecord) -> Option<Timestamp> {
         Phase::Pending { deadline, .. } => Some(*deadline),
         Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => None,
     }
+}
+
+fn has_failed_to_start(record: &SessionRecord) -> bool {
+    matches!(record.phase, Phase::Pending { failed_starts: 1.., .. })
 }
 
 fn part_of(hash: u64) -> usize {

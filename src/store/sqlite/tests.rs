@@ -35,7 +35,7 @@ fn a_claim_is_lost_to_a_session_that_the_rebuilt_index_has_in_its_place() {
     assert!(!claim.holds());
     drop(claim);
     assert!(matches!(index.claim(&CustomerKey::new("ann")), ClaimOutcome::Live(_)));
-    assert_eq!(index.live_count(), 1);
+    assert_eq!(index.census().live(), 1);
 }
 
 #[test]
@@ -508,7 +508,11 @@ fn ended(record: &SessionRecord) -> SessionRecord {
 }
 
 fn live_in_memory(store: &SqliteStore) -> Vec<String> {
-    let mut ids: Vec<_> = store.index.all().iter().map(|stored| stored.record.id.to_string()).collect();
+    let all = store.index.all();
+    let mut recounted = Census::default();
+    all.iter().for_each(|stored| recounted.add(&stored.record.phase));
+    assert_eq!(store.census(), recounted);
+    let mut ids: Vec<_> = all.iter().map(|stored| stored.record.id.to_string()).collect();
     ids.sort_unstable();
     ids
 }

@@ -214,7 +214,7 @@ impl Writer {
                 Ok(connection) => {
                     self.connection = Some(connection);
                     self.available.store(true, Ordering::SeqCst);
-                    tracing::info!(sessions = self.index.live_count(), "store reopened");
+                    tracing::info!(sessions = self.index.census().live(), "store reopened");
                     return;
                 }
                 Err(error) => {

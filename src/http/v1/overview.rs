@@ -1,0 +1,71 @@
+//! `GET /v1/overview`: how the server is, at one look.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::http::App;
+use crate::http::body;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+
+use super::json;
+
+mod hour;
+mod machine;
+mod troubled;
+pub mod view;
+
+pub use view::OverviewView;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "getOverview",
+    tag: Tag::Server,
+    summary: "How the server is",
+    description: "Live sessions by phase, the last hour minute by minute, the credential server, disk and memory, and \
+                  what is in trouble, the worst first. It costs the same however many sessions there are. The counts \
+                  of the last hour are in memory: they begin with the server, and `since` says when that was.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "At this moment.",
+        contents: &[Content::json(schema_of::<OverviewView>)],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    match OverviewView::of(&app).await {
+        Ok(view) => json(StatusCode::OK, &view),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+impl OverviewView {
+    /// How the server is now.
+    ///
+    /// # Errors
+    /// What the store failed with.
+    pub async fn of(app: &App) -> Result<Self, Refusal> {
+        let (now, history) = (app.sampler.now(), app.sampler.history());
+        let (disk, memory) = machine::look(&app.paths).await;
+        Ok(Self {
+            at: now.wall.to_string(),
+            sessions: view::PhasesView::from(now.census),
+            agents: view::AgentsView::of(app),
+            queue: view::QueueView::of(app),
+            last_hour: hour::view(&history, &now, &app.metrics),
+            credential_server: view::CredentialServerView::of(app),
+            disk,
+            memory,
+            troubled: troubled::view(app, &history, &now).await?,
+        })
+    }
+}
