@@ -87,8 +87,6 @@ pub(super) struct Context {
     pub(super) sequences: Sequences,
     pub(super) tasks: Tasks,
     pub(super) drain_grace: Duration,
-    /// Counts published changes, for those who wait for one without a driver to watch.
-    pub(super) changes: watch::Sender<u64>,
 }
 
 pub(super) struct Driver {
@@ -354,7 +352,6 @@ impl Driver {
         };
         let lost = self.view.borrow().lost.clone();
         self.view.send_replace(View { record: Arc::new(after), agent, ran, lost });
-        self.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn start(&mut self, effect: Effect) {

@@ -139,7 +139,7 @@ impl Registry {
     ) -> Self {
         let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), launcher.events.clone());
         let inner = Inner {
-            context: Context { store, clock, launcher, sequences, tasks, drain_grace, changes: watch::Sender::new(0) },
+            context: Context { store, clock, launcher, sequences, tasks, drain_grace },
             personas,
             drivers: Mutex::default(),
             room: Room::new(max_running),
@@ -399,7 +399,6 @@ impl Registry {
             } else {
                 lock(&registry.inner.queue).remove(record.id);
             }
-            registry.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
         });
         Some(shown)
     }

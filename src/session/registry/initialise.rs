@@ -1,7 +1,7 @@
 //! Initialise: of any number of calls one claims the pending session; who waits until its agent is ready, and for how long,
 //! differs between the seed's interface and `/v1`.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -77,29 +77,20 @@ impl Registry {
 
     /// Waits for a session that the node starts by itself.
     async fn wait_until_running(&self, id: SessionId) -> Result<(), InitialiseError> {
-        let tasks = &self.inner.context.tasks;
-        let mut changes = self.inner.context.changes.subscribe();
-        loop {
-            let record = match self.handle(id) {
-                Some(handle) => Arc::clone(&handle.view.borrow().record),
-                None => {
-                    let stored = self.inner.context.store.session(id).await?.ok_or(InitialiseError::NotPending)?;
-                    Arc::new(stored.record.clone())
-                }
-            };
-            match &record.phase {
-                Phase::Running { .. } => return Ok(()),
-                Phase::Ended { ending, .. } if ending.outcome == Outcome::Completed => return Ok(()),
-                Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
-                    return Err(InitialiseError::StartFailed(ending.reason.clone()));
-                }
-                Phase::Pending { .. } | Phase::Starting { .. } => {}
+        let is_decided =
+            |record: &SessionRecord| !matches!(record.phase, Phase::Pending { .. } | Phase::Starting { .. });
+        let record = match self.wait_until(id, Duration::MAX, is_decided).await {
+            Err(StoreError::Missing) => return Err(InitialiseError::NotPending),
+            waited => waited?,
+        };
+        match &record.phase {
+            Phase::Running { .. } => Ok(()),
+            Phase::Ended { ending, .. } if ending.outcome == Outcome::Completed => Ok(()),
+            Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
+                Err(InitialiseError::StartFailed(ending.reason.clone()))
             }
-            tokio::select! {
-                () = tasks.draining() => return Err(InitialiseError::Draining),
-                // The sender lives as long as the registry.
-                _ = changes.changed() => {}
-            }
+            // Nobody waits longer than the server.
+            Phase::Pending { .. } | Phase::Starting { .. } => Err(InitialiseError::Draining),
         }
     }
 }

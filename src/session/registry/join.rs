@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::events::Follower;
 use crate::id::{Epoch, SessionId};
 use crate::session::driver::View;
 use crate::session::phase::{Outcome, Phase, Reason};
 use crate::session::record::SessionRecord;
 use crate::store::AuditEntry;
 
+use super::waiting::without_a_driver;
 use super::{InitialiseError, Registry};
 
 /// What came of the start of an agent, or that it has yet to.
@@ -58,7 +60,7 @@ impl Registry {
         let (clock, tasks) = (&self.inner.context.clock, &self.inner.context.tasks);
         let deadline = clock.now() + patience;
         // Before the first look, so that no change is missed between a look and the wait for the next.
-        let mut changes = self.inner.context.changes.subscribe();
+        let mut grown = self.sequences().follow(id);
         let mut view: Option<watch::Receiver<View>> = None;
         let mut joined: Option<Epoch> = None;
         loop {
@@ -101,7 +103,7 @@ impl Registry {
                 return Ok(Initialised::UnderWay(record));
             }
             let has_left = tokio::select! {
-                changed = changed(view.as_mut(), &mut changes) => changed.is_err(),
+                has_left = stepped(view.as_mut(), &mut grown) => has_left,
                 () = clock.sleep_until(deadline) => false,
                 () = tasks.draining() => return Err(InitialiseError::Draining),
             };
@@ -117,13 +119,14 @@ impl Registry {
     }
 }
 
-async fn changed(
-    view: Option<&mut watch::Receiver<View>>,
-    changes: &mut watch::Receiver<u64>,
-) -> Result<(), watch::error::RecvError> {
+/// Completes when the session may have moved; tells whether its driver has left.
+async fn stepped(view: Option<&mut watch::Receiver<View>>, grown: &mut Follower) -> bool {
     match view {
-        Some(view) => view.changed().await,
-        None => changes.changed().await,
+        Some(view) => view.changed().await.is_err(),
+        None => {
+            without_a_driver(grown).await;
+            false
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::Follower;
 use crate::id::SessionId;
 use crate::session::record::SessionRecord;
 use crate::store::StoreError;
@@ -47,8 +48,7 @@ impl Registry {
                             tokio::task::yield_now().await;
                         }
                     }
-                    // While the log of events is away, it tells of no step.
-                    None => drop(tokio::time::timeout(BETWEEN_LOOKS, grown.changed()).await),
+                    None => without_a_driver(&mut grown).await,
                 }
             };
             tokio::select! {
@@ -58,4 +58,9 @@ impl Registry {
             }
         }
     }
+}
+
+/// Completes when a session that nobody drives may have moved: its log tells of each step, unless that is away.
+pub(super) async fn without_a_driver(grown: &mut Follower) {
+    let _ = tokio::time::timeout(BETWEEN_LOOKS, grown.changed()).await;
 }
