@@ -22,6 +22,7 @@ mod http2;
 mod lingering;
 mod per_address;
 mod preface;
+mod socket;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -20,6 +20,7 @@ use tower::Service;
 use crate::http::forwarded::Proxies;
 use crate::shutdown::Tasks;
 
+use super::socket::Socket;
 use super::tls::Tls;
 use super::{http1, http2, preface};
 
@@ -37,6 +38,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long what was sent may go without the client's machine taking any of it. Then the client is gone, or wants no
 /// answer: it may not hold one for ever.
 const MOST_STALLED_MILLIS: u32 = 120_000;
+
+/// How long a client may do nothing once the server goes, if it waits for no answer: neither take any of what it was
+/// sent nor, in HTTP/2, begin anything.
+pub(super) const PARTING: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 pub(super) struct Surface {
@@ -69,18 +74,19 @@ fn prepare(stream: &TcpStream) {
 
 async fn speak(stream: TcpStream, ends: Ends) -> Result<(), Error> {
     let tasks = ends.surface.tasks.clone();
+    let mut socket = Socket::new(stream, tasks.clone());
     if let Some(tls) = ends.surface.tls.clone() {
         let (stream, is_http2) = tokio::select! {
             () = tasks.draining() => return Ok(()),
-            accepted = tls.accept(stream) => accepted?,
+            accepted = tls.accept(socket) => accepted?,
         };
         return if is_http2 { http2::serve(stream, ends).await } else { http1::serve(stream, ends).await };
     }
-    let (stream, is_http2) = tokio::select! {
+    let is_http2 = tokio::select! {
         () = tasks.draining() => return Ok(()),
-        read = tokio::time::timeout(IDLE_TIMEOUT, preface::read(stream)) => read??,
+        read = tokio::time::timeout(IDLE_TIMEOUT, preface::read(&mut socket)) => read??,
     };
-    if is_http2 { http2::serve(stream, ends).await } else { http1::serve(stream, ends).await }
+    if is_http2 { http2::serve(socket, ends).await } else { http1::serve(socket, ends).await }
 }
 
 /// The two ends of a connection, and what answers its requests. Cloning shares it.

@@ -68,3 +68,44 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::http::forwarded::Proxies;
+    use crate::server::connection::{PARTING, Surface};
+    use crate::server::socket::Socket;
+    use crate::shutdown::{AtStop, Tasks};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_more_of_its_answer_does_not_hold_a_server_that_goes() {
+        let tasks = Tasks::default();
+        let router = Router::new().route("/", get(|| async { vec![7; 1 << 20] }));
+        let surface = Surface { router, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() };
+        let address = "127.0.0.1:1".parse().unwrap();
+        let ends = Ends { remote: address, local: address, is_encrypted: false, surface: Arc::new(surface) };
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let socket = Socket::new(ours, tasks.clone());
+        tasks.spawn(async move {
+            let _ = serve(socket, ends).await;
+        });
+        theirs.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut beginning = [0; 12];
+        theirs.read_exact(&mut beginning).await.unwrap();
+        assert_eq!(&beginning, b"HTTP/1.1 200");
+
+        tasks.drain(AtStop::LeaveAgents);
+
+        let told_at = Instant::now();
+        tasks.ended().await;
+        assert!((PARTING..PARTING * 2).contains(&told_at.elapsed()));
+    }
+}

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::shutdown::Tasks;
 
-use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES};
+use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES, PARTING};
 
 #[cfg(test)]
 mod tests;
@@ -40,9 +40,6 @@ const MOST_UNSENT_BYTES: usize = 64 << 10;
 /// How often a client is asked whether it is there, and how long it may take to say so.
 const BETWEEN_PINGS: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long a client that was told that the connection ends may do nothing, if it waits for no answer.
-const PARTING: Duration = Duration::from_secs(5);
 
 /// Serves one client.
 pub(super) async fn serve<S>(stream: S, ends: Ends) -> Result<(), Box<dyn std::error::Error + Send + Sync>>

@@ -18,8 +18,7 @@ const EVENT_STREAM: (&str, &str) = ("Accept", "text/event-stream");
 #[test]
 fn a_stream_begins_with_the_session_and_ends_with_its_end() {
     let desk = Desk::new("");
-    let ada = desk.open(ADA);
-    until("the start is told", || page(&desk, &ada, "").json()["last"] == 3);
+    let ada = started(&desk);
     let mut stream = follow(&desk, &ada, &[]);
     assert_eq!((stream.status, &*stream.headers["content-type"]), (200, "text/event-stream"));
     let snapshot = stream.expect("snapshot");
@@ -90,7 +89,7 @@ fn events_are_read_by_pages_as_well() {
 #[test]
 fn before_the_server_goes_a_stream_says_so() {
     let mut desk = Desk::new("");
-    let ada = desk.open(ADA);
+    let ada = started(&desk);
     let mut stream = follow(&desk, &ada, &[("Last-Event-ID", "3")]);
     stream.expect("snapshot");
 
@@ -102,11 +101,28 @@ fn before_the_server_goes_a_stream_says_so() {
 }
 
 #[test]
+fn a_reader_that_reads_nothing_does_not_hold_a_server_that_is_told_to_stop() {
+    let mut desk = Desk::new("");
+    let ada = started(&desk);
+    let idle = follow(&desk, &ada, &[]);
+    // More than the kernel keeps for a reader.
+    for n in 0..20 {
+        assert_eq!(desk.ask(&ada, &json!({"event": {"n": n, "text": "x".repeat(1_000_000)}})).status, 200);
+    }
+    until("all are told", || page(&desk, &ada, "?limit=1").json()["last"] == 23);
+
+    signal(desk.server.pid(), rustix::process::Signal::TERM);
+
+    assert!(desk.server.wait().success(), "nothing was cut off");
+    drop(idle);
+}
+
+#[test]
 fn readers_that_read_nothing_hold_up_nobody_and_cost_little() {
     const READERS: usize = 20;
     const EVENTS: usize = 150;
     let desk = Desk::new("");
-    let ada = desk.open(ADA);
+    let ada = started(&desk);
     let idle: Vec<_> = (0..READERS).map(|_| follow(&desk, &ada, &[])).collect();
     let mut reader = follow(&desk, &ada, &[("Last-Event-ID", "3")]);
     reader.expect("snapshot");
@@ -160,6 +176,13 @@ fn revoke(desk: &Operated, scope: Scope) {
     let tokens = crate::operators::items(&desk.call(Scope::Admin, "GET", "/v1/tokens", &Value::Null));
     let token = tokens.iter().find(|token| token["name"] == scope.name()).unwrap()["id"].as_str().unwrap();
     assert_eq!(desk.call(Scope::Admin, "DELETE", &format!("/v1/tokens/{token}"), &Value::Null).status, 204);
+}
+
+/// A running session of which that is told already.
+fn started(desk: &Desk) -> Opened {
+    let session = desk.open(ADA);
+    until("the start is told", || page(desk, &session, "").json()["last"] == 3);
+    session
 }
 
 /// Follows a session by its token.

@@ -1,0 +1,133 @@
+//! A client's socket, below whatever is spoken on it: what was read to find out which version of HTTP that is can be
+//! read again, and a client that takes nothing is not waited for once the server goes.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::shutdown::Tasks;
+
+use super::connection::PARTING;
+
+/// A socket. Until the server drains a client may be as slow as the kernel lets it.
+pub(super) struct Socket<S> {
+    stream: S,
+    tasks: Tasks,
+    /// What was read already, and is to be read again.
+    read_before: Bytes,
+    /// Completes when a client that takes nothing is given up; there is nothing as long as it takes something.
+    patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<S> Socket<S> {
+    pub(super) fn new(stream: S, tasks: Tasks) -> Self {
+        Self { stream, tasks, read_before: Bytes::new(), patience: None }
+    }
+
+    /// Puts back what was read, before whatever is still to come.
+    pub(super) fn put_back(&mut self, read: Bytes) {
+        self.read_before = read;
+    }
+
+    /// What became of a write, unless nothing was taken for so long that nobody waits any more.
+    fn judge(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.patience = None;
+            return written;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(patience(self.tasks.clone())));
+        patience.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Completes when the server has been going for a while.
+async fn patience(tasks: Tasks) {
+    tasks.draining().await;
+    tokio::time::sleep(PARTING).await;
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read_before.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, into);
+        }
+        let count = self.read_before.len().min(into.remaining());
+        into.put_slice(&self.read_before.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.judge(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::shutdown::AtStop;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up_only_when_the_server_goes() {
+        let (ours, _theirs) = tokio::io::duplex(10);
+        let tasks = Tasks::default();
+        let mut socket = Socket::new(ours, tasks.clone());
+        let hour = std::time::Duration::from_secs(3_600);
+        assert!(tokio::time::timeout(hour, socket.write_all(&[7; 100])).await.is_err(), "it is waited for");
+
+        tasks.drain(AtStop::LeaveAgents);
+
+        let told_at = Instant::now();
+        assert_eq!(socket.write_all(&[7; 100]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!((PARTING..PARTING * 2).contains(&told_at.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_little_now_and_then_gets_all_of_it() {
+        let (ours, mut theirs) = tokio::io::duplex(10);
+        let tasks = Tasks::default();
+        tasks.drain(AtStop::LeaveAgents);
+        let mut socket = Socket::new(ours, tasks);
+        let taking = async {
+            let mut taken = [0; 100];
+            for part in taken.chunks_mut(10) {
+                tokio::time::sleep(PARTING / 2).await;
+                theirs.read_exact(part).await.unwrap();
+            }
+            taken
+        };
+        let (written, taken) = tokio::join!(socket.write_all(&[7; 100]), taking);
+        written.unwrap();
+        assert_eq!(taken, [7; 100]);
+    }
+}
