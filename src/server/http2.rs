@@ -24,7 +24,7 @@ use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES, PARTING};
 mod tests;
 mod turn;
 
-use turn::{Taken, Turns, idle};
+use turn::{Taken, Turns, idle, unless_left_lying};
 
 /// How many requests of one client are answered at once; the protocol asks for at least this many (RFC 9113, section
 /// 6.5.2).
@@ -73,13 +73,13 @@ where
     }
 }
 
-/// Runs the streams of a connection as tasks of the server.
+/// Runs the streams of a connection as tasks of the server. One that is left lying is reset, by letting go of it.
 #[derive(Clone)]
 struct Streams(Tasks);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        self.0.spawn(unless_left_lying(stream, IDLE_TIMEOUT));
     }
 }
 

@@ -84,6 +84,28 @@ async fn a_client_that_leaves_its_answer_lying_does_not_hold_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_is_not_left_lying_behind_another_one_that_takes_its_time() {
+    let tasks = Tasks::default();
+    let (mut client, _ended) = connect(10_000, &tasks).await;
+    let slow = client.send_request(request("/slow"));
+    let mut left_lying = client.send_request(request("/large")).await.unwrap().into_body();
+    let answered_at = Instant::now();
+
+    // What it has been sent is not taken before the rest is given up.
+    sleep(IDLE_TIMEOUT * 2).await;
+
+    let mut taken = 0;
+    let error = loop {
+        match left_lying.frame().await.expect("the whole answer does not come") {
+            Ok(frame) => taken += frame.data_ref().map_or(0, Bytes::len),
+            Err(error) => break error,
+        }
+    };
+    assert!(taken <= 10_000 && answered_at.elapsed() < HOUR, "{taken}: {error}");
+    assert_eq!(slow.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     let tasks = Tasks::default();
     let (mut client, _ended) = connect(65_535, &tasks).await;

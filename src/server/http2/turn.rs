@@ -1,8 +1,11 @@
 //! Whose turn it is in each request of a connection: ours, to answer, or the client's, to take what was answered.
 //!
 //! A connection on which nothing is our turn and nothing happens is idle, also if a client leaves an answer lying: by
-//! the window that it grants, it could leave it there for ever.
+//! the window that it grants, it could leave it there for ever. Nor may it do so while another request of the same
+//! connection has its time: each is judged for itself as well.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,10 +13,38 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
 
 /// How much of an answer is handed over at once: one frame. The rest stays with its request, so that what a client has not taken
 /// is known, but for this much.
 const PIECE_BYTES: usize = 16 << 10;
+
+tokio::task_local! {
+    /// Since when the client has taken nothing of what this task answers, if it is its turn.
+    static LYING_SINCE: Cell<Option<Instant>>;
+}
+
+/// Carries a request out, until its client has left the answer lying for so long.
+pub(super) async fn unless_left_lying(request: impl Future<Output = ()>, time: Duration) {
+    LYING_SINCE.scope(Cell::new(None), judged(request, time)).await;
+}
+
+async fn judged(request: impl Future<Output = ()>, time: Duration) {
+    let mut request = std::pin::pin!(request);
+    let mut patience: Option<Pin<Box<Sleep>>> = None;
+    std::future::poll_fn(|cx| {
+        if request.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(since) = LYING_SINCE.with(Cell::get) else { return Poll::Pending };
+        let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + time)));
+        if patience.deadline() != since + time {
+            patience.as_mut().reset(since + time);
+        }
+        patience.as_mut().poll(cx)
+    })
+    .await;
+}
 
 /// The requests of one connection: how many are our turn. Whoever watches also sees that something happened.
 #[derive(Clone)]
@@ -62,11 +93,20 @@ impl Turn {
         });
         self.is_ours = to_us;
     }
+
+    /// Passes the turn in the task that answers the request.
+    fn pass_on(&mut self, to_us: bool) {
+        self.pass(to_us);
+        LYING_SINCE.with(|since| since.set((!to_us).then(Instant::now)));
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.pass(false);
+        // One that the client has left lying ends without its doing: nothing has happened.
+        if self.is_ours {
+            self.pass(false);
+        }
     }
 }
 
@@ -80,7 +120,7 @@ pub(super) struct Taken {
 impl Taken {
     /// The answer is there, so that it is the client's turn.
     pub(super) fn new(body: Body, mut turn: Turn) -> Self {
-        turn.pass(false);
+        turn.pass_on(false);
         Self { body, rest: Bytes::new(), turn }
     }
 }
@@ -93,7 +133,7 @@ impl hyper::body::Body for Taken {
         let this = &mut *self;
         if this.rest.is_empty() {
             let polled = Pin::new(&mut this.body).poll_frame(cx);
-            this.turn.pass(polled.is_pending());
+            this.turn.pass_on(polled.is_pending());
             match polled {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => this.rest = data,
@@ -102,7 +142,7 @@ impl hyper::body::Body for Taken {
                 ended @ (Poll::Ready(None | Some(Err(_))) | Poll::Pending) => return ended,
             }
         } else {
-            this.turn.pass(false);
+            this.turn.pass_on(false);
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
         Poll::Ready(Some(Ok(Frame::data(piece))))
