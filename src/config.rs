@@ -33,6 +33,7 @@ mod limits;
 mod load;
 mod log;
 mod network;
+mod page;
 mod persona;
 mod seed_api;
 mod show;
@@ -50,6 +51,7 @@ pub use limits::Limits;
 pub use load::{Loaded, Origins, Overrides, Sources};
 pub use log::{Log, LogFormat};
 pub use network::Network;
+pub use page::Page;
 pub use persona::{AgentKind, Persona, PersonaName, Protocol};
 pub use seed_api::SeedApi;
 pub(crate) use size::format as format_size;
@@ -110,6 +112,8 @@ pub struct Config {
     pub throttle: Throttle,
     /// `[seed_api]`: who may use the seed API without a token.
     pub seed_api: SeedApi,
+    /// `[page]`: the customers' page.
+    pub page: Page,
     /// `[console]`: how long an operator stays signed in.
     pub console: Console,
     /// `[events]`: the log of what agents say of themselves.
@@ -138,6 +142,7 @@ impl Default for Config {
             credential: Credential::default(),
             throttle: Throttle::default(),
             seed_api: SeedApi::default(),
+            page: Page::default(),
             console: Console::default(),
             events: Events::default(),
             history: History::default(),

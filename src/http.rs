@@ -29,6 +29,7 @@ use crate::shutdown::Tasks;
 use crate::store::Store;
 
 pub mod access;
+mod asset;
 pub mod at_once;
 pub mod audit;
 pub mod auth;
@@ -44,6 +45,7 @@ pub mod input;
 mod measured;
 pub mod openapi;
 pub mod operation;
+mod page;
 pub mod rate_limit;
 pub mod routes;
 mod seed;

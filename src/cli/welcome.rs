@@ -101,6 +101,9 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "  {DIM}{name:9}{DIM:#} {value}");
     };
+    if config.page.enabled {
+        fact("page", &format!("{server}/  (customers sign in here)"));
+    }
     fact("data", &node.data_dir().paths().root().display().to_string());
     fact("personas", &personas.join(", "));
     match node.app.store.live_count() {
@@ -114,6 +117,9 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
     if let Some(password) = password {
         fact("customer", &format!("{DEMO_EMAIL}, password {BOLD}{password}{BOLD:#} (shown once)"));
         let persona = personas.iter().find(|name| *name == PersonaName::BUILT_IN).or(personas.first());
+        if config.page.enabled {
+            let _ = writeln!(text, "\nTry it in a browser: sign in at {BOLD}{server}/{BOLD:#} as that customer.");
+        }
         text.push_str(&commands(&binary(), &server, password, persona.map_or("", String::as_str)));
     }
     let _ = writeln!(text, "\n{DIM}Ctrl-C stops the server and its agents.{DIM:#}\n");

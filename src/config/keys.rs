@@ -65,6 +65,8 @@ pub(super) const KEYS: &[Key] = &[
         Form::Toml,
         "loopback only, and nobody if the server listens beyond it, with TLS or behind a proxy",
     ),
+    toml("page.enabled"),
+    toml("page.list_personas"),
     text("console.idle_timeout"),
     text("console.lifetime"),
     text("events.keep"),
@@ -273,7 +275,7 @@ mod tests {
             ("throttle.per_adress", "did you mean `throttle.per_address`?"),
             ("stop_grace", "did you mean `personas.NAME.stop_grace`?"),
             ("personas.SALES.comand", "did you mean `personas.SALES.command`?"),
-            ("wallpaper", "the nearest known key is `data_dir`"),
+            ("wallpaper", "the nearest known key is `page`"),
         ] {
             assert_eq!(hint(&KeyPath::new(unknown)), hint_text, "{unknown}");
         }

@@ -44,7 +44,7 @@ codes! {
     CrossSiteRequest = FORBIDDEN "CROSS_SITE_REQUEST":
         "A page of another site tried to use the console's cookie.",
     UnknownHost = FORBIDDEN "UNKNOWN_HOST":
-        "The console was asked for under a name that is none of this server's; the setting `hosts` has them.",
+        "The console or the customers' page was asked for under a name that is none of this server's; the setting `hosts` has them.",
     NotFound = NOT_FOUND "NOT_FOUND":
         "There is nothing at this path.",
     SessionNotFound = NOT_FOUND "SESSION_NOT_FOUND":

@@ -5,13 +5,12 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
 use bytes::Bytes;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
+use super::asset::{HTML, Policy, STYLE, asset};
 use super::code::Code;
 use super::operation::{self, Answer, Content, Operation, Tag};
 use super::routes::{ROUTES, Route};
@@ -32,7 +31,7 @@ pub(super) static OPERATION: Operation = Operation {
     answers: &[Answer {
         status: 200,
         description: "The page.",
-        contents: &[Content { media_type: "text/html; charset=utf-8", schema: operation::text }],
+        contents: &[Content { media_type: HTML, schema: operation::text }],
         headers: &[],
     }],
     problems: &[],
@@ -49,7 +48,7 @@ pub(super) static STYLE_OPERATION: Operation = Operation {
     answers: &[Answer {
         status: 200,
         description: "The style sheet.",
-        contents: &[Content { media_type: "text/css; charset=utf-8", schema: operation::text }],
+        contents: &[Content { media_type: STYLE, schema: operation::text }],
         headers: &[],
     }],
     problems: &[],
@@ -59,25 +58,13 @@ pub(super) async fn handle(State(_): State<Arc<App>>, request: Request) -> Respo
     static PAGE: LazyLock<Bytes> = LazyLock::new(|| page(&openapi::document()).into_string().into());
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    answer(PAGE.clone(), "text/html; charset=utf-8")
+    asset(PAGE.clone(), HTML, Policy::WithoutScript)
 }
 
 pub(super) async fn style(State(_): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    answer(Bytes::from_static(include_bytes!("docs/style.css")), "text/css; charset=utf-8")
-}
-
-fn answer(text: Bytes, content_type: &'static str) -> Response {
-    let mut response = Response::new(text.into());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // It has no script, and nothing of it comes from elsewhere.
-    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
+    asset(Bytes::from_static(include_bytes!("docs/style.css")), STYLE, Policy::WithoutScript)
 }
 
 fn page(document: &Value) -> Markup {

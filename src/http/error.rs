@@ -80,7 +80,7 @@ pub enum Refusal {
     ScopeRequired(Scope),
     /// A page of another site sent the console's cookie.
     CrossSite,
-    /// The console is asked for under a name that is none of this server's.
+    /// The console or the customers' page is asked for under a name that is none of this server's.
     UnknownHost,
     /// There is no such customer.
     NoSuchCustomer,
@@ -172,7 +172,9 @@ impl Refusal {
             }
             Self::ScopeRequired(scope) => return Cow::Owned(format!("This token lacks the scope {scope}.")),
             Self::CrossSite => "A page of another site may not use the console's cookie.",
-            Self::UnknownHost => "The console answers under this server's own names only; add this one to `hosts`.",
+            Self::UnknownHost => {
+                "The console and the customers' page answer under this server's own names only; add this one to `hosts`."
+            }
             Self::NoSuchCustomer => "There is no such customer.",
             Self::CustomerExists => "There is a customer with this email already.",
             Self::PasswordKeptElsewhere => "A remote credential server keeps the passwords; change yours there.",

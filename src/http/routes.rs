@@ -14,7 +14,7 @@ use crate::principal::Scope;
 use super::access::{Access, enforce};
 use super::measured::measure;
 use super::operation::{Asks, Operation};
-use super::{App, docs, health, openapi, seed, v1};
+use super::{App, docs, health, openapi, page, seed, v1};
 
 /// A route.
 pub struct Route {
@@ -160,6 +160,10 @@ pub static ROUTES: &[Route] = &[
     }),
     ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, || get(health::live)),
     ours(Method::GET, "/readyz", Access::Anyone, &health::READY, || get(health::ready)),
+    ours(Method::GET, "/", Access::Anyone, &page::OPERATION, || get(page::handle)),
+    ours(Method::GET, "/page/page.js", Access::Anyone, &page::SCRIPT_OPERATION, || get(page::script)),
+    ours(Method::GET, "/page/style.css", Access::Anyone, &page::STYLE_OPERATION, || get(page::style)),
+    ours(Method::GET, "/page/icon.svg", Access::Anyone, &page::ICON_OPERATION, || get(page::icon)),
     ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
     ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, || get(docs::style)),
     ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),
@@ -191,9 +195,10 @@ pub fn may_take_long(method: &Method, uri: &Uri) -> bool {
     is_relay || uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("wait=")))
 }
 
-/// Adds every route to a router, each behind its rule of access.
+/// Adds every route to a router, each behind its rule of access; what is switched off has none.
 pub(super) fn add_all(router: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App>> {
-    ROUTES.iter().fold(router, |router, route| {
+    let is_on = |route: &&Route| app.config.page.enabled || !page::is_at(route.path);
+    ROUTES.iter().filter(is_on).fold(router, |router, route| {
         let (guarded, access) = (Arc::clone(app), route.access);
         let guard = move |request: Request, next: Next| enforce(Arc::clone(&guarded), access, request, next);
         let (measured, asks) = (Arc::clone(app), asks(route));

@@ -29,6 +29,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// A program that becomes the server, with arguments before the server's own command line.
     pub wrapper: Vec<String>,
+    /// Whether it listens where it did when it is started again, and not wherever there is room.
+    pub keeps_address: bool,
     /// The binary, if it is another file than the one that was built.
     pub binary: Option<PathBuf>,
 }
@@ -118,8 +120,9 @@ impl Server {
             command = Command::new(program);
             command.args(arguments).arg(env!("CARGO_BIN_EXE_frontdesk")).current_dir(self.directory.path());
         }
+        let listen = if self.setup.keeps_address { self.address.to_string() } else { "127.0.0.1:0".to_owned() };
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["serve", "--listen", &listen, "--log-format", "json"])
             .envs(self.setup.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

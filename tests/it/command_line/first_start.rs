@@ -64,6 +64,7 @@ fn the_three_commands_of_the_first_start_paste_and_work() {
     let mut server = OnTerminal::start(serve(directory.path()).env("NO_COLOR", "1"));
     let screen = server.read_until("Ctrl-C stops");
     assert!(!screen.contains('\u{1b}'), "{screen}");
+    assert!(screen.contains("Try it in a browser: sign in at http://127.0.0.1:"), "{screen}");
     assert!(
         screen.contains("agents    trusted: they run as this user and could read this server's data\n"),
         "{screen}"

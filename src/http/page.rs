@@ -1,0 +1,174 @@
+//! The customers' page at `/`: sign in, choose a persona, see the session start, talk to its agent, end it.
+//!
+//! Its files need nothing from anywhere else and use only `/v1`, so that whoever wants a page of their own can copy them
+//! as they are. The one thing that the server adds is the choice of personas, which is asked for before anybody is known.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use maud::{Markup, html};
+
+use crate::config::Config;
+
+use super::asset::{HTML, Policy, SCRIPT, STYLE, SVG, asset};
+use super::code::Code;
+use super::error::Refusal;
+use super::operation::{Answer, Content, Operation, Tag, text};
+use super::{App, auth, body};
+
+pub(super) static OPERATION: Operation = Operation {
+    id: "getCustomersPage",
+    tag: Tag::Server,
+    summary: "The customers' page",
+    description: "Where customers sign in, ask for a session and talk to its agent. The setting `page.enabled` switches it \
+                  off with its files; then there is nothing at their paths.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "The page.",
+        contents: &[Content { media_type: HTML, schema: text }],
+        headers: &[],
+    }],
+    problems: &[Code::UnknownHost],
+};
+
+pub(super) static SCRIPT_OPERATION: Operation = Operation {
+    id: "getCustomersPageScript",
+    tag: Tag::Server,
+    summary: "What the customers' page does",
+    description: "The module of the page, written to be copied.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "The module.",
+        contents: &[Content { media_type: SCRIPT, schema: text }],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+pub(super) static STYLE_OPERATION: Operation = Operation {
+    id: "getCustomersPageStyle",
+    tag: Tag::Server,
+    summary: "How the customers' page looks",
+    description: "The style sheet of the page.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "The style sheet.",
+        contents: &[Content { media_type: STYLE, schema: text }],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+pub(super) static ICON_OPERATION: Operation = Operation {
+    id: "getIcon",
+    tag: Tag::Server,
+    summary: "The icon of the customers' page",
+    description: "A picture.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer {
+        status: 200,
+        description: "The picture.",
+        contents: &[Content { media_type: SVG, schema: text }],
+        headers: &[],
+    }],
+    problems: &[],
+};
+
+/// Whether a path belongs to the page.
+pub(super) fn is_at(path: &str) -> bool {
+    path == "/" || path.starts_with("/page/")
+}
+
+pub(super) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    // Under a name that somebody else has pointed here, a browser would keep tokens for that somebody's pages.
+    if !app.is_our_host(auth::peer(&parts), &parts) {
+        return Refusal::UnknownHost.problem();
+    }
+    asset(page(&app.config).into(), HTML, Policy::WithScript)
+}
+
+pub(super) async fn script(request: Request) -> Response {
+    file(request, include_bytes!("page/page.js"), SCRIPT).await
+}
+
+pub(super) async fn style(request: Request) -> Response {
+    file(request, include_bytes!("page/style.css"), STYLE).await
+}
+
+pub(super) async fn icon(request: Request) -> Response {
+    file(request, include_bytes!("page/icon.svg"), SVG).await
+}
+
+async fn file(request: Request, text: &'static [u8], content_type: &'static str) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    asset(Bytes::from_static(text), content_type, Policy::WithScript)
+}
+
+fn page(config: &Config) -> String {
+    include_str!("page/index.html").replace("{personas}", &choice(config).into_string())
+}
+
+/// The choice of personas: none if there is only one, and a name to type if they are not to be told.
+fn choice(config: &Config) -> Markup {
+    let names: Vec<_> = config.personas.keys().map(ToString::to_string).collect();
+    html! {
+        @if !config.page.list_personas {
+            label for="persona" { "Kind of session" }
+            input id="persona" name="persona" autocapitalize="none" autocomplete="on" spellcheck="false" required;
+        } @else if let [only] = names.as_slice() {
+            input type="hidden" name="persona" value=(only);
+        } @else {
+            label for="persona" { "Kind of session" }
+            select id="persona" name="persona" {
+                @for name in &names { option { (name) } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page_of(toml: &str) -> String {
+        page(&toml::from_str(toml).unwrap())
+    }
+
+    const TWO: &str = "[personas.SALES]\ncommand = [\"true\"]\n[personas.SUPPORT]\ncommand = [\"true\"]\n";
+
+    #[test]
+    fn the_one_persona_that_there_is_needs_no_choice() {
+        let page = page_of("");
+        assert!(page.contains(r#"<input type="hidden" name="persona" value="CUSTOMERS">"#), "{page}");
+        assert!(!page.contains("<select"), "{page}");
+    }
+
+    #[test]
+    fn of_several_personas_one_is_chosen() {
+        let page = page_of(TWO);
+        assert!(page.contains("<option>SALES</option><option>SUPPORT</option></select>"), "{page}");
+    }
+
+    #[test]
+    fn personas_that_are_not_to_be_told_are_typed() {
+        let page = page_of(&format!("{TWO}[page]\nlist_personas = false\n"));
+        assert!(page.contains(r#"<input id="persona" name="persona""#), "{page}");
+        assert!(!page.contains("SALES"), "{page}");
+    }
+}
