@@ -16,6 +16,7 @@ mod audit;
 mod completions;
 mod config;
 mod customer;
+mod doctor;
 mod launcher;
 mod operate;
 mod output;
@@ -69,6 +70,8 @@ enum Command {
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(config::Config),
+    /// Say what keeps a server from running well on this machine, and what to do about it.
+    Doctor(doctor::Doctor),
     /// Check a data directory, of a running server or without one, for everything that must not be.
     Verify(verify::Verify),
     /// Kill a server of its own at random, and check that nothing was stuck, doubled, lost or orphaned.
@@ -96,13 +99,16 @@ struct Configuration {
 
 impl Configuration {
     fn load(&self, overrides: Overrides) -> Result<Loaded, Failure> {
-        let sources = Sources {
+        Config::load(&self.sources(overrides)).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    fn sources(&self, overrides: Overrides) -> Sources {
+        Sources {
             file: self.config.clone(),
             environment: std::env::vars().collect(),
             overrides: Overrides { data_dir: self.data_dir.clone(), ..overrides },
             ..Sources::default()
-        };
-        Config::load(&sources).map_err(|error| Failure::Usage(error.to_string()))
+        }
     }
 }
 
@@ -161,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),
         Command::Config(config) => config.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Verify(verify) => verify.run(),
         Command::Torture(torture) => torture.run(),
         Command::Agent(agent) => agent.run(),

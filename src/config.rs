@@ -55,6 +55,7 @@ pub use page::Page;
 pub use persona::{AgentKind, Persona, PersonaName, Protocol};
 pub use seed_api::SeedApi;
 pub(crate) use size::format as format_size;
+pub(crate) use size::roughly as roughly_size;
 pub use throttle::Throttle;
 pub use tls::Tls;
 
@@ -166,6 +167,13 @@ impl Config {
     /// Where the service mapping is read from, written by the user or not.
     pub fn service_mapping_path(&self) -> &Path {
         self.service_mapping.as_deref().unwrap_or(Path::new(DEFAULT_SERVICE_MAPPING))
+    }
+
+    /// The personas whose agents are processes of the server's own user, and so can do what it can.
+    pub fn trusted_personas(&self) -> Vec<&PersonaName> {
+        let personas = self.personas.iter();
+        let trusted = personas.filter(|(_, persona)| persona.agent == AgentKind::Process && persona.user.is_none());
+        trusted.map(|(name, _)| name).collect()
     }
 
     /// Whether the server can be reached from this machine only.

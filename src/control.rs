@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::http::v1::nodes::NodeView;
 use crate::id::SessionId;
 use crate::principal::Scope;
 use crate::shutdown::Tasks;
@@ -116,6 +117,8 @@ pub enum Command {
         /// At most so many.
         most: usize,
     },
+    /// Tell how the server is.
+    Status,
     /// Stop the server.
     Stop {
         /// End the agents as well.
@@ -144,6 +147,8 @@ pub enum Reply {
     Tokens(Vec<TokenRow>),
     /// The entries of the audit asked for.
     Audit(Vec<AuditRow>),
+    /// How the server is.
+    Node(Box<NodeView>),
     /// It could not be done; one sentence that says why.
     Refused(String),
 }

@@ -37,8 +37,9 @@ pub fn connections(wanted: u32, agents: u32) -> u32 {
     room
 }
 
-/// Never less than half of the limit, for few servers have as many agents as they may.
-fn room(limit: u64, wanted: u32, agents: u32) -> u32 {
+/// How many connections a limit of descriptors leaves room for. Never less than half of the limit, for few servers have
+/// as many agents as they may.
+pub(crate) fn room(limit: u64, wanted: u32, agents: u32) -> u32 {
     // Files of the store and of events with their readers, operators, agents that are just being started.
     const OWN: u64 = 256;
     // The socket to its shim, and one file that is being read.

@@ -32,6 +32,7 @@ use hyper::http::uri::Scheme;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::ServiceExt;
 
 use self::connector::{Connector, ended_unanswered};
 
@@ -56,6 +57,7 @@ struct Clients {
     pooled: Inner,
     /// Never reuses a connection: for the one repetition of a request that a closing idle connection swallowed.
     fresh: Inner,
+    connector: Connector,
 }
 
 impl HttpClient {
@@ -71,8 +73,21 @@ impl HttpClient {
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).http1_max_buf_size(MAX_HEAD_BYTES);
         let fresh = builder.pool_max_idle_per_host(0).build(connector.clone());
-        let pooled = builder.pool_max_idle_per_host(MAX_IDLE_PER_SERVER).build(connector);
-        Self { inner: Arc::new(Clients { pooled, fresh }) }
+        let pooled = builder.pool_max_idle_per_host(MAX_IDLE_PER_SERVER).build(connector.clone());
+        Self { inner: Arc::new(Clients { pooled, fresh, connector }) }
+    }
+
+    /// Connects to a server, TLS included, and hangs up without a request.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::InvalidUri`], [`FetchError::Timeout`] and [`FetchError::Connect`].
+    pub async fn reach(&self, server: &Uri, timeout: Duration) -> Result<(), FetchError> {
+        check_uri(server)?;
+        match tokio::time::timeout(timeout, self.inner.connector.clone().oneshot(server.clone())).await {
+            Ok(connected) => connected.map(drop).map_err(FetchError::Connect),
+            Err(_elapsed) => Err(FetchError::Timeout { after: timeout }),
+        }
     }
 
     /// Sends one request and reads the whole answer, at most `max_bytes`, within `timeout` from connect to the last byte.

@@ -6,6 +6,7 @@
 //! | what | module |
 //! | --- | --- |
 //! | the command line, one command a file | [`cli`] |
+//! | what keeps a server from running well on this machine, and the cure | [`doctor`] |
 //! | a server of its own, killed at random to see what its promises are worth | [`torture`] |
 //! | a typed client of `/v1`, which sends again what may be sent again | [`client`] |
 //! | one server put together, from a configuration to its end | [`node`] |
@@ -35,6 +36,7 @@ pub mod credential;
 pub mod customer;
 pub mod data_dir;
 pub mod descriptors;
+pub mod doctor;
 pub mod events;
 pub mod failpoint;
 pub mod http;

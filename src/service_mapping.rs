@@ -107,6 +107,14 @@ impl ServiceMapping {
         self.services.read().unwrap_or_else(PoisonError::into_inner).get(service).cloned()
     }
 
+    /// The names of all services, in their order.
+    pub fn names(&self) -> Vec<String> {
+        let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
+        let mut names: Vec<_> = services.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// What is wrong with the file, while the last good mapping stays in force.
     pub fn problem(&self) -> Option<String> {
         self.problem.read().unwrap_or_else(PoisonError::into_inner).clone()

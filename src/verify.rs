@@ -27,6 +27,7 @@ mod look;
 
 pub use checks::check;
 pub use look::look;
+pub(crate) use look::{holder, server};
 
 /// Everything that is checked, as it was found.
 #[derive(Debug)]

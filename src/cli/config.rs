@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::config::{self, DEFAULT_FILE, Loaded, Overrides};
+use crate::doctor;
 use crate::service_mapping::ServiceMapping;
-use crate::shim::user;
 use crate::telemetry;
 
 use super::{Configuration, Failure, Outcome, output};
@@ -47,42 +47,13 @@ impl Source {
         let mapping = ServiceMapping::load(config.service_mapping_path(), config.service_mapping.is_some())
             .map_err(anyhow::Error::from)?;
         output::line(&verdict(self.configuration.config.as_deref(), &loaded))?;
-        for warning in loaded.warnings.iter().chain(&unmapped(config, &mapping)).chain(&unusable(config)) {
-            anstream::eprintln!("{}", super::caution(warning));
+        let of_mapping = doctor::mapping::unmapped(config.service_mapping_path(), &mapping, config);
+        let of_machine = of_mapping.into_iter().chain(doctor::agents::unusable(config)).map(|finding| finding.text());
+        for warning in loaded.warnings.iter().cloned().chain(of_machine) {
+            anstream::eprintln!("{}", super::caution(&warning));
         }
         Ok(())
     }
-}
-
-/// The services of personas that a mapping which is there does not have. One that is missing may still be to come.
-fn unmapped(config: &config::Config, mapping: &ServiceMapping) -> Vec<String> {
-    let path = config.service_mapping_path();
-    let services = config.personas.iter().filter_map(|(name, persona)| Some((name, persona.service.as_deref()?)));
-    let missing = services.filter(|(_, service)| path.exists() && mapping.get(service).is_none());
-    missing
-        .map(|(name, service)| {
-            format!(
-                "`personas.{name}.service` is {service:?}, which {} does not have: add it there, or the persona's \
-                 sessions can't start",
-                path.display()
-            )
-        })
-        .collect()
-}
-
-/// What of the personas this machine, as it is now, has not. Another machine may.
-fn unusable(config: &config::Config) -> Vec<String> {
-    let mut found = Vec::new();
-    for (name, persona) in &config.personas {
-        if let Some(Err(why)) = persona.user.as_deref().map(user::resolve) {
-            found.push(format!("`personas.{name}.user` {why}"));
-        }
-        if let Some(directory) = persona.working_directory.as_deref().filter(|directory| !directory.is_dir()) {
-            let directory = directory.display();
-            found.push(format!("`personas.{name}.working_directory` is {directory}, which is no directory: make it"));
-        }
-    }
-    found
 }
 
 fn verdict(named: Option<&Path>, loaded: &Loaded) -> String {

@@ -23,16 +23,8 @@ pub(super) fn operate(config: &Config, command: Command) -> Result<Reply, Failur
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    match runtime.block_on(settle(config, command))? {
-        Reply::Refused(why) => Err(Failure::Failed(why)),
-        reply @ (Reply::Done { .. }
-        | Reply::Customers(_)
-        | Reply::Sessions(_)
-        | Reply::Events(_)
-        | Reply::Token(_)
-        | Reply::Tokens(_)
-        | Reply::Audit(_)) => Ok(reply),
-    }
+    let reply = runtime.block_on(settle(config, command))?;
+    if let Reply::Refused(why) = reply { Err(Failure::Failed(why)) } else { Ok(reply) }
 }
 
 /// A directory is in use for a moment while another command works on it, or while a server starts or stops.

@@ -63,7 +63,7 @@ async fn serve(loaded: Loaded) -> Outcome {
         Some(app.registry.clone()),
         node.events.clone(),
     )
-    .stopping(node.tasks().clone());
+    .serving(node.app.clone());
     control::serve(node.data_dir().paths().root(), operator, node.tasks())
         .context("cannot make the control socket in the data directory")?;
     welcome::greet(&node).await?;

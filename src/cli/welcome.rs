@@ -8,7 +8,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 
-use crate::config::{AgentKind, PersonaName};
+use crate::config::PersonaName;
 use crate::credential::embedded::CustomerError;
 use crate::data_dir;
 use crate::node::Node;
@@ -42,9 +42,9 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
     // Whoever reads the message above needs no second one.
     if !(to_a_person && std::io::stderr().is_terminal()) {
         let sessions = store.live_count();
-        let trusted = trusted(node);
+        let trusted = node.app.config.trusted_personas();
         if !trusted.is_empty() {
-            let personas = trusted.join(", ");
+            let personas = trusted.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
             tracing::info!(
                 personas,
                 "agents of these personas run as this user and are trusted with all data: set `user` to change that"
@@ -53,13 +53,6 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
         tracing::info!(listen = %address, data = %data.root().display(), sessions, "ready");
     }
     Ok(())
-}
-
-/// The personas whose agents are processes of the server's own user.
-fn trusted(node: &Node) -> Vec<String> {
-    let personas = node.app.config.personas.iter();
-    let trusted = personas.filter(|(_, persona)| persona.agent == AgentKind::Process && persona.user.is_none());
-    trusted.map(|(name, _)| name.to_string()).collect()
 }
 
 /// A remote credential server would not know the demo customer.
@@ -111,7 +104,7 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
         1 => fact("sessions", "1 from before goes on"),
         count => fact("sessions", &format!("{count} from before go on")),
     }
-    if !trusted(node).is_empty() {
+    if !config.trusted_personas().is_empty() {
         fact("agents", "trusted: they run as this user and could read this server's data");
     }
     if let Some(password) = password {

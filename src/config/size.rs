@@ -79,6 +79,11 @@ pub(crate) fn format(bytes: u64) -> String {
         .map_or_else(String::new, |(amount, name)| format!("{amount} {name}"))
 }
 
+/// A size as a person reads it, such as `1.5 GiB`.
+pub(crate) fn roughly(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
 fn parse(value: &Value) -> Option<u64> {
     let bytes = match value {
         Value::Integer(bytes) => u64::try_from(*bytes).ok()?,

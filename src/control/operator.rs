@@ -12,13 +12,15 @@ use crate::credential::Verifier;
 use crate::credential::embedded::{CustomerError, Embedded};
 use crate::customer::{self, RemoveError};
 use crate::events::EventLog;
+use crate::http::App;
+use crate::http::v1::nodes::NodeView;
 use crate::id::{CustomerKey, Printable, SessionId};
 use crate::principal::Scope;
 use crate::session::machine::{self, Event, Limits};
 use crate::session::registry::Places;
 use crate::session::{CommandError, Reason, Registry, Sequences, SessionRecord};
 use crate::shim::wire::Usage;
-use crate::shutdown::{AtStop, Tasks};
+use crate::shutdown::AtStop;
 use crate::store::{Action, Actor, AuditEntry, Filter, Store, StoreError};
 
 use super::{Command, Reply, audit, events, tokens};
@@ -32,8 +34,8 @@ pub struct Operator {
     /// The sessions that the running server drives; `None` if no server runs.
     registry: Option<Registry>,
     sequences: Sequences,
-    /// The running server's tasks, by which it can be asked to stop.
-    tasks: Option<Tasks>,
+    /// The running server.
+    app: Option<Arc<App>>,
     /// Ends the agents that a stopped server has left.
     launcher: Option<Launcher>,
 }
@@ -90,13 +92,13 @@ impl Operator {
         events: EventLog,
     ) -> Self {
         let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), events);
-        Self { store, clock, embedded, registry, sequences, tasks: None, launcher: None }
+        Self { store, clock, embedded, registry, sequences, app: None, launcher: None }
     }
 
-    /// The same, for a server that can be stopped.
+    /// The same, for a server that can be asked how it is, and to stop.
     #[must_use]
-    pub fn stopping(self, tasks: Tasks) -> Self {
-        Self { tasks: Some(tasks), ..self }
+    pub fn serving(self, app: Arc<App>) -> Self {
+        Self { app: Some(app), ..self }
     }
 
     /// The same, where no server runs but its agents may.
@@ -128,6 +130,7 @@ impl Operator {
                 let keys = query.customer.as_ref().map(|email| [self.embedded.key(email), CustomerKey::new(email)]);
                 audit::read(&*self.store, &query, keys, most).await.map(Reply::Audit)
             }
+            Command::Status => self.status(),
             Command::Stop { agents } => self.stop_server(agents).await,
         };
         done.unwrap_or_else(Reply::Refused)
@@ -175,13 +178,19 @@ impl Operator {
         Ok(done(format!("revoked token {name}")))
     }
 
+    fn status(&self) -> Result<Reply, String> {
+        let app = self.app.as_ref().ok_or("no server is running")?;
+        Ok(Reply::Node(Box::new(NodeView::of(app))))
+    }
+
     async fn stop_server(&self, agents: bool) -> Result<Reply, String> {
-        if self.tasks.is_some() || agents {
+        let tasks = self.app.as_ref().map(|app| &app.tasks);
+        if tasks.is_some() || agents {
             // Before it is asked to: a server that stops may not come to it any more.
             let detail = if agents { "with its agents" } else { "without its agents" }.to_owned();
             self.note(AuditEntry { detail, ..self.entry(Action::ServerStopped) }).await?;
         }
-        let message = match (&self.tasks, agents) {
+        let message = match (tasks, agents) {
             (Some(tasks), true) => {
                 tasks.ask_to_stop(AtStop::EndAgents);
                 "stopping the server and its agents"

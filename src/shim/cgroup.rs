@@ -56,12 +56,7 @@ impl Parent {
     /// # Errors
     /// Why there is none, in words.
     pub fn find(own: &Path) -> Result<Self, String> {
-        let read = |name: &str| {
-            let path = own.join(name);
-            fs::read_to_string(&path).map_err(|error| format!("not usable: {} can't be read: {error}", path.display()))
-        };
-        let path = own_group(&read("cgroup")?).ok_or("not usable: this process is in no group of version 2")?;
-        let directory = mounted(&path, &read("mountinfo")?).ok_or("not usable: groups of version 2 are not mounted")?;
+        let directory = group_of_process(own)?;
         let is_beside = directory.file_name().is_some_and(|name| name == SERVER);
         let directory = directory.parent().filter(|_| is_beside).map(Path::to_owned).unwrap_or(directory);
         hand_on(&directory).map_err(|why| format!("not usable: {why}"))?;
@@ -190,6 +185,19 @@ impl Group {
     fn read(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.directory.join(name)).ok()
     }
+}
+
+/// The directory of a process's own group, given the process's place in `/proc`.
+///
+/// # Errors
+/// Why there is none, in words.
+pub(crate) fn group_of_process(process: &Path) -> Result<PathBuf, String> {
+    let read = |name: &str| {
+        let path = process.join(name);
+        fs::read_to_string(&path).map_err(|error| format!("not usable: {} can't be read: {error}", path.display()))
+    };
+    let path = own_group(&read("cgroup")?).ok_or("not usable: this process is in no group of version 2")?;
+    mounted(&path, &read("mountinfo")?).ok_or_else(|| "not usable: groups of version 2 are not mounted".to_owned())
 }
 
 /// Has the groups below a directory keep memory and processes.

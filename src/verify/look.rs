@@ -60,7 +60,8 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
     })
 }
 
-fn server(paths: &DataPaths) -> Server {
+/// Whether a server has the directory.
+pub(crate) fn server(paths: &DataPaths) -> Server {
     if control::is_served(paths.root()) {
         Server::Serving
     } else if holder(&paths.lock()).is_some() {
@@ -71,7 +72,7 @@ fn server(paths: &DataPaths) -> Server {
 }
 
 /// The process that has the lock's file open, if the one that the file names does.
-fn holder(lock: &Path) -> Option<u32> {
+pub(crate) fn holder(lock: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(lock).ok()?.trim().parse().ok()?;
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     let wanted = identity(fs::metadata(lock).ok()?);

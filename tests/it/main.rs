@@ -23,6 +23,7 @@ mod credential_server;
 mod credential_stub;
 mod customers_page;
 mod desk;
+mod doctor;
 mod events_outlive;
 mod examples;
 mod failed_task;

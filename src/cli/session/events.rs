@@ -77,18 +77,10 @@ fn page(config: &Config, session: &str, after: u64) -> Result<EventPage, Failure
 
 /// What the command that lists events gives.
 pub(super) fn page_of(config: &Config, command: Command) -> Result<EventPage, Failure> {
-    match operate(config, command)? {
-        Reply::Events(page) => Ok(page),
-        Reply::Done { .. }
-        | Reply::Customers(_)
-        | Reply::Sessions(_)
-        | Reply::Token(_)
-        | Reply::Tokens(_)
-        | Reply::Audit(_)
-        | Reply::Refused(_) => {
-            Err(anyhow::anyhow!("the running server gave no events; use the server's version of this command").into())
-        }
+    if let Reply::Events(page) = operate(config, command)? {
+        return Ok(page);
     }
+    Err(anyhow::anyhow!("the running server gave no events; use the server's version of this command").into())
 }
 
 fn cells(event: &EventRow) -> Vec<String> {

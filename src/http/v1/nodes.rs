@@ -73,7 +73,8 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 impl NodeView {
-    fn of(app: &App) -> Self {
+    /// This server, as it is at the moment.
+    pub fn of(app: &App) -> Self {
         let load = app.registry.load();
         let reason = if app.tasks.is_draining() {
             Some("it is shutting down".to_owned())

@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::clock::Heartbeat;
+use crate::data_dir::DataPaths;
 use crate::id::{CustomerKey, SessionId};
 use crate::principal::OperatorTokenId;
 use crate::session::Phase;
@@ -94,6 +95,20 @@ pub fn read(path: &Path) -> Result<Tables, StoreError> {
         tables.faults.push(error.to_string());
     }
     Ok(tables)
+}
+
+/// Where the desk's timeline stood last; nothing if that can't be read, or there is no store yet.
+pub fn heartbeat(directory: &Path) -> Option<Heartbeat> {
+    let database = DataPaths::new(directory).database();
+    let connection = database.exists().then(|| open(&database).ok())??;
+    serde_json::from_slice(&meta(&connection, "heartbeat").ok()??).ok()
+}
+
+/// How many customers the embedded credential server has; nothing if that can't be read, or there is no store yet.
+pub fn customer_count(directory: &Path) -> Option<i64> {
+    let database = DataPaths::new(directory).database();
+    let connection = database.exists().then(|| open(&database).ok())??;
+    connection.query_row("SELECT count(*) FROM customers", [], |row| row.get(0)).ok()
 }
 
 /// Opens a file of the data directory for looking only; nothing is made beside it.

@@ -1,0 +1,92 @@
+//! `frontdesk doctor` on real set-ups: good ones end with 0, and what is broken is told with its cure.
+
+use serde_json::Value;
+
+use crate::harness::{ADA, Server, Setup};
+
+/// The exit code, and the findings that are no good news.
+fn ask(server: &Server) -> (Option<i32>, Vec<Value>) {
+    let (status, output, errors) = server.run(&["doctor", "--json", "--data-dir", "frontdesk-data"], "");
+    assert_eq!(errors, "");
+    let report: Value = serde_json::from_str(&output).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    (status.code(), findings.iter().filter(|finding| finding["level"] != "ok").cloned().collect())
+}
+
+fn errors(server: &Server) -> Vec<String> {
+    let (_, found) = ask(server);
+    let errors = found.iter().filter(|finding| finding["level"] == "error");
+    errors.map(|finding| finding["sentence"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_running_server_and_a_stopped_one_are_found_well() {
+    let mut server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    let (code, found) = ask(&server);
+    assert_eq!(code, Some(0), "{found:?}");
+    let (_, text, _) = server.run(&["doctor"], "");
+    assert!(text.contains(&format!("listening on {}) is ready", server.address)), "{text}");
+    assert!(text.contains("the embedded credential server decides, and has 2 customers"), "{text}");
+    assert!(server.terminate().success());
+    assert_eq!(errors(&server), Vec::<String>::new());
+}
+
+#[test]
+fn each_part_of_a_broken_set_up_is_told_at_once() {
+    let server = Server::start(Setup::default());
+    let config = "[personas.ROBOTS]\ncommand = ['no-such-robot']\n[personas.AWAY]\nagent = 'http'\nservice = 'AWAY'\n";
+    std::fs::write(server.path("frontdesk.toml"), config).unwrap();
+    let mapping = r#"{"CREDENTIAL_SEVER": "127.0.0.1:1", "AWAY": "127.0.0.1:1"}"#;
+    std::fs::write(server.path("ServiceURLMapping.json"), mapping).unwrap();
+
+    let (code, found) = ask(&server);
+
+    assert_eq!(code, Some(1));
+    let text = found.iter().map(|finding| format!("{finding}\n")).collect::<String>();
+    for expected in ["no such program in its PATH", "has CREDENTIAL_SEVER", "the agents of AWAY, can't be reached"] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_none_is_told_and_nothing_is_guessed() {
+    let server = Server::start(Setup::default());
+    std::fs::write(server.path("frontdesk.toml"), "lissten = 1\n").unwrap();
+    let (code, found) = ask(&server);
+    assert_eq!((code, found.len()), (Some(1), 2), "{found:?}");
+    assert!(found[0]["sentence"].as_str().unwrap().contains("did you mean `listen`?"));
+}
+
+#[test]
+fn a_damaged_store_and_a_taken_port_are_errors() {
+    let mut server = Server::start(Setup::default());
+    assert!(server.terminate().success());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen = '{}'\n", taken.local_addr().unwrap());
+    std::fs::write(server.path("frontdesk.toml"), listen).unwrap();
+    let database = rusqlite::Connection::open(server.data_dir().join("frontdesk.db")).unwrap();
+    database.execute("UPDATE customers SET password_hash = 'plain'", []).unwrap();
+    drop(database);
+
+    let found = errors(&server);
+
+    assert!(found.iter().any(|sentence| sentence.contains("is no argon2id hash")), "{found:?}");
+    assert!(found.iter().any(|sentence| sentence.ends_with("is taken")), "{found:?}");
+}
+
+#[test]
+fn asking_changes_nothing() {
+    let mut server = Server::start(Setup::default());
+    assert!(server.terminate().success());
+    let before = names(&server);
+    ask(&server);
+    assert_eq!(names(&server), before);
+}
+
+fn names(server: &Server) -> Vec<std::ffi::OsString> {
+    let entries = std::fs::read_dir(server.data_dir()).unwrap().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    names.sort();
+    names
+}
