@@ -94,6 +94,11 @@ pub enum Command {
         /// Kill its agent at once.
         force: bool,
     },
+    /// Have a session go on with another agent.
+    RestartSession {
+        /// Its id, or its customer's email.
+        session: String,
+    },
     /// Make an operator's token.
     CreateToken {
         /// Its name.

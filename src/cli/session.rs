@@ -1,7 +1,7 @@
 //! `frontdesk session`: one customer's session from the request to its end, and an operator's view of all.
 //!
-//! `request`, `initialize`, `send` and `status` are a customer's: they speak HTTP to any Frontdesk. `list` and
-//! `events` are an operator's: they ask the server that has the data directory, or its store. `logs` is an operator's as
+//! `request`, `initialize`, `send` and `status` are a customer's: they speak HTTP to any Frontdesk. `list`,
+//! `restart` and `events` are an operator's: they ask the server that has the data directory, or its store. `logs` is an operator's as
 //! well, with a token also from another machine. `stop` is both.
 
 use std::net::IpAddr;
@@ -23,6 +23,7 @@ mod list;
 mod logs;
 mod refusal;
 mod request;
+mod restart;
 mod send;
 mod status;
 mod stop;
@@ -40,6 +41,10 @@ not used, which a note on standard error says.";
 const AFTER_STOP: &str = "\
 With the session's token the server at --server is asked. Without one, or with the id of another session, the server \
 that has the data directory is asked, or its store if none runs.";
+
+const AFTER_RESTART: &str = "\
+The agent is asked to end and killed after its persona's stop_grace; the next one starts at once, and nothing of it counts \
+as a failure. A session that waits to start its agent again does not wait any longer.";
 
 const AFTER_LOGS: &str = "\
 With an operator's token the server at --server is asked. Without one, the log is read below the data directory, on the \
@@ -60,6 +65,9 @@ pub(super) enum Session {
     /// Stop a session: with its token as its customer, without one as the operator of this machine.
     #[command(after_help = AFTER_STOP)]
     Stop(stop::Stop),
+    /// Have a session on this machine's server go on with another agent.
+    #[command(after_help = AFTER_RESTART)]
+    Restart(restart::Restart),
     /// List the sessions on this machine's server.
     List(list::List),
     /// Show what a session's agents said: progress, events, log lines, parts of answers.
@@ -77,6 +85,7 @@ impl Session {
             Self::Send(send) => send.run(),
             Self::Status(status) => status.run(),
             Self::Stop(stop) => stop.run(),
+            Self::Restart(restart) => restart.run(),
             Self::List(list) => list.run(),
             Self::Events(events) => events.run(),
             Self::Logs(logs) => logs.run(),

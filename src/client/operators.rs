@@ -15,15 +15,16 @@ use serde::de::DeserializeOwned;
 use crate::http::v1::customers::add::NewCustomer;
 use crate::http::v1::customers::set_password::NewPassword;
 use crate::http::v1::secret::Secret;
+use crate::http::v1::sessions::restart;
 use crate::http_client::FetchError;
-use crate::id::SessionId;
+use crate::id::{Epoch, SessionId};
 use crate::principal::OperatorTokenId;
 
 use super::call::Call;
 use super::error::Tried;
 use super::{
     AuditFilter, Client, ClientError, CustomerView, EntryView, LogQuery, NodeView, OperatorsView, Page, PersonaView,
-    SessionFilter, StopFilter, Stopped, TokenView,
+    SessionFilter, SessionView, StopFilter, Stopped, TokenView,
 };
 
 /// A list, page by page.
@@ -94,6 +95,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn stop_sessions(&self, which: &StopFilter) -> Result<Stopped, ClientError> {
         self.json(&Call::new(Method::POST, "/v1/sessions/stop").json(which)).await
+    }
+
+    /// Has a session go on with another agent than the one of `epoch`; one that has a later agent is left alone.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn restart(&self, id: SessionId, epoch: Epoch) -> Result<SessionView, ClientError> {
+        let query = restart::Query { epoch: Some(epoch.0) };
+        self.json(&Call::new(Method::POST, format!("/v1/sessions/{id}/restart")).query(&query).repeatable()).await
     }
 
     /// What a session's agent writes to stderr.

@@ -63,7 +63,7 @@ pub(super) async fn read(
 }
 
 /// The session with this id, or the latest one of a customer.
-async fn find(store: &dyn Store, session: &str, keys: [CustomerKey; 2]) -> Result<SessionRecord, String> {
+pub(super) async fn find(store: &dyn Store, session: &str, keys: [CustomerKey; 2]) -> Result<SessionRecord, String> {
     let unknown = || {
         let session = Printable(session);
         format!(

@@ -123,6 +123,7 @@ impl Operator {
                 events::read(&*self.store, &self.sequences, &session, keys, (after, most), is_served).await
             }
             Command::StopSession { id, force } => self.stop_session(&id, force).await,
+            Command::RestartSession { session } => self.restart_session(&session).await,
             Command::CreateToken { name, scopes, valid_for } => self.create_token(&name, &scopes, valid_for).await,
             Command::ListTokens => tokens::list(&*self.store, self.clock.wall()).await.map(Reply::Tokens),
             Command::RevokeToken { token } => self.revoke_token(&token).await,
@@ -316,6 +317,26 @@ impl Operator {
             Some(ending) if !record.phase.is_live() => format!("session {id} has ended: {}", ending.outcome),
             Some(_) | None => format!("session {id} is stopping"),
         }))
+    }
+
+    async fn restart_session(&self, session: &str) -> Result<Reply, String> {
+        let keys = [self.embedded.key(session), CustomerKey::new(session)];
+        let record = events::find(&*self.store, session, keys).await?;
+        let id = record.id;
+        let registry = self.registry.as_ref().ok_or_else(|| {
+            format!("session {id} has no server that could start its agent; start one with `frontdesk serve`")
+        })?;
+        let note = AuditEntry {
+            session: Some(id),
+            customer: Some(record.customer.clone()),
+            ..self.entry(Action::SessionRestarted)
+        };
+        let reason = Reason::new("restarted by an operator");
+        let restarted = registry.restart(id, None, reason, note).await;
+        restarted.map_err(|error| {
+            format!("session {id} was not restarted: {error} (`frontdesk session list --all` shows it)")
+        })?;
+        Ok(done(format!("session {id} is restarting; `frontdesk session events {id}` shows how it goes on")))
     }
 
     fn stopped(&self, record: &SessionRecord, force: bool) -> AuditEntry {

@@ -92,7 +92,7 @@ codes! {
     NoCapacity = SERVICE_UNAVAILABLE "NO_CAPACITY":
         "As many agents run as may. Try again after the time in Retry-After.",
     AgentRestarting = SERVICE_UNAVAILABLE "AGENT_RESTARTING":
-        "The agent was lost and is being started again. Try again after the time in Retry-After.",
+        "The agent was lost or is to be replaced, and is being started again. Try again after the time in Retry-After.",
     ServerBusy = SERVICE_UNAVAILABLE "SERVER_BUSY":
         "More is asked at once than the server takes. Try again after the time in Retry-After.",
     NotReady = SERVICE_UNAVAILABLE "NOT_READY":

@@ -21,6 +21,7 @@ use crate::credential::hashing::HashingError;
 use crate::customer::RemoveError;
 use crate::id::SessionId;
 use crate::principal::Scope;
+use crate::session::machine::Rejection;
 use crate::session::{CommandError, InitialiseError, RelayError};
 use crate::store::StoreError;
 
@@ -165,7 +166,7 @@ impl Refusal {
             Self::NoCapacity => "As many agents run as this server may have; try again after the time in Retry-After.",
             Self::NoSessionRunning => "No session of this customer is running.",
             Self::AgentTimeout => "The agent did not answer in time.",
-            Self::AgentRestarting(_) => "The agent was lost and is being started again.",
+            Self::AgentRestarting(_) => "The agent is being started again.",
             Self::NoSuchSession => "There is no such session, or it is not yours.",
             Self::KeyReused => {
                 "This Idempotency-Key came before with another request; use a new key for a new request."
@@ -436,7 +437,14 @@ fn sentence(words: &str) -> String {
 impl From<CommandError> for Refusal {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::Rejected(_) | CommandError::Store(StoreError::Missing) => Self::NoSuchSession,
+            CommandError::Rejected(Rejection::NotRunning) => {
+                Self::WrongPhase("Only a session that is running, or starting again, has an agent to restart.")
+            }
+            CommandError::Rejected(Rejection::OtherEpoch) => {
+                Self::WrongPhase("The session has had no agent of this epoch yet.")
+            }
+            CommandError::Rejected(Rejection::NotPending | Rejection::Ended | Rejection::DoesNotApply)
+            | CommandError::Store(StoreError::Missing) => Self::NoSuchSession,
             CommandError::Store(error) => error.into(),
             CommandError::Draining => Self::NotReady("The server is shutting down."),
         }

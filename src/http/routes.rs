@@ -81,6 +81,13 @@ pub static ROUTES: &[Route] = &[
         || delete(v1::sessions::stop::handle),
     ),
     ours(
+        Method::POST,
+        "/v1/sessions/{id}/restart",
+        Access::OperatorOfSession(Scope::SessionsWrite),
+        &v1::sessions::restart::OPERATION,
+        || post(v1::sessions::restart::handle),
+    ),
+    ours(
         Method::GET,
         "/v1/sessions/{id}/events",
         Access::Session(Scope::SessionsRead),

@@ -59,7 +59,7 @@ pub(super) struct Command {
     pub(super) event: Event,
     /// Room for one more agent on this node, if the event may start one.
     pub(super) room: Option<Place>,
-    /// What the audit is to say before anything is done; nothing of an event that does not apply.
+    /// What the audit is to say before anything is done; nothing of an event that does not apply, or changes nothing.
     pub(super) note: Option<Box<AuditEntry>>,
     pub(super) reply: oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>,
 }
@@ -215,7 +215,8 @@ impl Driver {
                 return self.next();
             }
         };
-        if let Some(entry) = note
+        let changes = step.phase != record.phase;
+        if let Some(entry) = note.filter(|_| changes)
             && let Err(error) = self.context.store.note(*entry).await
         {
             let _ = reply.send(Err(error.into()));

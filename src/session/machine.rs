@@ -53,6 +53,13 @@ pub enum Event {
         /// Who asked, in words.
         reason: Reason,
     },
+    /// Somebody asks for another agent in place of the current one.
+    Restart {
+        /// Which agent: it has happened already if there is a later one. Nothing means whichever there is.
+        epoch: Option<Epoch>,
+        /// Who asked, in words.
+        reason: Reason,
+    },
     /// Time has passed; the machine looks at its deadlines.
     Tick {
         /// When the session last relayed a request or an answer.
@@ -100,6 +107,9 @@ pub enum Rejection {
     /// Initialise of a session that is not pending.
     #[error("the session is not pending")]
     NotPending,
+    /// Restart of a session that has no agent, or is losing it for good.
+    #[error("the session is not running")]
+    NotRunning,
     /// The session is over.
     #[error("the session has ended")]
     Ended,
@@ -154,6 +164,7 @@ fn step_pending(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -
             Ok(end(*epoch, Ending::new(Outcome::Expired, Reason::new(reason))))
         }
         Event::Tick { .. } | Event::Recovered | Event::Adopted => Ok(stay(phase)),
+        Event::Restart { .. } => Err(Rejection::NotRunning),
         Event::AgentReady { .. } | Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } => {
             Err(Rejection::DoesNotApply)
         }
@@ -167,12 +178,17 @@ fn step_starting(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) 
     if event.epoch().is_some_and(|of_event| of_event != *epoch) {
         return Err(Rejection::OtherEpoch);
     }
+    if let Start::Replacement { first_ready, failures, reason } = kind {
+        let next =
+            Start::Restart { first_ready: *first_ready, failures: failures.clone(), reason: Some(reason.clone()) };
+        return step_replacing(phase, event, next, limits, now);
+    }
     match event {
         Event::Initialise => Err(Rejection::NotPending),
         Event::AgentReady { .. } => Ok(ready(*epoch, kind, now)),
         Event::AgentLost { reason, jitter, .. } => Ok(match kind {
             Start::First { failed_starts } => first_start_failed(*epoch, *failed_starts, reason, limits, now),
-            Start::Restart { first_ready, failures } => {
+            Start::Restart { first_ready, failures, .. } | Start::Replacement { first_ready, failures, .. } => {
                 lost(*epoch, *first_ready, failures, now, reason, *jitter, limits, now)
             }
         }),
@@ -181,12 +197,55 @@ fn step_starting(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) 
         Event::Stop { force, reason } => {
             Ok(stop(*epoch, Ending::new(Outcome::Stopped, reason.clone()), *force, limits, now))
         }
+        Event::Restart { epoch: Some(wanted), .. } if wanted > epoch => Err(Rejection::OtherEpoch),
+        // It has come to that already.
+        Event::Restart { epoch: Some(wanted), .. } if wanted < epoch => Ok(stay(phase)),
+        Event::Restart { reason, .. } => match kind {
+            // What waits for its time to start is given up, which takes no time, and the next one does not wait.
+            Start::Restart { first_ready, failures, .. } if now < *not_before => {
+                Ok(replace(*epoch, *first_ready, failures, reason, now, limits))
+            }
+            Start::First { .. } | Start::Restart { .. } | Start::Replacement { .. } => Ok(stay(phase)),
+        },
         // Who starts the agent holds the start deadline: it must end the agent before it reports the loss.
         Event::Tick { .. } | Event::Adopted => Ok(stay(phase)),
         // The interrupted start may have got as far as a process, so that its epoch is used up.
         Event::Recovered => {
             let waits = not_before.saturating_since(now).min(deadline.saturating_since(*not_before));
             Ok(start(epoch.next(), now + waits, limits, kind.clone()))
+        }
+    }
+}
+
+/// The steps of a session whose agent is being ended so that the `next` one can start.
+fn step_replacing(
+    phase: &Phase,
+    event: &Event,
+    next: Start,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Step, Rejection> {
+    let Phase::Starting { epoch, not_before: kill_at, .. } = phase else {
+        return Err(Rejection::DoesNotApply);
+    };
+    match event {
+        Event::Initialise => Err(Rejection::NotPending),
+        // However it went, it had to go.
+        Event::AgentLost { .. } | Event::AgentGone { .. } | Event::Recovered => {
+            Ok(start(epoch.next(), now, limits, next))
+        }
+        Event::AgentFinished { ending, .. } => Ok(end(*epoch, ending.clone())),
+        Event::Stop { force, reason } => {
+            // It was told to end before, and has no more time for being told again.
+            let deadline = if *force { now } else { now + limits.stop_grace }.min(*kill_at);
+            Ok(stop_by(*epoch, Ending::new(Outcome::Stopped, reason.clone()), deadline))
+        }
+        Event::Restart { epoch: Some(wanted), .. } if wanted > epoch => Err(Rejection::OtherEpoch),
+        // Who ends the agent holds the deadline of the kill.
+        Event::Restart { .. } | Event::AgentReady { .. } | Event::Tick { .. } => Ok(stay(phase)),
+        // The order may not have reached it.
+        Event::Adopted => {
+            Ok(Step { phase: phase.clone(), effects: vec![Effect::StopAgent { epoch: *epoch, deadline: *kill_at }] })
         }
     }
 }
@@ -215,9 +274,15 @@ fn step_running(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -
             }
             Some(_) | None => stay(phase),
         }),
+        Event::Restart { epoch: Some(wanted), .. } if wanted > epoch => Err(Rejection::OtherEpoch),
+        // It has come to that already.
+        Event::Restart { epoch: Some(wanted), .. } if wanted < epoch => Ok(stay(phase)),
+        Event::Restart { reason, .. } => {
+            Ok(replace(*epoch, *first_ready, failures, reason, now + limits.stop_grace, limits))
+        }
         // The host was lost, which is no failure of the agent: it starts again at once and nothing is counted.
         Event::Recovered => {
-            let kind = Start::Restart { first_ready: *first_ready, failures: failures.clone() };
+            let kind = Start::Restart { first_ready: *first_ready, failures: failures.clone(), reason: None };
             Ok(start(epoch.next(), now, limits, kind))
         }
     }
@@ -232,6 +297,7 @@ fn step_stopping(phase: &Phase, event: &Event, now: Timestamp) -> Result<Step, R
     }
     match event {
         Event::Initialise => Err(Rejection::NotPending),
+        Event::Restart { .. } => Err(Rejection::NotRunning),
         Event::AgentReady { .. } => Ok(stay(phase)),
         Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } | Event::Recovered => {
             Ok(end(*epoch, ending.clone()))
@@ -252,6 +318,7 @@ fn step_stopping(phase: &Phase, event: &Event, now: Timestamp) -> Result<Step, R
 fn step_ended(phase: &Phase, event: &Event) -> Result<Step, Rejection> {
     match event {
         Event::Initialise => Err(Rejection::NotPending),
+        Event::Restart { .. } => Err(Rejection::NotRunning),
         Event::Stop { .. } | Event::Tick { .. } | Event::Recovered | Event::Adopted => Ok(stay(phase)),
         Event::AgentReady { .. } | Event::AgentLost { .. } | Event::AgentFinished { .. } | Event::AgentGone { .. } => {
             Err(Rejection::Ended)
@@ -278,13 +345,35 @@ fn start(epoch: Epoch, not_before: Timestamp, limits: &Limits, kind: Start) -> S
 fn ready(epoch: Epoch, kind: &Start, now: Timestamp) -> Step {
     let (first_ready, failures) = match kind {
         Start::First { .. } => (now, Failures::default()),
-        Start::Restart { first_ready, failures } => (*first_ready, failures.clone()),
+        Start::Restart { first_ready, failures, .. } | Start::Replacement { first_ready, failures, .. } => {
+            (*first_ready, failures.clone())
+        }
     };
     Step { phase: Phase::Running { epoch, since: now, first_ready, failures }, effects: Vec::new() }
 }
 
+/// Has the agent end by `kill_at` at the latest, so that another one can be started.
+fn replace(
+    epoch: Epoch,
+    first_ready: Timestamp,
+    failures: &Failures,
+    reason: &Reason,
+    kill_at: Timestamp,
+    limits: &Limits,
+) -> Step {
+    let kind = Start::Replacement { first_ready, failures: failures.clone(), reason: Box::new(reason.clone()) };
+    let deadline = kill_at + limits.start_timeout;
+    Step {
+        phase: Phase::Starting { epoch, not_before: kill_at, deadline, start: kind },
+        effects: vec![Effect::StopAgent { epoch, deadline: kill_at }],
+    }
+}
+
 fn stop(epoch: Epoch, ending: Ending, force: bool, limits: &Limits, now: Timestamp) -> Step {
-    let deadline = if force { now } else { now + limits.stop_grace };
+    stop_by(epoch, ending, if force { now } else { now + limits.stop_grace })
+}
+
+fn stop_by(epoch: Epoch, ending: Ending, deadline: Timestamp) -> Step {
     Step { phase: Phase::Stopping { epoch, deadline, ending }, effects: vec![Effect::StopAgent { epoch, deadline }] }
 }
 
@@ -318,7 +407,7 @@ fn lost(
 ) -> Step {
     match failures.after_loss(now, now.saturating_since(since), jitter) {
         Decision::Restart { after, failures } => {
-            start(epoch.next(), now + after, limits, Start::Restart { first_ready, failures })
+            start(epoch.next(), now + after, limits, Start::Restart { first_ready, failures, reason: None })
         }
         Decision::GiveUp { failures } => {
             let reason = Reason::new(format!("the agent was lost {failures} times within 10 minutes; last: {reason}"));
@@ -353,7 +442,12 @@ impl Event {
             | Self::AgentLost { epoch, .. }
             | Self::AgentFinished { epoch, .. }
             | Self::AgentGone { epoch } => Some(*epoch),
-            Self::Initialise | Self::Stop { .. } | Self::Tick { .. } | Self::Recovered | Self::Adopted => None,
+            Self::Initialise
+            | Self::Stop { .. }
+            | Self::Restart { .. }
+            | Self::Tick { .. }
+            | Self::Recovered
+            | Self::Adopted => None,
         }
     }
 }

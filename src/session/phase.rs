@@ -32,7 +32,7 @@ pub enum Phase {
     Starting {
         /// The agent's fencing number.
         epoch: Epoch,
-        /// When the start may begin: later than now while a restart backs off.
+        /// When the start may begin: later than now while a restart backs off, or an agent has time to end first.
         not_before: Timestamp,
         /// When the agent must have answered `initialize`.
         deadline: Timestamp,
@@ -104,7 +104,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Whether a start is the first one or follows the loss of a running agent.
+/// Whether a start is the first one, follows the loss of a running agent, or takes the place of one that lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Start {
@@ -119,7 +119,30 @@ pub enum Start {
         first_ready: Timestamp,
         /// The recent losses, this one included.
         failures: Failures,
+        /// Who asked for it; nothing after a loss.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Box<Reason>>,
     },
+    /// Somebody wants another agent: the one of this epoch is ended first, politely until `not_before`, and nothing of
+    /// it is left when the next one is started.
+    Replacement {
+        /// Since when the session has been running, over all its agents.
+        first_ready: Timestamp,
+        /// The recent losses; this is none.
+        failures: Failures,
+        /// Who asked for it.
+        reason: Box<Reason>,
+    },
+}
+
+impl Start {
+    /// Whether the session has been running before.
+    pub fn is_again(&self) -> bool {
+        match self {
+            Self::First { .. } => false,
+            Self::Restart { .. } | Self::Replacement { .. } => true,
+        }
+    }
 }
 
 /// How a session ended, for whom to blame and whom to bill.
@@ -264,8 +287,32 @@ impl Phase {
     pub fn why(&self) -> Option<&Reason> {
         match self {
             Self::Pending { last_failure, .. } => last_failure.as_deref(),
+            Self::Starting { start: Start::Restart { reason, .. }, .. } => reason.as_deref(),
+            Self::Starting { start: Start::Replacement { reason, .. }, .. } => Some(reason),
             Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(&ending.reason),
-            Self::Starting { .. } | Self::Running { .. } => None,
+            Self::Starting { start: Start::First { .. }, .. } | Self::Running { .. } => None,
+        }
+    }
+
+    /// Whether an agent of this epoch is there that was ready, as far as the record tells.
+    pub fn has_agent(&self) -> bool {
+        match self {
+            Self::Starting { start: Start::Replacement { .. }, .. } | Self::Running { .. } | Self::Stopping { .. } => {
+                true
+            }
+            Self::Pending { .. } | Self::Starting { .. } | Self::Ended { .. } => false,
+        }
+    }
+
+    /// The epoch of the agent that is to be ready next; the current one if none is being started.
+    pub fn next_ready(&self) -> Epoch {
+        match self {
+            Self::Starting { epoch, start: Start::Replacement { .. }, .. } => epoch.next(),
+            Self::Pending { .. }
+            | Self::Starting { .. }
+            | Self::Running { .. }
+            | Self::Stopping { .. }
+            | Self::Ended { .. } => self.epoch(),
         }
     }
 }

@@ -20,13 +20,13 @@ use crate::config::Persona;
 use crate::id::{Epoch, SessionId};
 use crate::session::counted::Counted;
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
-use crate::session::machine::{Event, Limits};
+use crate::session::machine::{self, Event, Limits};
 use crate::session::phase::{Phase, Reason, Start};
 use crate::session::record::{NewSession, SessionRecord};
 use crate::session::sequence::Sequences;
 use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
-use crate::store::{Admission, Store, StoreError};
+use crate::store::{Admission, AuditEntry, Store, StoreError};
 
 mod initialise;
 mod join;
@@ -215,10 +215,35 @@ impl Registry {
     /// # Errors
     /// A [`CommandError`]; [`StoreError::Missing`] if there is no such session.
     pub async fn stop(&self, id: SessionId, force: bool, reason: Reason) -> Result<Arc<SessionRecord>, CommandError> {
+        self.command(id, &Event::Stop { force, reason }, None).await
+    }
+
+    /// Asks for another agent in place of the one of `epoch`, or of whichever there is. It is under way when this
+    /// returns, and was before if the session has a later agent. The audit says `note` before.
+    ///
+    /// # Errors
+    /// A [`CommandError`]; [`Rejection::NotRunning`] of a session without an agent.
+    pub async fn restart(
+        &self,
+        id: SessionId,
+        epoch: Option<Epoch>,
+        reason: Reason,
+        note: AuditEntry,
+    ) -> Result<Arc<SessionRecord>, CommandError> {
+        self.command(id, &Event::Restart { epoch, reason }, Some(&note)).await
+    }
+
+    /// Has the session's driver carry a command out, or a new one if it has none.
+    async fn command(
+        &self,
+        id: SessionId,
+        event: &Event,
+        note: Option<&AuditEntry>,
+    ) -> Result<Arc<SessionRecord>, CommandError> {
         loop {
-            let event = Event::Stop { force, reason: reason.clone() };
             let (reply, answer) = oneshot::channel();
-            let command = Command { event, room: None, note: None, reply };
+            let note = note.cloned().map(Box::new);
+            let command = Command { event: event.clone(), room: None, note, reply };
             if let Some(handle) = self.handle(id) {
                 // A driver that has just left has closed its queue: the session is to be looked at again.
                 if handle.commands.send(command).await.is_ok()
@@ -233,7 +258,11 @@ impl Registry {
                 continue;
             }
             let stored = self.inner.context.store.session(id).await?.ok_or(StoreError::Missing)?;
-            if !stored.record.phase.is_live() {
+            let is_pending = matches!(stored.record.phase, Phase::Pending { .. });
+            if !stored.record.phase.is_live() || (is_pending && matches!(event, Event::Restart { .. })) {
+                // It needs no driver to hear what the machine says to it: it stays as it is, or that is refused.
+                let persona = self.persona(&stored.record.persona).cloned().unwrap_or_default();
+                machine::step(&stored.record.phase, event, &limits(&persona), self.inner.context.clock.now())?;
                 return Ok(Arc::new(stored.record.clone()));
             }
             if self.claim(&stored.record, command).is_some()
@@ -262,7 +291,11 @@ impl Registry {
                 let timeout = self.persona(&view.record.persona).map(|persona| persona.request_timeout);
                 Ok((agent.clone(), *epoch, timeout.unwrap_or(Duration::ZERO)))
             }
-            (_, phase @ Phase::Starting { not_before, .. }) if was_running(phase) => {
+            // How long the agent before takes to end is its own affair, and not the grace as a rule.
+            (_, Phase::Starting { start: Start::Replacement { .. }, .. }) => {
+                Err(RelayError::Restarting { retry_after: Duration::ZERO })
+            }
+            (_, Phase::Starting { not_before, start, .. }) if start.is_again() => {
                 Err(RelayError::Restarting { retry_after: not_before.saturating_since(now) })
             }
             (_, Phase::Starting { .. } | Phase::Pending { .. } | Phase::Running { .. }) => Err(RelayError::NotRunning),
@@ -453,11 +486,6 @@ fn limits(persona: &Persona) -> Limits {
         max_lifetime: persona.max_lifetime,
         stop_grace: persona.stop_grace,
     }
-}
-
-/// Whether the phase has had a running agent before this start.
-fn was_running(phase: &Phase) -> bool {
-    matches!(phase, Phase::Starting { start: Start::Restart { .. }, .. })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

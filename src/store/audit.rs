@@ -85,6 +85,8 @@ actions! {
     SessionInitialised = "session.initialised",
     /// Its data was replaced by somebody for the first time.
     SessionDataReplaced = "session.data_replaced",
+    /// Another agent in place of its own was asked for.
+    SessionRestarted = "session.restarted",
     /// Its stop was asked for.
     SessionStopped = "session.stopped",
     /// Its kill was asked for.

@@ -43,6 +43,8 @@ pub(crate) enum Operation {
     /// A request is relayed.
     Ask,
     AgentDies,
+    /// An operator has its agent replaced.
+    Restart,
     StopPending,
     StopRunning,
     Expire,
@@ -61,7 +63,7 @@ use Operation::*;
 impl Operation {
     /// Whether it begins with a running agent.
     fn has_agent(self) -> bool {
-        matches!(self, Ask | AgentDies | StopRunning | Adopt | RecoverDead | Drain | DrainEndingAgents)
+        matches!(self, Ask | AgentDies | Restart | StopRunning | Adopt | RecoverDead | Drain | DrainEndingAgents)
     }
 
     /// Whether the agent must outlive it.
@@ -87,6 +89,9 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (Initialise, 2),
             (AgentDies, 1),
             (AgentDies, 2),
+            (Restart, 1),
+            (Restart, 2),
+            (Restart, 3),
             (StopPending, 1),
             (StopRunning, 1),
             (StopRunning, 2),
@@ -102,6 +107,9 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (Initialise, 2),
             (AgentDies, 1),
             (AgentDies, 2),
+            (Restart, 1),
+            (Restart, 2),
+            (Restart, 3),
             (StopPending, 1),
             (StopRunning, 1),
             (StopRunning, 2),
@@ -111,9 +119,11 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
         ],
         Failpoint::BeforeDataFile | Failpoint::AfterDataFile => &[(CreateLarge, 1)],
         Failpoint::BeforeSpawn | Failpoint::AfterFence | Failpoint::AfterSpawn => {
-            &[(Initialise, 1), (AgentDies, 1), (RecoverDead, 1)]
+            &[(Initialise, 1), (AgentDies, 1), (Restart, 1), (RecoverDead, 1)]
         }
-        Failpoint::AfterAgentEnd => &[(AgentDies, 1), (StopRunning, 1), (RecoverDead, 1), (DrainEndingAgents, 1)],
+        Failpoint::AfterAgentEnd => {
+            &[(AgentDies, 1), (Restart, 1), (StopRunning, 1), (RecoverDead, 1), (DrainEndingAgents, 1)]
+        }
         Failpoint::BeforeDataRemoval => &[(StopPending, 1), (StopRunning, 1), (Expire, 1)],
         Failpoint::DuringAdoption | Failpoint::DuringRecovery => &[(Adopt, 1), (RecoverDead, 1)],
         // Points of other processes, which no operation of the server comes by.
@@ -293,6 +303,9 @@ impl Case {
                 let Promise::Session { token, .. } = &self.promise else { panic!("{:?}", self.promise) };
                 let body = json!({"EMAIL": ADA.0, "REQUEST": "now", "TOKEN": token});
                 let _ = self.send("PUT", "/handleSessionRequests", &[], &body.to_string());
+            }
+            Restart => {
+                let _ = self.server.run(&["session", "restart", ADA.0], "");
             }
             StopPending | StopRunning => self.stop(),
             Expire => {

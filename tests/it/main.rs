@@ -67,6 +67,7 @@ mod v1_customers;
 mod v1_operators;
 mod v1_overview;
 mod v1_password;
+mod v1_restart;
 mod v1_sessions;
 mod v1_streams;
 mod vanished_clients;

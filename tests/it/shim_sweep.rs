@@ -97,8 +97,8 @@ fn die_alone(mut case: Case) {
             let Phase::Pending { last_failure, .. } = &phase else { panic!("{phase:?}") };
             assert!(last_failure.as_ref().unwrap().as_str().contains("shim"), "{phase:?}");
         }
-        AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AgentDies | StopPending | StopRunning
-        | Expire | Adopt | RecoverDead | Drain => {}
+        AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AgentDies | Restart | StopPending
+        | StopRunning | Expire | Adopt | RecoverDead | Drain => {}
     }
     case.assert_kept_promise();
     if matches!(case.operation, Ask | AgentDies | RecoverDead) {

@@ -54,9 +54,9 @@ async fn status(app: &App, parts: &Parts) -> Result<&'static [u8], Refusal> {
 fn words(record: &SessionRecord) -> &'static [u8] {
     match &record.phase {
         Phase::Pending { .. } | Phase::Starting { start: Start::First { .. }, .. } => br#"{"MESSAGE":"PENDING"}"#,
-        Phase::Starting { start: Start::Restart { .. }, .. } | Phase::Running { .. } | Phase::Stopping { .. } => {
-            br#"{"MESSAGE":"RUNNING"}"#
-        }
+        Phase::Starting { start: Start::Restart { .. } | Start::Replacement { .. }, .. }
+        | Phase::Running { .. }
+        | Phase::Stopping { .. } => br#"{"MESSAGE":"RUNNING"}"#,
         Phase::Ended { .. } => br#"{"MESSAGE":"IDLE"}"#,
     }
 }

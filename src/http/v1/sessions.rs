@@ -8,6 +8,7 @@ pub mod initialise;
 pub mod list;
 pub mod logs;
 pub mod request;
+pub mod restart;
 pub mod stop;
 pub mod stop_many;
 pub mod view;

@@ -135,7 +135,7 @@ mod starting {
             epoch: Epoch(2),
             not_before,
             deadline: not_before + LIMITS.start_timeout,
-            start: Start::Restart { first_ready: NOW, failures: one_failure() },
+            start: Start::Restart { first_ready: NOW, failures: one_failure(), reason: None },
         };
         let step = at_now(&phase, &Event::Recovered);
         let deadline = not_before + LIMITS.start_timeout;
@@ -158,6 +158,117 @@ mod starting {
     fn agents_of_another_epoch_are_refused() {
         for event in agent_events(1).into_iter().chain(agent_events(3)) {
             refused(&starting(2), &event, Rejection::OtherEpoch);
+        }
+    }
+}
+
+mod replacing {
+    use super::*;
+
+    #[test]
+    fn a_running_agent_gets_its_grace_and_stays_the_session_s_until_it_is_gone() {
+        let running = Phase::Running { epoch: Epoch(1), since: NOW, first_ready: NOW, failures: one_failure() };
+        let step = at_now(&running, &restart_event(None));
+        assert_eq!(step.phase, replacing(1, NOW + LIMITS.stop_grace));
+        assert_eq!(step.effects, [Effect::StopAgent { epoch: Epoch(1), deadline: NOW + LIMITS.stop_grace }]);
+    }
+
+    #[test]
+    fn however_the_agent_went_the_next_epoch_starts_at_once_and_nothing_is_counted() {
+        let deadline = NOW + LIMITS.start_timeout;
+        for event in [Event::AgentGone { epoch: Epoch(1) }, lost_event(1), Event::Recovered] {
+            let step = at_now(&replacing(1, NOW + SECOND), &event);
+            let start = Start::Restart {
+                first_ready: NOW,
+                failures: one_failure(),
+                reason: Some(Box::new(Reason::new("for the upgrade"))),
+            };
+            assert_eq!(step.phase, Phase::Starting { epoch: Epoch(2), not_before: NOW, deadline, start }, "{event:?}");
+            assert_eq!(step.effects, [Effect::StartAgent { epoch: Epoch(2), not_before: NOW, deadline }]);
+            let ready = at_now(&step.phase, &Event::AgentReady { epoch: Epoch(2) }).phase;
+            let running = Phase::Running { epoch: Epoch(2), since: NOW, first_ready: NOW, failures: one_failure() };
+            assert_eq!(ready, running);
+        }
+    }
+
+    #[test]
+    fn the_reason_is_told_until_the_next_agent_is_ready() {
+        let ending = at_now(&running(1), &restart_event(None)).phase;
+        let starting = at_now(&ending, &Event::AgentGone { epoch: Epoch(1) }).phase;
+        let ready = at_now(&starting, &Event::AgentReady { epoch: Epoch(2) }).phase;
+        let told: Vec<_> = [ending, starting, ready].iter().map(|phase| phase.why().cloned()).collect();
+        let reason = Some(Reason::new("for the upgrade"));
+        assert_eq!(told, [reason.clone(), reason, None]);
+    }
+
+    #[test]
+    fn a_restart_that_waits_out_its_backoff_is_given_up_for_one_that_does_not() {
+        let mut waiting = restarting(2, NOW, one_failure());
+        let Phase::Starting { not_before, .. } = &mut waiting else { unreachable!() };
+        *not_before = NOW + SECOND;
+        let step = at_now(&waiting, &restart_event(Some(2)));
+        assert_eq!(step.phase, replacing(2, NOW));
+        assert_eq!(step.effects, [Effect::StopAgent { epoch: Epoch(2), deadline: NOW }]);
+        let next = at_now(&step.phase, &Event::AgentGone { epoch: Epoch(2) });
+        let deadline = NOW + LIMITS.start_timeout;
+        assert_eq!(next.effects, [Effect::StartAgent { epoch: Epoch(3), not_before: NOW, deadline }]);
+    }
+
+    #[test]
+    fn what_is_starting_anyway_is_left_to_start() {
+        for phase in [starting(1), restarting(1, NOW, one_failure()), replacing(1, NOW + SECOND)] {
+            unchanged(&phase, &restart_event(None));
+            unchanged(&phase, &restart_event(Some(1)));
+        }
+    }
+
+    #[test]
+    fn a_call_that_names_an_epoch_replaces_that_agent_only_so_that_it_can_be_repeated() {
+        for phase in [starting(2), restarting(2, NOW, one_failure()), running(2), replacing(2, NOW + SECOND)] {
+            unchanged(&phase, &restart_event(Some(1)));
+            refused(&phase, &restart_event(Some(3)), Rejection::OtherEpoch);
+        }
+        assert_ne!(at_now(&running(2), &restart_event(Some(2))).phase, running(2));
+    }
+
+    #[test]
+    fn without_an_agent_or_with_one_that_ends_for_good_it_is_refused() {
+        for phase in [pending(1), stopping(1, NOW), ended(1, Outcome::Stopped, "asked")] {
+            refused(&phase, &restart_event(None), Rejection::NotRunning);
+            refused(&phase, &restart_event(Some(1)), Rejection::NotRunning);
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_the_session_and_gives_the_agent_no_more_time_than_it_had() {
+        let kill_at = NOW + SECOND;
+        for (force, deadline) in [(false, kill_at), (true, NOW)] {
+            let step = at_now(&replacing(1, kill_at), &stop_event(force));
+            assert_eq!(step.phase, stopping(1, deadline));
+            assert_eq!(step.effects, [Effect::StopAgent { epoch: Epoch(1), deadline }]);
+        }
+    }
+
+    #[test]
+    fn an_agent_that_finished_before_it_heard_of_it_ends_the_session_as_it_said() {
+        assert_eq!(at_now(&replacing(1, NOW + SECOND), &finished_event(1)).phase, ended(1, Outcome::Completed, "done"));
+    }
+
+    #[test]
+    fn a_restarted_server_that_finds_the_agent_alive_orders_its_end_again() {
+        let phase = replacing(1, NOW + SECOND);
+        let effects = vec![Effect::StopAgent { epoch: Epoch(1), deadline: NOW + SECOND }];
+        assert_eq!(at_now(&phase, &Event::Adopted), Step { phase, effects });
+    }
+
+    #[test]
+    fn a_tick_and_a_late_ready_change_nothing_and_initialise_and_other_epochs_are_refused() {
+        for event in [tick(), Event::AgentReady { epoch: Epoch(2) }] {
+            unchanged(&replacing(2, NOW), &event);
+        }
+        refused(&replacing(2, NOW), &Event::Initialise, Rejection::NotPending);
+        for event in agent_events(1).into_iter().chain(agent_events(3)) {
+            refused(&replacing(2, NOW), &event, Rejection::OtherEpoch);
         }
     }
 }
@@ -246,7 +357,7 @@ mod running {
     fn a_restarted_server_starts_it_again_at_once_and_counts_no_loss() {
         let step = at_now(&running(1), &Event::Recovered);
         let deadline = NOW + LIMITS.start_timeout;
-        let start = Start::Restart { first_ready: NOW, failures: Failures::default() };
+        let start = Start::Restart { first_ready: NOW, failures: Failures::default(), reason: None };
         assert_eq!(step.phase, Phase::Starting { epoch: Epoch(2), not_before: NOW, deadline, start });
         assert_eq!(step.effects, [Effect::StartAgent { epoch: Epoch(2), not_before: NOW, deadline }]);
     }
@@ -393,9 +504,35 @@ mod stored_form {
                     epoch: Epoch(2),
                     not_before: at(5),
                     deadline: at(9),
-                    start: Start::Restart { first_ready: at(3), failures: failures() },
+                    start: Start::Restart { first_ready: at(3), failures: failures(), reason: None },
                 },
                 r#"{"STARTING":{"epoch":2,"not_before":5,"deadline":9,"start":{"RESTART":{"first_ready":3,"failures":{"recent":[4],"streak":1}}}}}"#,
+            ),
+            (
+                Phase::Starting {
+                    epoch: Epoch(2),
+                    not_before: at(5),
+                    deadline: at(9),
+                    start: Start::Restart {
+                        first_ready: at(3),
+                        failures: failures(),
+                        reason: Some(Box::new(Reason::new("asked"))),
+                    },
+                },
+                r#"{"STARTING":{"epoch":2,"not_before":5,"deadline":9,"start":{"RESTART":{"first_ready":3,"failures":{"recent":[4],"streak":1},"reason":"asked"}}}}"#,
+            ),
+            (
+                Phase::Starting {
+                    epoch: Epoch(2),
+                    not_before: at(5),
+                    deadline: at(9),
+                    start: Start::Replacement {
+                        first_ready: at(3),
+                        failures: failures(),
+                        reason: Box::new(Reason::new("asked")),
+                    },
+                },
+                r#"{"STARTING":{"epoch":2,"not_before":5,"deadline":9,"start":{"REPLACEMENT":{"first_ready":3,"failures":{"recent":[4],"streak":1},"reason":"asked"}}}}"#,
             ),
             (
                 Phase::Running { epoch: Epoch(1), since: at(5), first_ready: at(3), failures: Failures::default() },
@@ -436,6 +573,9 @@ proptest! {
         for (_, step, _) in taken(&walk) {
             for effect in &step.effects {
                 let stored = match &step.phase {
+                    Phase::Starting { epoch, not_before, start: Start::Replacement { .. }, .. } => {
+                        Effect::StopAgent { epoch: *epoch, deadline: *not_before }
+                    }
                     Phase::Starting { epoch, not_before, deadline, .. } => {
                         Effect::StartAgent { epoch: *epoch, not_before: *not_before, deadline: *deadline }
                     }
@@ -468,6 +608,41 @@ proptest! {
             let once = super::step(&step.phase, &stop_event(first), &walk.limits, now).unwrap().phase;
             let twice = super::step(&once, &stop_event(second), &walk.limits, now + SECOND).unwrap().phase;
             prop_assert_eq!(once.ending(), twice.ending());
+        }
+    }
+
+    #[test]
+    fn a_restart_counts_no_loss_and_keeps_since_when_the_session_runs(walk in walks()) {
+        for (_, step, now) in taken(&walk) {
+            let Phase::Running { epoch, first_ready, failures, .. } = &step.phase else { continue };
+            let ending = super::step(&step.phase, &restart_event(None), &walk.limits, now).unwrap().phase;
+            let starting = super::step(&ending, &Event::AgentGone { epoch: *epoch }, &walk.limits, now).unwrap().phase;
+            let ready = Event::AgentReady { epoch: epoch.next() };
+            let running = super::step(&starting, &ready, &walk.limits, now).unwrap().phase;
+            let expected = Phase::Running {
+                epoch: epoch.next(),
+                since: now,
+                first_ready: *first_ready,
+                failures: failures.clone(),
+            };
+            prop_assert_eq!(running, expected);
+        }
+    }
+
+    #[test]
+    fn a_repeated_restart_of_one_epoch_comes_to_one_new_agent(walk in walks()) {
+        for (_, step, now) in taken(&walk) {
+            let event = restart_event(Some(step.phase.epoch().0));
+            let Ok(once) = super::step(&step.phase, &event, &walk.limits, now) else { continue };
+            let mut phase = once.phase;
+            for _ in 0..3 {
+                let again = super::step(&phase, &event, &walk.limits, now).unwrap();
+                prop_assert_eq!((&again.phase, again.effects), (&phase, vec![]));
+                let gone = Event::AgentGone { epoch: phase.epoch() };
+                if let Ok(next) = super::step(&phase, &gone, &walk.limits, now) {
+                    phase = next.phase;
+                }
+            }
         }
     }
 
@@ -537,6 +712,7 @@ enum Happening {
     Finished(u32),
     Gone(u32),
     Stop(bool),
+    Restart(Option<u32>),
     Tick,
     Recovered,
     Adopted,
@@ -552,6 +728,7 @@ fn walks() -> impl Strategy<Value = Walk> {
         1 => epoch().prop_map(Happening::Finished),
         1 => epoch().prop_map(Happening::Gone),
         1 => any::<bool>().prop_map(Happening::Stop),
+        2 => prop::option::of(epoch()).prop_map(Happening::Restart),
         2 => Just(Happening::Tick),
         2 => Just(Happening::Recovered),
         2 => Just(Happening::Adopted),
@@ -582,6 +759,7 @@ fn taken(walk: &Walk) -> Vec<(Phase, Step, Timestamp)> {
             Happening::Finished(relative) => finished_event(epoch(*relative).0),
             Happening::Gone(relative) => Event::AgentGone { epoch: epoch(*relative) },
             Happening::Stop(force) => stop_event(*force),
+            Happening::Restart(relative) => restart_event(relative.map(|relative| epoch(relative).0)),
             Happening::Tick => Event::Tick { last_activity: now },
             Happening::Recovered => Event::Recovered,
             Happening::Adopted => Event::Adopted,
@@ -616,8 +794,15 @@ fn starting(epoch: u32) -> Phase {
 }
 
 fn restarting(epoch: u32, first_ready: Timestamp, failures: Failures) -> Phase {
-    let start = Start::Restart { first_ready, failures };
+    let start = Start::Restart { first_ready, failures, reason: None };
     Phase::Starting { epoch: Epoch(epoch), not_before: NOW, deadline: NOW + LIMITS.start_timeout, start }
+}
+
+/// After one failure, with an agent that is killed at `kill_at`.
+fn replacing(epoch: u32, kill_at: Timestamp) -> Phase {
+    let reason = Box::new(Reason::new("for the upgrade"));
+    let start = Start::Replacement { first_ready: NOW, failures: one_failure(), reason };
+    Phase::Starting { epoch: Epoch(epoch), not_before: kill_at, deadline: kill_at + LIMITS.start_timeout, start }
 }
 
 fn running(epoch: u32) -> Phase {
@@ -654,6 +839,10 @@ fn finished_event(epoch: u32) -> Event {
 
 fn stop_event(force: bool) -> Event {
     Event::Stop { force, reason: Reason::new("asked") }
+}
+
+fn restart_event(epoch: Option<u32>) -> Event {
+    Event::Restart { epoch: epoch.map(Epoch), reason: Reason::new("for the upgrade") }
 }
 
 fn tick() -> Event {

@@ -138,8 +138,8 @@ fn look(record: &SessionRecord, ran: Epoch, joined: &mut Option<Epoch>, owner: O
     let has_come_to_it = |epoch: Epoch| joined.is_some_and(|joined| epoch >= joined);
     match &record.phase {
         Phase::Running { .. } => Seen::Ready,
-        Phase::Starting { epoch, .. } => {
-            joined.get_or_insert(*epoch);
+        phase @ Phase::Starting { .. } => {
+            joined.get_or_insert(phase.next_ready());
             Seen::Waits
         }
         Phase::Pending { epoch, last_failure, .. } if has_come_to_it(*epoch) && owner != Owner::Queue => {

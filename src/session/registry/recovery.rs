@@ -96,7 +96,7 @@ impl Registry {
             tracing::warn!(session.id = %record.id, error = %error, "requests under way not read; their answers are lost");
             Vec::new()
         });
-        let is_ready = !matches!(record.phase, Phase::Starting { .. });
+        let is_ready = record.phase.has_agent();
         let calls = notes.iter().filter(|(_, note)| note.epoch == spec.epoch).map(|(_, note)| note.call).collect();
         let (epoch, before) = (spec.epoch, Before { is_ready, calls });
         let (events, news) = driver::news();
