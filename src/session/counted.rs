@@ -31,7 +31,8 @@ impl Counted {
                 self.begun.get_or_insert(now);
                 return;
             }
-            Phase::Starting { start: Start::Restart { .. }, .. } if after.epoch() > before.epoch() => {
+            // One that somebody asked for is no loss.
+            Phase::Starting { start: Start::Restart { reason: None, .. }, .. } if after.epoch() > before.epoch() => {
                 persona.restarts.add_one();
             }
             Phase::Running { .. } if was_first_start => {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     fn again(epoch: u32) -> Phase {
-        starting(epoch, Start::Restart { first_ready: NOW, failures: Failures::default() })
+        starting(epoch, Start::Restart { first_ready: NOW, failures: Failures::default(), reason: None })
     }
 
     fn running(epoch: u32) -> Phase {

@@ -58,7 +58,7 @@ impl Trouble {
                 let over = now.saturating_since(*deadline + AFTER_KILL);
                 (!over.is_zero()).then_some((TroubleKind::StopOverdue, now.saturating_since(*deadline).as_secs()))?
             }
-            Phase::Starting { start: Start::Restart { failures, .. }, .. } => {
+            Phase::Starting { start: Start::Restart { failures, reason: None, .. }, .. } => {
                 (TroubleKind::Restarting, failures.lately(now) as u64)
             }
             Phase::Running { failures, .. } if failures.lately(now) >= MANY_LOSSES => {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn restarting(count: u64) -> Phase {
-        let start = Start::Restart { first_ready: NOW, failures: losses(count) };
+        let start = Start::Restart { first_ready: NOW, failures: losses(count), reason: None };
         Phase::Starting { epoch: Epoch(2), not_before: NOW, deadline: NOW, start }
     }
 

@@ -8,7 +8,7 @@ use crate::session::record::SessionRecord;
 use crate::session::trouble::{Trouble, worst};
 use crate::store::StoreError;
 
-use super::{Registry, lock, was_running};
+use super::{Registry, lock};
 
 /// Sessions in trouble.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl Registry {
         let mut restarting = HashMap::new();
         let mut found = Vec::new();
         for (record, lost) in self.driven_in_suspicion() {
-            if was_running(&record.phase) {
+            if matches!(&record.phase, Phase::Starting { start, .. } if start.is_again()) {
                 *restarting.entry(Arc::clone(&record.persona)).or_default() += 1;
             }
             found.extend(Trouble::of(&record, lost.as_ref(), false, now, wall));
