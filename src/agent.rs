@@ -284,6 +284,8 @@ pub struct AgentLimits {
     pub spool_bytes: u64,
     /// Bytes of an agent's log before it is begun anew.
     pub log_bytes: u64,
+    /// Bytes of the answers that are kept of one session, for requests under a key.
+    pub answers_bytes: u64,
 }
 
 impl Launcher {
@@ -298,7 +300,8 @@ impl Launcher {
 
     /// A launcher that only ends agents, where no server runs.
     pub fn to_end(store: Arc<dyn Store>, clock: Arc<dyn Clock>, events: EventLog, agents: PathBuf) -> Self {
-        let limits = AgentLimits { requests: 1, line_bytes: 1, starting: 1, spool_bytes: 1, log_bytes: 1 };
+        let limits =
+            AgentLimits { requests: 1, line_bytes: 1, starting: 1, spool_bytes: 1, log_bytes: 1, answers_bytes: 1 };
         let (launch, services, metrics) = (Launch::default(), Services::default(), Arc::default());
         let means = Means { launch, agents, services, events, metrics };
         Self::new(store, clock, Tasks::default(), limits, means)

@@ -229,6 +229,7 @@ fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tas
         starting: config.limits.max_starting as usize,
         spool_bytes: config.limits.spool,
         log_bytes: config.limits.log,
+        answers_bytes: config.limits.answers,
     };
     let launcher = Launcher::new(Arc::clone(store), Arc::clone(clock), tasks.clone(), limits, means);
     let personas: HashMap<_, _> =

@@ -99,8 +99,15 @@ pub trait Store: Operators + Audit {
         to: (Epoch, u64),
     ) -> Answer<'_, ()>;
 
-    /// Stores a noted request's answer, and returns the one that stands: the first one stays.
-    fn answer_request(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Answer<'_, KeyedAnswer>;
+    /// Stores a noted request's answer, and returns the one that stands: the first one stays. Of a session's answers
+    /// the newest `keep_bytes` are kept, and at least this one; of older ones it is kept that they are lost.
+    fn answer_request(
+        &self,
+        session: SessionId,
+        key: RequestKey,
+        answer: KeyedAnswer,
+        keep_bytes: u64,
+    ) -> Answer<'_, KeyedAnswer>;
 
     /// The noted requests of a session without an answer, in the order in which they were noted.
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>>;

@@ -52,6 +52,7 @@ pub(super) const KEYS: &[Key] = &[
     text("limits.message"),
     text("limits.spool"),
     text("limits.log"),
+    text("limits.answers"),
     text("credential.timeout"),
     text("credential.cache"),
     toml("credential.hashing_threads"),

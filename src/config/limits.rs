@@ -45,6 +45,10 @@ pub struct Limits {
     /// Bytes of one agent's log before it is begun anew; the one before is kept. At least 1. Default 1 MiB.
     #[serde(with = "size")]
     pub log: u64,
+    /// Bytes of the answers to requests under an `Idempotency-Key` that are kept of one session, the newest ones and at
+    /// least the newest; at least 1. Default 16 MiB.
+    #[serde(with = "size")]
+    pub answers: u64,
 }
 
 impl Default for Limits {
@@ -61,6 +65,7 @@ impl Default for Limits {
             message: 16 << 20,
             spool: 64 << 20,
             log: 1 << 20,
+            answers: 16 << 20,
         }
     }
 }

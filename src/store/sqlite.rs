@@ -312,12 +312,18 @@ impl Store for SqliteStore {
         self.run(move |connection| requests::move_to(connection, session, key, expect, to))
     }
 
-    fn answer_request(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Answer<'_, KeyedAnswer> {
+    fn answer_request(
+        &self,
+        session: SessionId,
+        key: RequestKey,
+        answer: KeyedAnswer,
+        keep_bytes: u64,
+    ) -> Answer<'_, KeyedAnswer> {
         let bytes = match &answer {
             KeyedAnswer::Result(result) => result.len(),
             KeyedAnswer::Refused(text) | KeyedAnswer::Lost(text) => text.len(),
         };
-        self.run_sized(bytes, move |connection| requests::answer(connection, session, key, answer))
+        self.run_sized(bytes, move |connection| requests::answer(connection, session, key, answer, keep_bytes))
     }
 
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>> {

@@ -198,8 +198,14 @@ impl Desk {
         let paths = self.data_dir.paths();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(paths).unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(None));
-        let limits =
-            AgentLimits { requests: 8, line_bytes: 100_000, starting: 1, spool_bytes: 1 << 20, log_bytes: 1 << 20 };
+        let limits = AgentLimits {
+            requests: 8,
+            line_bytes: 100_000,
+            starting: 1,
+            spool_bytes: 1 << 20,
+            log_bytes: 1 << 20,
+            answers_bytes: 1 << 20,
+        };
         let mapping = ServiceMapping::load(&self.directory.path().join("mapping.json"), true).unwrap();
         let means = Means {
             launch: Launch::of(Path::new(env!("CARGO_BIN_EXE_frontdesk"))),

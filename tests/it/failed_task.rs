@@ -59,8 +59,14 @@ impl Desk {
         let data_dir = DataDir::open(directory.path()).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data_dir.paths()).unwrap());
         let clock = FailingClock { inner: Arc::new(SystemClock::resume(None)), fails: Arc::default() };
-        let limits =
-            AgentLimits { requests: 1, line_bytes: 1_000, starting: 1, spool_bytes: 1 << 20, log_bytes: 1 << 20 };
+        let limits = AgentLimits {
+            requests: 1,
+            line_bytes: 1_000,
+            starting: 1,
+            spool_bytes: 1 << 20,
+            log_bytes: 1 << 20,
+            answers_bytes: 1 << 20,
+        };
         let (tasks, launch) = (Tasks::default(), Launch::of(Path::new(env!("CARGO_BIN_EXE_frontdesk"))));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let events = EventLog::open(data_dir.paths(), 1 << 20).unwrap();

@@ -49,7 +49,8 @@ use requests::{
     a_noted_request_is_moved_only_as_it_stands_and_without_an_answer,
     noted_requests_outlive_their_session_and_go_with_its_history,
     of_many_notes_at_once_under_one_key_exactly_one_is_new, open_requests_come_in_the_order_in_which_they_were_noted,
-    the_first_answer_to_a_noted_request_stays, the_oldest_answered_key_makes_room_and_open_ones_never_do,
+    the_first_answer_to_a_noted_request_stays, the_newest_answers_are_kept_and_of_older_ones_that_they_are_lost,
+    the_oldest_answered_key_makes_room_and_open_ones_never_do,
 };
 
 mod audit;
@@ -93,6 +94,7 @@ macro_rules! contract {
             of_many_notes_at_once_under_one_key_exactly_one_is_new,
             a_noted_request_is_moved_only_as_it_stands_and_without_an_answer,
             the_first_answer_to_a_noted_request_stays,
+            the_newest_answers_are_kept_and_of_older_ones_that_they_are_lost,
             open_requests_come_in_the_order_in_which_they_were_noted,
             the_oldest_answered_key_makes_room_and_open_ones_never_do,
             noted_requests_outlive_their_session_and_go_with_its_history,

@@ -234,7 +234,8 @@ impl Desk {
         let data_dir = DataDir::open(&directory.path().join("data")).unwrap();
         let store = Arc::new(SqliteStore::open(data_dir.paths()).unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(None));
-        let limits = AgentLimits { requests: 2, line_bytes: 1_000, starting: 1, spool_bytes: 1, log_bytes: 1 };
+        let limits =
+            AgentLimits { requests: 2, line_bytes: 1_000, starting: 1, spool_bytes: 1, log_bytes: 1, answers_bytes: 1 };
         let means = Means {
             launch: Launch::default(),
             agents: data_dir.paths().agents(),

@@ -208,8 +208,9 @@ impl Registry {
     async fn keep(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Result<Json, RelayError> {
         const BETWEEN_TRIES: Duration = Duration::from_millis(200);
         let (store, tasks) = (&self.inner.context.store, &self.inner.context.tasks);
+        let keep_bytes = self.inner.context.launcher.limits.answers_bytes;
         loop {
-            match store.answer_request(session, key, answer.clone()).await {
+            match store.answer_request(session, key, answer.clone(), keep_bytes).await {
                 Ok(answer) => return given(answer),
                 // With its session's history its note is gone.
                 Err(StoreError::Missing) => return given(answer),

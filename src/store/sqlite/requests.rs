@@ -11,6 +11,9 @@ const RESULT: i64 = 0;
 const REFUSED: i64 = 1;
 const LOST: i64 = 2;
 
+/// What stands in the place of an answer that had to go.
+const DROPPED: &[u8] = b"its answer is kept no longer, since newer ones took its room (`limits.answers`)";
+
 /// Notes a request, or tells what is noted under its key.
 pub(super) fn note(
     connection: &Connection,
@@ -76,12 +79,13 @@ pub(super) fn move_to(
     }
 }
 
-/// Stores the answer, unless there is one, and returns the one that stands.
+/// Stores the answer, unless there is one, and returns the one that stands. Older ones make room for it.
 pub(super) fn answer(
     connection: &Connection,
     session: SessionId,
     key: RequestKey,
     answer: KeyedAnswer,
+    keep_bytes: u64,
 ) -> Result<KeyedAnswer, StoreError> {
     let note = find(connection, session, key)?.ok_or(StoreError::Missing)?;
     if let Some(first) = note.answer {
@@ -92,7 +96,49 @@ pub(super) fn answer(
         .prepare_cached("UPDATE requests SET outcome = ?3, answer = ?4 WHERE session = ?1 AND key = ?2")
         .and_then(|mut statement| statement.execute(params![session.as_bytes(), key.as_bytes(), outcome, bytes]))
         .map_err(unavailable)?;
+    let others_bytes = keep_bytes.saturating_sub(bytes.map_or(0, <[u8]>::len) as u64);
+    drop_oldest(connection, session, key, others_bytes)?;
     Ok(answer)
+}
+
+/// Keeps the newest of a session's answers, but for the one under `key`, and of the older ones that they are lost: whoever
+/// comes again is told so, and the agent is not asked a second time.
+fn drop_oldest(
+    connection: &Connection,
+    session: SessionId,
+    key: RequestKey,
+    keep_bytes: u64,
+) -> Result<(), StoreError> {
+    // What is no longer than what would stand in its place stays.
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT noted, length(answer) FROM requests
+             WHERE session = ?1 AND key <> ?2 AND length(answer) > length(?3) ORDER BY noted DESC",
+        )
+        .map_err(unavailable)?;
+    let mut rows = statement.query(params![session.as_bytes(), key.as_bytes(), DROPPED]).map_err(unavailable)?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next().map_err(unavailable)? {
+        let noted: i64 = row.get(0).map_err(unavailable)?;
+        bytes += row.get::<_, i64>(1).map_err(unavailable)?.cast_unsigned();
+        if bytes > keep_bytes {
+            drop(rows);
+            return drop_from(connection, session, key, noted);
+        }
+    }
+    Ok(())
+}
+
+/// Drops the answers to a request and to all that are older, but for the one under `key`.
+fn drop_from(connection: &Connection, session: SessionId, key: RequestKey, noted: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE requests SET outcome = ?4, answer = ?3
+             WHERE session = ?1 AND key <> ?2 AND length(answer) > length(?3) AND noted <= ?5",
+        )
+        .and_then(|mut statement| statement.execute(params![session.as_bytes(), key.as_bytes(), DROPPED, LOST, noted]))
+        .map_err(unavailable)?;
+    Ok(())
 }
 
 /// The requests without an answer, in the order in which they were noted.
