@@ -34,6 +34,7 @@ use data_files::{DataFile, DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use file::{storage_failed, unavailable};
 use incoming::Receiving;
 use index::{ClaimOutcome, Index};
+use known_tokens::KnownTokens;
 use readers::Readers;
 use row::Held;
 use writer::{Change, Entrance, Queue, Writer};
@@ -48,6 +49,7 @@ pub(crate) mod file;
 mod incoming;
 mod index;
 pub mod inspect;
+mod known_tokens;
 mod operators;
 pub(crate) mod readers;
 mod recovery;
@@ -67,6 +69,7 @@ pub struct SqliteStore {
     available: Arc<AtomicBool>,
     files: Arc<DataFiles>,
     readers: Arc<Readers>,
+    tokens: Arc<KnownTokens>,
     desk: Desk,
     writer: Option<JoinHandle<()>>,
 }
@@ -105,6 +108,7 @@ impl SqliteStore {
             available,
             files,
             readers: Arc::new(Readers::new(paths.database())),
+            tokens: Arc::default(),
             desk,
             writer: Some(writer),
         })

@@ -1,5 +1,8 @@
 //! Operators' tokens and the console's sessions, in the tables `operator_tokens` and `console_sessions`.
 
+use std::future::ready;
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::{Timestamp, WallTime};
@@ -16,7 +19,15 @@ impl Operators for SqliteStore {
     }
 
     fn operator_token(&self, id: OperatorTokenId) -> Answer<'_, Option<OperatorToken>> {
-        self.read(move |connection| token(connection, id))
+        if let Some(token) = self.tokens.get(id) {
+            return Box::pin(ready(Ok(Some(token))));
+        }
+        let tokens = Arc::clone(&self.tokens);
+        self.read(move |connection| {
+            let token = token(connection, id)?;
+            token.iter().for_each(|token| tokens.keep(token));
+            Ok(token)
+        })
     }
 
     fn operator_tokens(&self) -> Answer<'_, Vec<OperatorToken>> {
@@ -24,7 +35,11 @@ impl Operators for SqliteStore {
     }
 
     fn revoke_operator_token(&self, id: OperatorTokenId, at: WallTime) -> Answer<'_, ()> {
-        self.run(move |connection| revoke_token(connection, id, at))
+        let tokens = Arc::clone(&self.tokens);
+        self.run(move |connection| {
+            tokens.about_to_be_revoked(id);
+            revoke_token(connection, id, at)
+        })
     }
 
     fn add_console_session(&self, session: ConsoleSession, forget_before: Timestamp) -> Answer<'_, ()> {

@@ -50,9 +50,12 @@ pub(super) async fn a_revoked_token_stays_so_since_the_first_time_and_ends_its_c
     for n in [1, 2] {
         store.add_operator_token(token(n, &n.to_string())).await.unwrap();
         store.add_console_session(console(n, n), at(0)).await.unwrap();
+        assert_eq!(store.operator_token(id(n)).await.unwrap().unwrap().revoked, None);
     }
 
     store.revoke_operator_token(id(1), WALL).await.unwrap();
+    assert_eq!(store.operator_token(id(1)).await.unwrap().unwrap().revoked, Some(WALL));
+    assert_eq!(store.operator_token(id(2)).await.unwrap().unwrap().revoked, None);
     store.revoke_operator_token(id(1), WallTime::from_unix_millis(7)).await.unwrap();
 
     assert!(matches!(store.revoke_operator_token(id(9), WALL).await, Err(StoreError::Missing)));
