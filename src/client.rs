@@ -58,6 +58,7 @@ pub use crate::http::v1::sessions::list::Query as SessionFilter;
 pub use crate::http::v1::sessions::logs::Query as LogQuery;
 pub use crate::http::v1::sessions::stop_many::{Stopped, Wanted as StopFilter};
 pub use crate::http::v1::sessions::view::{OperatorsView, SessionView};
+pub use crate::http::v1::tokens::create::{CreatedToken, NewToken};
 pub use crate::http::v1::tokens::list::TokenView;
 pub use error::{ClientError, Refused, Tried};
 pub use events::{Events, Happened};

@@ -12,6 +12,7 @@
 //! | one server put together, from a configuration to its end | [`node`] |
 //! | connections; routes, who may call, and every status code; operators' commands | [`server`], [`http`], [`control`] |
 //! | what operators do to customers and their sessions, whichever way they ask | [`customer`] |
+//! | operators' tokens as they are made, whichever way somebody asks | [`operator_token`] |
 //! | a session's life: a pure machine, the driver that does its IO, the table of drivers | [`session`] |
 //! | an agent as the server has it: started or taken up, spoken to, judged by its end; a process behind a shim, or a service | [`agent`] |
 //! | the process between server and agent, so that the agent outlives the server: its launcher, its directory, its limits | [`shim`] |
@@ -45,6 +46,7 @@ pub mod id;
 pub mod json;
 pub mod metrics;
 pub mod node;
+pub mod operator_token;
 pub mod pickle;
 pub mod principal;
 mod random;

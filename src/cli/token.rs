@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use crate::config::Overrides;
 use crate::control::{Command, Reply, TokenRow};
 use crate::id::Printable;
+use crate::operator_token::LIFETIMES;
 use crate::principal::Scope;
 
 use super::operate::operate;
@@ -137,7 +138,6 @@ fn scope(text: &str) -> Result<Scope, String> {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    let range = Duration::from_mins(1)..=Duration::from_hours(36_500 * 24);
-    let given = humantime::parse_duration(text).ok().filter(|time| range.contains(time));
+    let given = humantime::parse_duration(text).ok().filter(|time| LIFETIMES.contains(time));
     given.ok_or_else(|| "give a time from 1m to 36500d, such as 30d".to_owned())
 }

@@ -23,8 +23,8 @@ use crate::principal::OperatorTokenId;
 use super::call::Call;
 use super::error::Tried;
 use super::{
-    AuditFilter, Client, ClientError, CustomerView, EntryView, LogQuery, NodeView, OperatorsView, Page, PersonaView,
-    SessionFilter, SessionView, StopFilter, Stopped, TokenView,
+    AuditFilter, Client, ClientError, CreatedToken, CustomerView, EntryView, LogQuery, NewToken, NodeView,
+    OperatorsView, Page, PersonaView, SessionFilter, SessionView, StopFilter, Stopped, TokenView,
 };
 
 /// A list, page by page.
@@ -137,6 +137,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn tokens(&self) -> Result<Vec<TokenView>, ClientError> {
         self.all("/v1/tokens").await
+    }
+
+    /// Makes an operator's token. It is not sent again by itself: who has lost the answer can't be told the token.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_token(&self, new: &NewToken) -> Result<CreatedToken, ClientError> {
+        self.json(&Call::new(Method::POST, "/v1/tokens").json(new)).await
     }
 
     /// Revokes an operator's token.

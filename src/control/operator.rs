@@ -159,10 +159,8 @@ impl Operator {
     }
 
     async fn create_token(&self, name: &str, scopes: &[Scope], valid_for: Option<Duration>) -> Result<Reply, String> {
-        let made = tokens::make(&*self.store, &*self.clock, name, scopes, valid_for).await?;
-        let scopes: Vec<_> = made.row.scopes.iter().map(|scope| scope.name()).collect();
+        let (made, detail) = tokens::make(&*self.store, &*self.clock, name, scopes, valid_for).await?;
         tracing::info!(token.id = %made.row.id, token.name = %Printable(name), "operator's token made");
-        let detail = format!("{name} ({}): {}", made.row.id, scopes.join(" "));
         self.note(AuditEntry { detail, ..self.entry(Action::TokenMade) }).await?;
         Ok(Reply::Token(made))
     }

@@ -1,14 +1,14 @@
 //! Operators' tokens as an operator makes, lists and revokes them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, WallTime};
 use crate::id::Printable;
+use crate::operator_token::{self, Made, TokenError};
 use crate::principal::{OperatorTokenId, Scope};
-use crate::store::{OperatorToken, Store, StoreError};
+use crate::store::{OperatorToken, Store};
 
 use super::operator::of_store;
 
@@ -44,44 +44,24 @@ impl std::fmt::Debug for MadeToken {
     }
 }
 
-/// Makes a token that is good for so long, or for ever.
+/// Makes a token that is good for so long, or for ever. Returns it with what the audit is to say.
 pub(super) async fn make(
     store: &dyn Store,
     clock: &dyn Clock,
     name: &str,
     scopes: &[Scope],
     valid_for: Option<Duration>,
-) -> Result<MadeToken, String> {
-    const LONGEST_NAME: usize = 100;
-    let is_name = (1..=LONGEST_NAME).contains(&name.chars().count())
-        && name.trim() == name
-        && !name.chars().any(char::is_control)
-        && name.parse::<OperatorTokenId>().is_err();
-    if !is_name {
-        return Err(
-            "a token's name has 1 to 100 characters, no control characters, no spaces around it, and is no id; \
-                    choose another"
-                .into(),
-        );
-    }
-    let scopes: BTreeSet<_> = scopes.iter().copied().collect();
-    if scopes.is_empty() {
-        return Err("a token needs a scope; name at least one".into());
-    }
-    let wall = clock.wall();
-    let id = OperatorTokenId::new(wall, crate::random::bytes());
-    let (text, hash) = store.desk().token_key.issue_operator(id, &crate::random::bytes());
-    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    let expires = valid_for.map(|time| WallTime::from_unix_millis(wall.unix_millis().saturating_add(millis(time))));
-    let scopes = scopes.into_iter().collect();
-    let token = OperatorToken { id, name: name.to_owned(), scopes, hash, created: wall, expires, revoked: None };
-    match store.add_operator_token(token.clone()).await {
-        Ok(()) => Ok(MadeToken { text, row: row(&token, wall) }),
-        Err(StoreError::Conflict) => Err(format!(
+) -> Result<(MadeToken, String), String> {
+    let made = operator_token::make(store, clock, name, scopes, valid_for).map_err(|error| error.to_string())?;
+    let Made { token, text } = made;
+    match operator_token::keep(store, token.clone()).await {
+        Ok(()) => Ok((MadeToken { text, row: row(&token, token.created) }, operator_token::in_words(&token))),
+        Err(TokenError::Exists) => Err(format!(
             "there is a token {} already; revoke it first with `frontdesk token revoke`, or choose another name",
             Printable(name)
         )),
-        Err(error) => Err(of_store(&error)),
+        Err(TokenError::Store(error)) => Err(of_store(&error)),
+        Err(error @ (TokenError::Name | TokenError::NoScope | TokenError::Lifetime)) => Err(error.to_string()),
     }
 }
 

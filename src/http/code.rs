@@ -67,6 +67,8 @@ codes! {
         "The session is in no phase in which that can be done; `detail` says which would do.",
     CustomerExists = CONFLICT "CUSTOMER_EXISTS":
         "There is a customer with this email already.",
+    TokenExists = CONFLICT "TOKEN_EXISTS":
+        "There is an operator's token of this name that is not revoked. Revoke it first, or choose another name.",
     PasswordKeptElsewhere = CONFLICT "PASSWORD_KEPT_ELSEWHERE":
         "A remote credential server keeps the customers' passwords. Change it there.",
     LogsGone = GONE "LOGS_GONE":

@@ -20,6 +20,7 @@ use crate::credential::gate::NotAdmitted;
 use crate::credential::hashing::HashingError;
 use crate::customer::RemoveError;
 use crate::id::SessionId;
+use crate::operator_token::TokenError;
 use crate::principal::Scope;
 use crate::session::machine::Rejection;
 use crate::session::{CommandError, InitialiseError, RelayError};
@@ -87,6 +88,8 @@ pub enum Refusal {
     NoSuchCustomer,
     /// There is a customer with this email already.
     CustomerExists,
+    /// An operator's token of this name is not revoked.
+    TokenExists,
     /// The password is too short, too long or too common; the sentence says which.
     PasswordRefused(String),
     /// Passwords are a remote credential server's to change.
@@ -132,6 +135,7 @@ impl Refusal {
             Self::UnknownHost => Code::UnknownHost,
             Self::NoSuchCustomer => Code::CustomerNotFound,
             Self::CustomerExists => Code::CustomerExists,
+            Self::TokenExists => Code::TokenExists,
             Self::PasswordRefused(_) => Code::PasswordRefused,
             Self::PasswordKeptElsewhere => Code::PasswordKeptElsewhere,
             Self::NoSuchToken => Code::TokenNotFound,
@@ -178,6 +182,9 @@ impl Refusal {
             }
             Self::NoSuchCustomer => "There is no such customer.",
             Self::CustomerExists => "There is a customer with this email already.",
+            Self::TokenExists => {
+                "There is an operator's token of this name that is not revoked; revoke it first, or choose another name."
+            }
             Self::PasswordKeptElsewhere => "A remote credential server keeps the passwords; change yours there.",
             Self::NoSuchToken => "There is no such operator's token.",
             Self::SessionAlreadyRunning => {
@@ -414,6 +421,18 @@ impl From<CustomerError> for Refusal {
                 Self::Failed
             }
             CustomerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Name | TokenError::NoScope | TokenError::Lifetime => {
+                Self::Invalid(sentence(&error.to_string()))
+            }
+            TokenError::Exists => Self::TokenExists,
+            TokenError::Store(error) => error.into(),
         }
     }
 }

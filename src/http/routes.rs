@@ -143,6 +143,9 @@ pub static ROUTES: &[Route] = &[
     ours(Method::GET, "/v1/tokens", Access::Operator(Scope::Admin), &v1::tokens::list::OPERATION, || {
         get(v1::tokens::list::handle)
     }),
+    ours(Method::POST, "/v1/tokens", Access::Operator(Scope::Admin), &v1::tokens::create::OPERATION, || {
+        post(v1::tokens::create::handle)
+    }),
     ours(Method::DELETE, "/v1/tokens/{id}", Access::Operator(Scope::Admin), &v1::tokens::revoke::OPERATION, || {
         delete(v1::tokens::revoke::handle)
     }),

@@ -128,6 +128,7 @@ impl About<'_> {
             | Code::NotFound
             | Code::CustomerNotFound
             | Code::TokenNotFound
+            | Code::TokenExists
             | Code::MethodNotAllowed
             | Code::RequestTimeout
             | Code::SessionAlreadyRunning

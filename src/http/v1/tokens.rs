@@ -1,4 +1,5 @@
-//! `/v1/tokens`: operators' tokens. They are made on the command line alone: who can make one may do everything.
+//! `/v1/tokens`: operators' tokens, for those who may do everything.
 
+pub mod create;
 pub mod list;
 pub(in crate::http) mod revoke;

@@ -22,8 +22,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listTokens",
     tag: Tag::Operators,
     summary: "List operators' tokens",
-    description: "All of them, the oldest first, those included that are revoked or expired; never their secrets. Tokens \
-                  are made by `frontdesk token create` alone, on the server's own machine.",
+    description: "All of them, the oldest first, those included that are revoked or expired; never their secrets.",
     query: None,
     headers: &[],
     body: None,
@@ -75,7 +74,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 impl TokenView {
-    fn of(token: OperatorToken, now: WallTime) -> Self {
+    pub(super) fn of(token: OperatorToken, now: WallTime) -> Self {
         Self {
             valid: token.is_valid(now),
             id: token.id,

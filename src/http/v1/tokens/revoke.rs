@@ -22,7 +22,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     tag: Tag::Operators,
     summary: "Revoke an operator's token",
     description: "It is good for nothing from then on, and who has signed in at the console with it is signed out. \
-                  Repeated, the same. Tokens are made by `frontdesk token create` alone, on the server's own machine.",
+                  Repeated, the same.",
     query: None,
     headers: &[],
     body: None,

@@ -1,0 +1,103 @@
+//! `POST /v1/tokens`: makes an operator's token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
+use crate::http::v1::secret::Secret;
+use crate::http::v1::{json, object, present, to_its_end};
+use crate::id::Printable;
+use crate::operator_token::{self, LIFETIME, LIFETIMES, LONGEST_NAME, Made, TokenError};
+use crate::principal::Scope;
+use crate::store::Action;
+
+use super::list::TokenView;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "createToken",
+    tag: Tag::Operators,
+    summary: "Make an operator's token",
+    description: "The answer has the token itself, which is not shown again. Only one of each name is good at a time: sent \
+                  again after an answer that was lost, it is `token_exists`. Then look its id up in the list, revoke it, \
+                  and make another.",
+    query: None,
+    headers: &[],
+    body: Some(Body { required: true, contents: &[Content::json(schema_of::<NewToken>)] }),
+    answers: &[Answer {
+        status: 201,
+        description: "It is made.",
+        contents: &[Content::json(schema_of::<CreatedToken>)],
+        headers: &[],
+    }],
+    problems: &[Code::TokenExists],
+};
+
+/// A token to be.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewOperatorToken")]
+pub struct NewToken {
+    /// What people call it, and what the audit says of who it was: no control characters, no spaces around it, and no
+    /// id.
+    #[schemars(length(min = 1, max = LONGEST_NAME))]
+    pub name: String,
+    /// What it allows.
+    #[schemars(length(min = 1))]
+    pub scopes: Vec<Scope>,
+    /// For how long it is good; 90 days unless said otherwise.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(min = LIFETIMES.start().as_secs(), max = LIFETIMES.end().as_secs()))]
+    pub valid_for_seconds: Option<u64>,
+    /// It is good until it is revoked, whatever else is said.
+    #[serde(default)]
+    pub never_expires: bool,
+}
+
+/// A token that was just made.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CreatedOperatorToken")]
+pub struct CreatedToken {
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub kept: TokenView,
+    /// The token itself, for `Authorization: Bearer`.
+    pub token: Secret,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let new = match object::<NewToken>(&app, &parts, body).await {
+        Ok(new) => new,
+        Err(refusal) => return refusal.problem(),
+    };
+    let (app, caller) = (Arc::clone(&app), admitted.caller);
+    match to_its_end(&Arc::clone(&app), async move { create(&app, &caller, new).await }).await {
+        Ok(created) => json(StatusCode::CREATED, &created),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn create(app: &App, caller: &Caller, new: NewToken) -> Result<CreatedToken, Refusal> {
+    let valid_for = new.valid_for_seconds.map_or(LIFETIME, Duration::from_secs);
+    let valid_for = (!new.never_expires).then_some(valid_for);
+    let Made { token, text } = operator_token::make(&*app.store, &*app.clock, &new.name, &new.scopes, valid_for)?;
+    let known = app.store.operator_tokens().await?;
+    if known.iter().any(|known| known.name == token.name && known.revoked.is_none()) {
+        return Err(TokenError::Exists.into());
+    }
+    app.audit(caller, Action::TokenMade, None, &operator_token::in_words(&token)).await?;
+    operator_token::keep(&*app.store, token.clone()).await?;
+    tracing::info!(token.id = %token.id, token.name = %Printable(&token.name), "operator's token made");
+    Ok(CreatedToken { kept: TokenView::of(token, app.clock.wall()), token: Secret(text.into()) })
+}
