@@ -3,45 +3,45 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::Options;
-use crate::desk::{Client, Desk, Session};
-use crate::starts::{beside, in_parallel};
-use crate::table::Table;
+use crate::client::{Client, Session, in_parallel};
+use crate::desk::{Desk, persona};
+use crate::report::{Goal, Row};
+use crate::{Report, Setting};
 
 const CLIENTS: usize = 4;
 
-/// Measures, and tells whether every agent was the same as before after each round.
-pub fn measure(options: &Options) -> (Table, bool) {
+/// Measures; an agent that is not the same process as before after each round fails it.
+pub fn measure(setting: &Setting, report: &mut Report) {
+    let (agents, rounds) = setting.scale.adopted;
     let configuration = format!(
-        "[limits]\nmax_running = {}\n\n[throttle]\nenabled = false\n\n[personas.TINY]\ncommand = [\"{}\"]\n",
-        options.agents,
-        beside("frontdesk-bench-agent").display()
+        "[limits]\nmax_running = {agents}\n\n[throttle]\nenabled = false\n\n{}",
+        persona("TINY", "frontdesk-bench-agent", "")
     );
-    let mut desk = Desk::start(&options.frontdesk, &configuration);
+    let mut desk = Desk::start(setting, &configuration);
     let mut client = Client::new(desk.address);
     let sessions: Vec<_> =
-        (0..options.agents).map(|number| client.create(&format!("agent{number}@example.org"), "TINY")).collect();
-    in_parallel(&desk, &sessions, 16, Client::initialise);
-    let before = pids(&desk, &sessions);
+        (0..agents).map(|number| client.create(&format!("agent{number}@example.org"), "TINY")).collect();
+    in_parallel(desk.address, &sessions, 16, Client::initialise);
+    let before = processes(&desk, &sessions);
     let (mut ready, mut first, mut changed, mut answered) = (Vec::new(), Vec::new(), 0, 0);
-    for _ in 0..options.rounds {
-        answered += under_load(&desk, &sessions, |desk| desk.kill_now());
+    for _ in 0..rounds {
+        answered += under_load(&desk, &sessions, Desk::kill_now);
         desk.kill();
         let killed = Instant::now();
         desk.start_again();
         ready.push(killed.elapsed().as_secs_f64() * 1_000.0);
         let is_first = Client::new(desk.address).request(&sessions[0]).is_some();
         first.push(if is_first { killed.elapsed().as_secs_f64() * 1_000.0 } else { f64::INFINITY });
-        let after = pids(&desk, &sessions);
+        let after = processes(&desk, &sessions);
         changed += before.iter().zip(&after).filter(|(before, after)| before.is_none() || before != after).count();
     }
-    let mut table = Table::new(&format!(
-        "adoption: {} agents, {} rounds under load ({answered} requests answered), agents lost or changed: {changed}",
-        options.agents, options.rounds
-    ));
-    table.add("kill -9 to ready", "ms", ready, None);
-    table.add("kill -9 to the first answer", "ms", first, None);
-    (table, changed == 0)
+    let row = |what, values| Row::new("adoption", &format!("kill -9 to {what}, {agents} agents"), "ms", values);
+    report.row(row("ready", ready).goal(Goal::AtMost(2_000.0)));
+    report.row(row("the first answer", first));
+    let requests = Row::new("adoption", "requests answered meanwhile", "requests", vec![answered as f64]);
+    report.row(requests);
+    report.row(Row::new("adoption", "agents lost or changed", "agents", vec![changed as f64]).goal(Goal::AtMost(0.0)));
+    assert_eq!(changed, 0, "agents were lost or changed");
 }
 
 /// Asks the agents in turns until the server was killed; returns how many requests were answered.
@@ -66,13 +66,7 @@ fn under_load(desk: &Desk, sessions: &[Session], kill: fn(&Desk)) -> usize {
 }
 
 /// What each agent says is its process.
-fn pids(desk: &Desk, sessions: &[Session]) -> Vec<Option<String>> {
+fn processes(desk: &Desk, sessions: &[Session]) -> Vec<Option<u32>> {
     let mut client = Client::new(desk.address);
-    sessions
-        .iter()
-        .map(|session| {
-            let answer = client.request(session)?;
-            Some(answer.split_once("\"pid\":")?.1.split('}').next()?.to_owned())
-        })
-        .collect()
+    sessions.iter().map(|session| client.agent(session)).collect()
 }

@@ -1,52 +1,139 @@
-//! `./bench/run NAME`: measures Frontdesk. README.md says how to read what it prints.
+//! `./bench/run [NAME..]`: measures Frontdesk. README.md says how to read what it prints.
+//!
+//! ```text
+//! main (words) ──> run (one child a group of figures, each bounded in time) ──> report (table, JSON, page)
+//!                    └── measure (the child): the figures, over desk, program, load
+//! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-mod adoption;
-mod desk;
-mod starts;
-mod table;
+use report::Row;
+use scale::Scale;
 
-const USAGE: &str =
-    "usage: ./bench/run starts [--json] | adoption [--agents N] [--rounds N] [--json] | torture [OPTIONS]";
+mod adoption;
+mod calls;
+mod client;
+mod create;
+mod customers;
+mod desk;
+mod events;
+mod growth;
+mod load;
+mod measure;
+mod memory;
+mod page;
+mod peer;
+mod process;
+mod program;
+mod relay;
+mod remote;
+mod report;
+mod run;
+mod scale;
+mod signins;
+mod start;
+mod starts;
+mod status;
+mod stored;
+mod turns;
+
+const USAGE: &str = "usage: ./bench/run [NAME..] [--quick] [--json] [--write]\n       \
+                     ./bench/run adoption [--agents N] [--rounds N]\n       \
+                     ./bench/run torture [OPTIONS]\n       \
+                     ./bench/growth [--quick]\n\
+                     NAME: starts, adoption, memory, status, start, signins, create, peer, remote, relay, events";
+
+/// Under what figures are measured.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The binary.
+    pub frontdesk: PathBuf,
+    /// Where all directories are made.
+    pub scratch: PathBuf,
+    /// How much.
+    pub scale: Scale,
+    /// The cores that a server has to itself, as `taskset` names them; all of them if that is not said.
+    pub cores: Option<&'static str>,
+}
+
+/// Where rows go as soon as they are known.
+pub trait Sink {
+    /// Takes one.
+    fn row(&mut self, row: Row);
+}
+
+/// Where the figures of a run go.
+pub type Report = dyn Sink;
 
 /// What was asked for.
-struct Options {
+#[derive(Debug)]
+struct Words {
+    names: Vec<String>,
     frontdesk: PathBuf,
-    agents: usize,
-    rounds: usize,
+    scratch: Option<PathBuf>,
+    scale: Scale,
+    is_quick: bool,
     is_json: bool,
+    is_written: bool,
 }
 
 fn main() -> ExitCode {
-    let Some((name, options)) = read(std::env::args().skip(1)) else {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some(words) = Words::read(&words) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let (table, is_right) = match name.as_str() {
-        "starts" => (starts::measure(&options), true),
-        "adoption" => adoption::measure(&options),
-        _ => {
-            eprintln!("there is no {name}; {USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    println!("{}", if options.is_json { table.json() } else { table.text() });
-    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match words.names.first().map(String::as_str) {
+        Some(measure::WORD) => measure::figures(&words.setting(), &words.names[1..]),
+        Some(growth::WORD) => growth::draw(&words.setting()),
+        _ => run::figures(&words),
+    }
 }
 
-fn read(mut words: impl Iterator<Item = String>) -> Option<(String, Options)> {
-    let name = words.next()?;
-    let mut options = Options { frontdesk: "frontdesk".into(), agents: 1_000, rounds: 5, is_json: false };
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--frontdesk" => options.frontdesk = words.next()?.into(),
-            "--agents" => options.agents = words.next()?.parse().ok()?,
-            "--rounds" => options.rounds = words.next()?.parse().ok()?,
-            "--json" => options.is_json = true,
-            _ => return None,
+impl Words {
+    fn read(words: &[String]) -> Option<Self> {
+        let is_quick = words.iter().any(|word| word == "--quick");
+        let mut read = Self {
+            names: Vec::new(),
+            frontdesk: "frontdesk".into(),
+            scratch: None,
+            scale: if is_quick { Scale::quick() } else { Scale::full() },
+            is_quick,
+            is_json: false,
+            is_written: false,
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                // Servers run in directories of their own.
+                "--frontdesk" => read.frontdesk = std::path::absolute(words.next()?).ok()?,
+                "--scratch" => read.scratch = Some(words.next()?.into()),
+                "--agents" => read.scale.adopted.0 = words.next()?.parse().ok()?,
+                "--rounds" => read.scale.adopted.1 = words.next()?.parse().ok()?,
+                "--quick" => {}
+                "--json" => read.is_json = true,
+                "--write" => read.is_written = true,
+                name if !name.starts_with('-') => read.names.push(name.to_owned()),
+                _ => return None,
+            }
         }
+        let is_inner = matches!(read.names.first().map(String::as_str), Some(measure::WORD | growth::WORD));
+        (is_inner || read.names.iter().all(|name| measure::is_figure(name))).then_some(read)
     }
-    Some((name, options))
+
+    fn setting(&self) -> Setting {
+        let scratch = self.scratch.clone().unwrap_or_else(|| target().join("scratch"));
+        Setting { frontdesk: self.frontdesk.clone(), scratch, scale: self.scale.clone(), cores: None }
+    }
+}
+
+/// Where everything is made that is not kept: on the disk of the repository, since a file system in memory syncs nothing.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
+}
+
+/// Says what is going on.
+fn note(text: &str) {
+    eprintln!("  {text}");
 }

@@ -3,54 +3,45 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::Options;
-use crate::desk::{Client, Desk, Session};
-use crate::table::Table;
+use crate::client::{Client, in_parallel};
+use crate::desk::{Desk, persona};
+use crate::program::beside;
+use crate::report::{Goal, Row};
+use crate::turns::turns;
+use crate::{Report, Setting};
 
-const ONE_BY_ONE: usize = 300;
-const ROUNDS: usize = 7;
-const A_ROUND: usize = 200;
 const AT_ONCE: usize = 16;
 
 /// Measures floor and server in turns.
-pub fn measure(options: &Options) -> Table {
-    let tiny = beside("frontdesk-bench-agent");
+pub fn measure(setting: &Setting, report: &mut Report) {
+    let (one_by_one, at_once) = setting.scale.starts;
     let configuration = format!(
-        "[throttle]\nenabled = false\n\n\
-         [personas.TINY]\ncommand = [\"{}\"]\n\n[personas.ECHO]\ncommand = [\"frontdesk\", \"agent\", \"echo\"]\n",
-        tiny.display()
+        "[throttle]\nenabled = false\n\n{}[personas.ECHO]\ncommand = [\"frontdesk\", \"agent\", \"echo\"]\norphan_timeout = \"20s\"\n",
+        persona("TINY", "frontdesk-bench-agent", "")
     );
-    let desk = Desk::start(&options.frontdesk, &configuration);
+    let desk = Desk::start(setting, &configuration);
     let scratch = desk.scratch();
-    let mut floor = Floor::start(&scratch, &[&tiny]);
-    let echo = [options.frontdesk.as_path(), Path::new("agent"), Path::new("echo")];
-    let mut echo_floor = Floor::start(&scratch, &echo);
+    let tiny = beside("frontdesk-bench-agent");
+    let echo = [setting.frontdesk.as_path(), Path::new("agent"), Path::new("echo")];
     let mut client = Client::new(desk.address);
 
-    let (mut floors, mut echo_floors, mut tinies, mut echoes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for number in 0..ONE_BY_ONE {
-        floors.push(floor.round(1, 1) / 1_000.0);
-        tinies.push(one(&mut client, number, "TINY"));
-        echo_floors.push(echo_floor.round(1, 1) / 1_000.0);
-        echoes.push(one(&mut client, number, "ECHO"));
+    for (name, persona, command) in [("smallest", "TINY", &[tiny.as_path()][..]), ("echo", "ECHO", &echo)] {
+        let mut floor = Floor::start(&scratch, command);
+        let (floors, values) =
+            turns(one_by_one, |_| floor.round(1, 1) / 1_000.0, |number| one(&mut client, number, persona));
+        let row = Row::new("starts", &format!("{name} agent, one by one"), "ms", values);
+        report.row(row.floor(floors).goal(Goal::RatioAtMost(1.5)));
     }
-    let (mut floor_rates, mut rates) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        floor_rates.push(A_ROUND as f64 * 1e6 / floor.round(A_ROUND, AT_ONCE));
-        rates.push(many(&desk, round));
-    }
-
-    let mut table = Table::new("starts: initialise to RUNNING");
-    let floor = table.add("floor, smallest agent", "ms", floors, None);
-    table.add("frontdesk, smallest agent", "ms", tinies, Some(floor));
-    let floor = table.add("floor, echo agent", "ms", echo_floors, None);
-    table.add("frontdesk, echo agent", "ms", echoes, Some(floor));
-    let floor = table.add("floor, 16 at once", "starts/s", floor_rates, None);
-    table.add("frontdesk, 16 at once", "starts/s", rates, Some(floor));
-    table
+    let mut floor = Floor::start(&scratch, &[&tiny]);
+    let (floors, rates) = turns(
+        setting.scale.repeats,
+        |_| at_once as f64 * 1e6 / floor.round(at_once, AT_ONCE),
+        |round| many(&desk, round, at_once),
+    );
+    let row = Row::new("starts", &format!("smallest agent, {AT_ONCE} at once"), "starts/s", rates);
+    report.row(row.floor(floors).goal(Goal::AtLeast(1_000.0)));
 }
 
 fn one(client: &mut Client, number: usize, persona: &str) -> f64 {
@@ -62,35 +53,13 @@ fn one(client: &mut Client, number: usize, persona: &str) -> f64 {
     took
 }
 
-fn many(desk: &Desk, round: usize) -> f64 {
+fn many(desk: &Desk, round: usize, count: usize) -> f64 {
     let mut client = Client::new(desk.address);
     let sessions: Vec<_> =
-        (0..A_ROUND).map(|number| client.create(&format!("many{round}-{number}@example.org"), "TINY")).collect();
-    let took = in_parallel(desk, &sessions, AT_ONCE, Client::initialise);
-    in_parallel(desk, &sessions, AT_ONCE, Client::stop);
-    A_ROUND as f64 / took
-}
-
-/// Does something with each session, so many at once; returns the seconds that it took, without the connecting.
-pub fn in_parallel(desk: &Desk, sessions: &[Session], at_once: usize, act: fn(&mut Client, &Session)) -> f64 {
-    let mut clients: Vec<_> = (0..at_once).map(|_| Client::new(desk.address)).collect();
-    let next = AtomicUsize::new(0);
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for client in &mut clients {
-            scope.spawn(|| {
-                while let Some(session) = sessions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    act(client, session);
-                }
-            });
-        }
-    });
-    begun.elapsed().as_secs_f64()
-}
-
-/// The path of another program of this package.
-pub fn beside(name: &str) -> std::path::PathBuf {
-    std::env::current_exe().expect("a path of its own").with_file_name(name)
+        (0..count).map(|number| client.create(&format!("many{round}-{number}@example.org"), "TINY")).collect();
+    let took = in_parallel(desk.address, &sessions, AT_ONCE, Client::initialise);
+    in_parallel(desk.address, &sessions, AT_ONCE, Client::stop);
+    count as f64 / took
 }
 
 struct Floor {
@@ -101,8 +70,7 @@ struct Floor {
 
 impl Floor {
     fn start(directory: &Path, command: &[&Path]) -> Self {
-        let files = directory.join(format!("starts-{}", command.len()));
-        std::fs::create_dir(&files).expect("a directory");
+        let files = crate::desk::scratch(directory, "starts");
         let mut process = Command::new(beside("frontdesk-bench-floor"))
             .arg(files)
             .args(command)
