@@ -237,6 +237,14 @@ impl EventLog {
         Arc::clone(&self.inner.readers).read(move |connection| table::page(connection, session, after, most)).await
     }
 
+    /// The newest `most` transitions that are kept of the session, in their order.
+    ///
+    /// # Errors
+    /// What the storage said, or that it makes no sense.
+    pub async fn transitions(&self, session: SessionId, most: usize) -> Result<Vec<Event>, StoreError> {
+        Arc::clone(&self.inner.readers).read(move |connection| table::transitions(connection, session, most)).await
+    }
+
     /// Follows a session: what grows it from here on is told. To miss nothing, follow first and read then.
     pub fn follow(&self, session: SessionId) -> Follower {
         self.inner.followers.follow(session)

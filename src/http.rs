@@ -1,7 +1,7 @@
-//! The HTTP interface: the seed's five endpoints, `/v1`, and what tells of both.
+//! The HTTP interface: the seed's five endpoints, `/v1`, the operators' console, and what tells of them.
 //!
 //! ```text
-//! connection (server) ──> routes ──> access ──> seed, v1 ──> credential, session, store, events
+//! connection (server) ──> routes ──> access ──> seed, v1, console ──> credential, session, store, events
 //! ```
 //!
 //! [`routes`] is the table of all calls: who may make each, and what it looks like from outside.
@@ -36,6 +36,7 @@ pub mod auth;
 pub mod body;
 pub mod caller;
 pub mod code;
+mod console;
 pub mod creation;
 mod docs;
 pub mod error;
@@ -113,9 +114,12 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn not_found(State(_): State<Arc<App>>, request: Request) -> Response {
+async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
+    if parts.uri.path().starts_with("/console/") {
+        return console::nothing_here(&app, &parts).await;
+    }
     Refusal::NotFound.answer(parts.uri.path())
 }
 

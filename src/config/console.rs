@@ -1,4 +1,4 @@
-//! `[console]`: how long an operator stays signed in.
+//! `[console]`: whether there is one, and how long an operator stays signed in.
 
 use std::time::Duration;
 
@@ -8,10 +8,12 @@ use crate::clock::Timestamp;
 
 use super::duration;
 
-/// `[console]`: how long an operator stays signed in.
+/// `[console]`: whether there is one, and how long an operator stays signed in.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Console {
+    /// Whether the console's pages are there, and operators may sign in at them. Default true.
+    pub enabled: bool,
     /// How long a sign-in lasts that is not used; 1ms to 36500d. Default 30 minutes.
     #[serde(with = "duration::positive")]
     pub idle_timeout: Duration,
@@ -22,7 +24,7 @@ pub struct Console {
 
 impl Default for Console {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_mins(30), lifetime: Duration::from_hours(12) }
+        Self { enabled: true, idle_timeout: Duration::from_mins(30), lifetime: Duration::from_hours(12) }
     }
 }
 
@@ -39,7 +41,8 @@ mod tests {
 
     #[test]
     fn a_sign_in_ends_when_it_is_not_used_and_at_its_lifetime_in_any_case() {
-        let console = Console { idle_timeout: Duration::from_secs(10), lifetime: Duration::from_secs(60) };
+        let (idle_timeout, lifetime) = (Duration::from_secs(10), Duration::from_secs(60));
+        let console = Console { idle_timeout, lifetime, ..Console::default() };
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         for (opened, seen, now, open) in [(0, 0, 9, true), (0, 0, 10, false), (0, 55, 59, true), (0, 55, 60, false)] {
             assert_eq!(console.is_open(at(opened), at(seen), at(now)), open, "{opened} {seen} {now}");

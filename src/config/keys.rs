@@ -68,6 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     toml("page.enabled"),
     toml("page.list_personas"),
+    toml("console.enabled"),
     text("console.idle_timeout"),
     text("console.lifetime"),
     text("events.keep"),

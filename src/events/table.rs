@@ -242,6 +242,25 @@ pub(super) fn page(connection: &Connection, session: SessionId, after: u64, most
     Ok(Page { events, first, last, revision })
 }
 
+/// The newest `most` transitions of a session, in their order.
+pub(super) fn transitions(connection: &Connection, session: SessionId, most: usize) -> Result<Vec<Event>, StoreError> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT number, epoch, kind, at, body FROM events
+             WHERE session = ?1 AND kind = ?2 ORDER BY number DESC LIMIT ?3",
+        )
+        .map_err(unavailable)?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![session.as_bytes(), code(Kind::Transition), most]).map_err(unavailable)?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next().map_err(unavailable)? {
+        let event = event(row).map_err(|error| StoreError::Corrupt(format!("events of session {session}: {error}")))?;
+        events.push(event);
+    }
+    events.reverse();
+    Ok(events)
+}
+
 /// The session's ledger without any position.
 fn standing(connection: &Connection, session: SessionId) -> Result<Ledger, StoreError> {
     let read = |row: &Row<'_>| {

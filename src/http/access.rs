@@ -75,15 +75,31 @@ impl<S: Sync> FromRequestParts<S> for Admitted {
 
 /// Lets a call in to its handler, or answers it.
 pub async fn enforce(app: Arc<App>, access: Access, request: Request, next: Next) -> Response {
+    match let_in(&app, access, request, next).await {
+        Ok(answer) => answer,
+        Err(refused) => refused.refusal.answer(refused.parts.uri.path()),
+    }
+}
+
+/// A call that was not let in, its body gone.
+pub(super) struct Refused {
+    /// Its head.
+    pub(super) parts: Parts,
+    /// Why it was not.
+    pub(super) refusal: Refusal,
+}
+
+/// Lets a call in to its handler, and returns the answer.
+pub(super) async fn let_in(app: &App, access: Access, request: Request, next: Next) -> Result<Response, Box<Refused>> {
     let (mut parts, body) = request.into_parts();
-    match admit(&app, access, &mut parts).await {
+    match admit(app, access, &mut parts).await {
         Ok(admitted) => {
             parts.extensions.insert(admitted);
-            next.run(Request::from_parts(parts, body)).await
+            Ok(next.run(Request::from_parts(parts, body)).await)
         }
         Err(refusal) => {
             body::discard(&parts, body).await;
-            refusal.answer(parts.uri.path())
+            Err(Box::new(Refused { parts, refusal }))
         }
     }
 }

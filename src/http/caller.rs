@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::header::{COOKIE, HOST, ORIGIN};
+use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 
 use crate::clock::Timestamp;
 use crate::id::SessionId;
@@ -54,7 +54,9 @@ impl App {
     /// [`Refusal::TokenRequired`] for a token or a cookie that opens nothing, [`Refusal::CrossSite`] for a cookie that
     /// another site's page has sent, or what the store failed with.
     pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<Caller, Refusal> {
-        let (principal, shown) = match (bearer(&parts.headers), cookie(&parts.headers, peer)) {
+        // Without a console its cookie is as good as none.
+        let cookie = cookie(&parts.headers, peer).filter(|_| self.config.console.enabled);
+        let (principal, shown) = match (bearer(&parts.headers), cookie) {
             (Some(token), _) if self.store.desk().token_key.read_operator(token).is_some() => {
                 let operator = self.operator_of(token).await?;
                 let shown = Shown::OperatorToken(operator.token);
@@ -73,7 +75,7 @@ impl App {
                     return Err(Refusal::UnknownHost);
                 }
                 let hash = TokenHash::of(secret.as_bytes());
-                (Principal::Operator(self.operator_at_console(hash).await?), Shown::Cookie(hash))
+                (Principal::Operator(self.operator_at_console(hash, is_attended(parts)).await?), Shown::Cookie(hash))
             }
             (None, None) => (Principal::Nobody, Shown::Nothing),
         };
@@ -113,11 +115,11 @@ impl App {
         if knows && stored.is_valid(self.clock.wall()) { Ok(operator(stored)) } else { Err(Refusal::TokenRequired) }
     }
 
-    /// The operator who has signed in at the console, seen again now.
-    async fn operator_at_console(&self, secret: TokenHash) -> Result<Operator, Refusal> {
+    /// The operator who has signed in at the console, seen again now if somebody is there.
+    async fn operator_at_console(&self, secret: TokenHash, is_attended: bool) -> Result<Operator, Refusal> {
         let (session, operator) = self.signed_in(secret).await?;
         let now = self.clock.now();
-        if is_stale(session.seen, now, self.config.console.idle_timeout) {
+        if is_attended && is_stale(session.seen, now, self.config.console.idle_timeout) {
             self.store.saw_console_session(session.secret, now).await?;
         }
         Ok(operator)
@@ -140,6 +142,14 @@ impl App {
         }
         Ok((session, operator(token)))
     }
+}
+
+/// Whether a call shows that somebody is there. A page of the console looks at itself again and follows streams all by
+/// itself; it says so, and a stream can't be anything else.
+fn is_attended(parts: &Parts) -> bool {
+    let accepts = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
+    let follows = parts.method == Method::GET && accepts == Some(b"text/event-stream");
+    !follows && !parts.headers.contains_key("x-frontdesk-unattended")
 }
 
 /// That somebody is there is written down once a minute, not with every click; more often only if that would be too

@@ -306,7 +306,7 @@ pub struct Problem {
 
 /// Whether the path is one of the seed's, or of nobody's: whoever asks for nothing of ours is answered as the seed was.
 fn is_the_seeds(path: &str) -> bool {
-    !["/v1/", "/livez", "/readyz", "/openapi.json", "/docs"].iter().any(|ours| path.starts_with(ours))
+    !["/v1/", "/livez", "/readyz", "/openapi.json", "/docs", "/console"].iter().any(|ours| path.starts_with(ours))
 }
 
 impl From<BodyError> for Refusal {

@@ -14,7 +14,7 @@ use crate::principal::Scope;
 use super::access::{Access, enforce};
 use super::measured::measure;
 use super::operation::{Asks, Operation};
-use super::{App, docs, health, openapi, page, seed, v1};
+use super::{App, console, docs, health, openapi, page, seed, v1};
 
 /// A route.
 pub struct Route {
@@ -24,8 +24,10 @@ pub struct Route {
     pub path: &'static str,
     /// Who may call it.
     pub access: Access,
-    /// What it looks like from outside; nothing for the seed's own, which have their page.
+    /// What it looks like from outside; nothing for the seed's own, which have their page, and for pages.
     pub operation: Option<&'static Operation>,
+    /// Whether it is the console's, whose refusals are pages.
+    pub is_of_console: bool,
     handler: fn() -> MethodRouter<Arc<App>>,
 }
 
@@ -177,6 +179,15 @@ pub static ROUTES: &[Route] = &[
     ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
     ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, || get(docs::style)),
     ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),
+    shown("/console", Access::Operator(Scope::SessionsRead), || get(console::overview::handle)),
+    shown("/console/sign-in", Access::SignIn, || get(console::sign_in::handle)),
+    shown("/console/sessions", Access::Operator(Scope::SessionsRead), || get(console::sessions::handle)),
+    shown("/console/sessions/{id}", Access::OperatorOfSession(Scope::SessionsRead), || get(console::session::handle)),
+    shown("/console/personas", Access::Operator(Scope::SessionsRead), || get(console::personas::handle)),
+    shown("/console/customers", Access::Operator(Scope::CustomersWrite), || get(console::customers::handle)),
+    shown("/console/tokens", Access::Operator(Scope::Admin), || get(console::tokens::handle)),
+    shown("/console/audit", Access::Operator(Scope::Admin), || get(console::audit::handle)),
+    shown("/console/assets/{version}/{name}", Access::Anyone, || get(console::assets::handle)),
 ];
 
 const fn ours(
@@ -186,11 +197,15 @@ const fn ours(
     operation: &'static Operation,
     handler: fn() -> MethodRouter<Arc<App>>,
 ) -> Route {
-    Route { method, path, access, operation: Some(operation), handler }
+    Route { method, path, access, operation: Some(operation), is_of_console: false, handler }
 }
 
 const fn seeds(method: Method, path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
-    Route { method, path, access, operation: None, handler }
+    Route { method, path, access, operation: None, is_of_console: false, handler }
+}
+
+const fn shown(path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
+    Route { method: Method::GET, path, access, operation: None, is_of_console: true, handler }
 }
 
 /// Whether a call may take any time: an agent answers it, or its caller says how long to wait. Nobody works on for a
@@ -207,13 +222,22 @@ pub fn may_take_long(method: &Method, uri: &Uri) -> bool {
 
 /// Adds every route to a router, each behind its rule of access; what is switched off has none.
 pub(super) fn add_all(router: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App>> {
-    let is_on = |route: &&Route| app.config.page.enabled || !page::is_at(route.path);
+    let is_on = |route: &&Route| {
+        let (config, is_page) = (&app.config, page::is_at(route.path));
+        (config.page.enabled || !is_page) && (config.console.enabled || !route.is_of_console)
+    };
     ROUTES.iter().filter(is_on).fold(router, |router, route| {
         let (guarded, access) = (Arc::clone(app), route.access);
-        let guard = move |request: Request, next: Next| enforce(Arc::clone(&guarded), access, request, next);
+        let handler = if route.is_of_console {
+            let guard = move |request: Request, next: Next| console::guard(Arc::clone(&guarded), access, request, next);
+            (route.handler)().route_layer(from_fn(guard))
+        } else {
+            let guard = move |request: Request, next: Next| enforce(Arc::clone(&guarded), access, request, next);
+            (route.handler)().route_layer(from_fn(guard))
+        };
         let (measured, asks) = (Arc::clone(app), asks(route));
         let measure = move |request: Request, next: Next| measure(Arc::clone(&measured), asks, request, next);
-        router.route(route.path, (route.handler)().route_layer(from_fn(guard)).route_layer(from_fn(measure)))
+        router.route(route.path, handler.route_layer(from_fn(measure)))
     })
 }
 

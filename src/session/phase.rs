@@ -86,6 +86,20 @@ pub enum PhaseName {
 }
 
 impl PhaseName {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Starting, Self::Running, Self::Stopping, Self::Ended];
+
+    /// Its name, as the interface and the store spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Starting => "STARTING",
+            Self::Running => "RUNNING",
+            Self::Stopping => "STOPPING",
+            Self::Ended => "ENDED",
+        }
+    }
+
     /// Whether a session in this phase is in `until`, or will not come to it any more.
     pub fn has_reached(self, until: Self) -> bool {
         let order = |phase| match phase {
@@ -239,13 +253,7 @@ impl Phase {
 
     /// The phase's name, as the interface and the store spell it.
     pub fn name(&self) -> &'static str {
-        match self.kind() {
-            PhaseName::Pending => "PENDING",
-            PhaseName::Starting => "STARTING",
-            PhaseName::Running => "RUNNING",
-            PhaseName::Stopping => "STOPPING",
-            PhaseName::Ended => "ENDED",
-        }
+        self.kind().name()
     }
 
     /// Which phase it is.

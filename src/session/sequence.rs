@@ -58,6 +58,18 @@ impl Sequences {
         Ok(with_creation(page, record, after, most))
     }
 
+    /// The newest `most` steps of the session that are kept, in their order, its creation included.
+    ///
+    /// # Errors
+    /// As [`Sequences::read`].
+    pub async fn steps(&self, record: &SessionRecord, most: usize) -> Result<Vec<Event>, StoreError> {
+        // The end of a session that has ended is there once the sequence was read.
+        let mut steps = self.read(record, 0, 1).await?.events;
+        steps.retain(|first| first.number == 1);
+        steps.extend(self.events.transitions(record.id, most).await?);
+        Ok(steps.split_off(steps.len().saturating_sub(most)))
+    }
+
     /// Follows a session: [`Follower::changed`] completes when it has grown. To miss nothing, follow first and read then.
     pub fn follow(&self, session: SessionId) -> Follower {
         self.events.follow(session)

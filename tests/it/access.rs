@@ -121,7 +121,7 @@ fn a_sign_in_that_was_signed_out_and_one_of_another_site_open_nothing() {
     for route in ROUTES.iter().filter(|route| route.access != Access::Anyone) {
         let wanted = expected(Who::Stale, route.access, true, Whose::Own);
         let answer = call(desk.operated.server.address, route.method.as_str(), &path(route, NOT_THERE), &page);
-        wanted.check(&answer, &format!("{} {}", route.method, route.path));
+        wanted.check(route, &answer, &format!("{} {}", route.method, route.path));
     }
 }
 
@@ -239,7 +239,7 @@ impl Callers {
             let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let answer = call(self.operated.server.address, route.method.as_str(), &path(route, id), &headers);
             let what = format!("{} {} ({whose:?}) by {}", route.method, route.path, caller.name);
-            expected(caller.who, route.access, changes, *whose).check(&answer, &what);
+            expected(caller.who, route.access, changes, *whose).check(route, &answer, &what);
             (*whose, answer)
         });
         answered.collect()
@@ -265,21 +265,47 @@ impl Callers {
 }
 
 impl Expected {
-    fn check(self, answer: &Seen, what: &str) {
-        let problem = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
+    fn check(self, route: &Route, answer: &Seen, what: &str) {
+        let problem = if route.is_of_console { answer.problem_of_page() } else { answer.problem() };
         match self {
+            // Whoever must sign in is sent to where that is done.
+            NOT_KNOWN if route.is_of_console => {
+                let location = answer.header("location").unwrap_or_default();
+                let is_sent = answer.status == 303 && location.starts_with("/console/sign-in");
+                assert!(is_sent && answer.body.is_empty(), "{what}: {answer:?}");
+            }
             Self::Refused(status, code) => {
-                assert_eq!((answer.status, &problem["code"]), (status, &json!(code)), "{what}: {answer:?}");
+                assert_eq!((answer.status, problem.as_deref()), (status, Some(code)), "{what}: {answer:?}");
             }
             Self::LetIn => {
                 let refusals = [NOT_KNOWN, NOT_ALLOWED, NOT_FROM_OUR_PAGE, NO_SUCH_SESSION];
                 let is_refused = |refusal: &Self| match refusal {
-                    Self::Refused(_, code) => problem["code"] == *code,
+                    Self::Refused(_, code) => problem.as_deref() == Some(code),
                     Self::LetIn => false,
                 };
-                assert!(!refusals.iter().any(is_refused) && answer.status != 500, "{what}: {answer:?}");
+                let is_sent_away = answer.status == 303 && route.access != Access::SignIn;
+                let is_refused = refusals.iter().any(is_refused) || is_sent_away;
+                assert!(!is_refused && answer.status != 500, "{what}: {answer:?}");
             }
         }
+    }
+}
+
+impl Seen {
+    fn header(&self, wanted: &str) -> Option<&str> {
+        self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+    }
+
+    /// The code of a problem.
+    fn problem(&self) -> Option<String> {
+        let problem: Value = serde_json::from_str(&self.body).ok()?;
+        Some(problem["code"].as_str()?.to_owned())
+    }
+
+    /// The same of a page that shows one.
+    fn problem_of_page(&self) -> Option<String> {
+        let (_, rest) = self.body.split_once("data-problem=\"")?;
+        Some(rest.split_once('"')?.0.to_owned())
     }
 }
 
@@ -289,8 +315,10 @@ fn names_a_session(route: &Route) -> bool {
 
 /// A route's path about this session.
 fn path(route: &Route, session: &str) -> String {
-    let id = if route.path.starts_with("/v1/sessions/") { session } else { NOT_THERE };
+    let is_a_session = ["/v1/sessions/", "/console/sessions/"].iter().any(|before| route.path.starts_with(before));
+    let id = if is_a_session { session } else { NOT_THERE };
     let path = route.path.replace("{id}", id).replace("{email}", "nobody%40example.org");
+    let path = path.replace("{version}", "any").replace("{name}", "console.js");
     assert!(!path.contains('{'), "say what stands in {path}");
     path
 }

@@ -17,6 +17,7 @@ mod browser;
 mod client;
 mod command_line;
 mod connections;
+mod console;
 #[cfg(feature = "failpoints")]
 mod crash_sweep;
 mod credential_server;

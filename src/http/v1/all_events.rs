@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use schemars::{Schema, SchemaGenerator};
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
 
-use crate::events::{AllFollower, Announcement, Growth, Kind};
+use crate::events::{AllFollower, Announcement, Event, Growth, Kind};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
-use crate::http::operation::{Answer, Content, Operation, Tag};
+use crate::http::code::Code;
+use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 
 use super::event::{EventView, gap};
+use super::query;
 use super::sessions::events::Draining;
 use super::stream::{Gone, HEARTBEAT, Writer, begin, event_schema, while_known};
 
@@ -25,7 +27,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   has `session` beside what the session's own stream tells. It can't be resumed. A reader that falls \
                   behind gets `lagged` instead of what it missed, with the least number of events that were, and looks at the list of sessions again. The \
                   stream ends within 15 seconds after the token or the sign-in by which it was opened.",
-    query: None,
+    query: Some(schema_of::<Query>),
     headers: &[],
     body: None,
     answers: &[Answer {
@@ -34,8 +36,44 @@ pub(in crate::http) static OPERATION: Operation = Operation {
         contents: &[Content { media_type: "text/event-stream", schema: stream }],
         headers: &[],
     }],
-    problems: &[],
+    problems: &[Code::InvalidRequest],
 };
+
+/// Which events.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Query {
+    /// Only those of this kind.
+    kind: Option<KindName>,
+}
+
+/// What an event is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "EventKind")]
+enum KindName {
+    /// A step of the session itself.
+    Transition,
+    /// How far its agent is.
+    Progress,
+    /// Something that happened.
+    Event,
+    /// A line of its log.
+    Log,
+    /// Parts of a request's answer.
+    Output,
+}
+
+impl From<KindName> for Kind {
+    fn from(name: KindName) -> Self {
+        match name {
+            KindName::Transition => Self::Transition,
+            KindName::Progress => Self::Progress,
+            KindName::Event => Self::Event,
+            KindName::Log => Self::Log,
+            KindName::Output => Self::Output,
+        }
+    }
+}
 
 fn stream(_: &mut SchemaGenerator) -> Schema {
     event_schema(["lagged", "draining"].into_iter().chain(Kind::ALL.map(Kind::name)))
@@ -51,6 +89,10 @@ struct Lagged {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
+    let wanted: Query = match query(&parts) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return refusal.problem(),
+    };
     let begun = match begin(&app, None) {
         Ok(begun) => begun,
         Err(refusal) => return refusal.problem(),
@@ -59,13 +101,13 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
     let (streamed, follower) = (Arc::clone(&app), app.registry.sequences().follow_all());
     let caller = admitted.caller;
     app.tasks.spawn(async move {
-        while_known(&streamed, &caller, follow(&streamed, follower, writer)).await;
+        while_known(&streamed, &caller, follow(&streamed, follower, wanted.kind.map(Kind::from), writer)).await;
         drop(begun);
     });
     response
 }
 
-async fn follow(app: &App, mut follower: AllFollower, mut writer: Writer) -> Result<(), Gone> {
+async fn follow(app: &App, mut follower: AllFollower, only: Option<Kind>, mut writer: Writer) -> Result<(), Gone> {
     writer.beat().await?;
     loop {
         tokio::select! {
@@ -74,7 +116,7 @@ async fn follow(app: &App, mut follower: AllFollower, mut writer: Writer) -> Res
             announced = follower.next() => match announced {
                 None => return Ok(()),
                 Some(Announcement::Lagged { missed }) => writer.tell("lagged", &Lagged { missed }).await?,
-                Some(Announcement::Grown(growth)) => pass_on(app, growth, &mut writer).await?,
+                Some(Announcement::Grown(growth)) => pass_on(app, growth, only, &mut writer).await?,
             },
             () = tokio::time::sleep(HEARTBEAT) => writer.beat().await?,
         }
@@ -82,7 +124,7 @@ async fn follow(app: &App, mut follower: AllFollower, mut writer: Writer) -> Res
 }
 
 /// Writes what is new. Of events that are gone already the reader learns how many there were.
-async fn pass_on(app: &App, growth: Growth, writer: &mut Writer) -> Result<(), Gone> {
+async fn pass_on(app: &App, growth: Growth, only: Option<Kind>, writer: &mut Writer) -> Result<(), Gone> {
     const PAGE: usize = 100;
     let Growth { session, first, last } = growth;
     let mut after = first - 1;
@@ -97,7 +139,8 @@ async fn pass_on(app: &App, growth: Growth, writer: &mut Writer) -> Result<(), G
         }
         let Some(newest) = page.events.last() else { return Ok(()) };
         after = newest.number;
-        for event in page.events.iter().filter(|event| event.number <= last) {
+        let is_wanted = |event: &&Event| event.number <= last && only.is_none_or(|kind| event.kind == kind);
+        for event in page.events.iter().filter(is_wanted) {
             let view = EventView { session: Some(session), ..EventView::of(event) };
             writer.tell(event.kind.name(), &view).await?;
         }

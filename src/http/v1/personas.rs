@@ -130,9 +130,14 @@ pub struct Limits {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
+    json(StatusCode::OK, &all(&app))
+}
+
+/// All personas, in the order of their names.
+pub(in crate::http) fn all(app: &App) -> Page<PersonaView> {
     let config = &app.config;
     let view = |(name, persona): (&PersonaName, &Persona)| PersonaView::of(name, persona, config.limits.message);
-    json(StatusCode::OK, &Page { items: config.personas.iter().map(view).collect(), next: None })
+    Page { items: config.personas.iter().map(view).collect(), next: None }
 }
 
 impl PersonaView {

@@ -81,24 +81,17 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 
 async fn list(app: &Arc<App>, parts: &Parts) -> Result<Response, Refusal> {
     let query: Query = query(parts)?;
-    if let Some(email) = &query.email {
-        check_email_length(email, MOST_EMAIL_CHARACTERS_IN_QUERY)?;
-    }
-    let wanted = Wanted {
-        customers: query.email.as_deref().map(|email| customer::keys(&app.embedded, email)),
-        filter: AuditFilter {
-            session: query.session,
-            customer: None,
-            action: query.action.map(|action| action.0),
-            before: query.cursor.map(|cursor| cursor.0),
-        },
-    };
     if wants_all(parts) {
-        return export(app, wanted).await;
+        return export(app, Wanted::by(app, &query)?).await;
     }
-    let found = wanted.find(app, query.limit.and_one()).await?;
+    Ok(json(StatusCode::OK, &page(app, &query).await?))
+}
+
+/// A page of the entries that match.
+pub(in crate::http) async fn page(app: &App, query: &Query) -> Result<Page<EntryView>, Refusal> {
+    let found = Wanted::by(app, query)?.find(app, query.limit.and_one()).await?;
     let page = Page::of(found, query.limit, |numbered| Cursor(numbered.cursor).text());
-    Ok(json(StatusCode::OK, &page.map(|numbered| EntryView::from(numbered.entry))))
+    Ok(page.map(|numbered| EntryView::from(numbered.entry)))
 }
 
 fn wants_all(parts: &Parts) -> bool {
@@ -108,6 +101,22 @@ fn wants_all(parts: &Parts) -> bool {
 }
 
 impl Wanted {
+    /// What a query asks for.
+    fn by(app: &App, query: &Query) -> Result<Self, Refusal> {
+        if let Some(email) = &query.email {
+            check_email_length(email, MOST_EMAIL_CHARACTERS_IN_QUERY)?;
+        }
+        Ok(Self {
+            customers: query.email.as_deref().map(|email| customer::keys(&app.embedded, email)),
+            filter: AuditFilter {
+                session: query.session,
+                customer: None,
+                action: query.action.map(|action| action.0),
+                before: query.cursor.map(|cursor| cursor.0),
+            },
+        })
+    }
+
     /// Up to `most` of them, the youngest first.
     pub(super) async fn find(&self, app: &App, most: usize) -> Result<Vec<NumberedEntry>, StoreError> {
         let Some(customers) = &self.customers else { return app.store.audit(self.filter.clone(), most).await };

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::caller::{self, Caller, Shown};
+use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Header, Operation, Tag, schema_of};
 use crate::http::rate_limit;
@@ -31,7 +32,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Sign in at the console",
     description: "Takes an operator's token and sets the console's cookie, which may do what the token may. It ends after \
                   `console.idle_timeout` without use, after `console.lifetime` in any case, and with the token. With TLS \
-                  the cookie is called `__Host-frontdesk`, without `frontdesk-console`.",
+                  the cookie is called `__Host-frontdesk`, without `frontdesk-console`. With `console.enabled = false` \
+                  there is no signing in.",
     query: None,
     headers: &[],
     body: Some(Body { required: true, contents: &[Content::json(schema_of::<SignIn>)] }),
@@ -41,7 +43,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
         contents: &[],
         headers: &[Header::text("Set-Cookie", "The console's cookie.")],
     }],
-    problems: &[],
+    problems: &[Code::NotFound],
 };
 
 /// What signs an operator in.
@@ -54,6 +56,9 @@ struct SignIn {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let wanted = object::<SignIn>(&app, &parts, body).await;
+    if !app.config.console.enabled {
+        return Refusal::NotFound.problem();
+    }
     if caller::is_cross_site(&parts) {
         return Refusal::CrossSite.problem();
     }

@@ -37,13 +37,14 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Query {
+/// Which customers.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(in crate::http) struct Query {
     /// How many at most.
     #[serde(default)]
-    limit: Limit,
+    pub(in crate::http) limit: Limit,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(in crate::http) cursor: Option<String>,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -53,8 +54,13 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 async fn list(app: &App, parts: &Parts) -> Result<Response, Refusal> {
-    let Query { limit, cursor } = query(parts)?;
+    Ok(json(StatusCode::OK, &page(app, query(parts)?).await?))
+}
+
+/// A page of the customers.
+pub(in crate::http) async fn page(app: &App, query: Query) -> Result<Page<CustomerView>, Refusal> {
+    let Query { limit, cursor } = query;
     let found = app.store.customers(cursor.as_deref().map(CustomerKey::new), limit.and_one()).await?;
     let page = Page::of(found, limit, |customer| customer.key.as_str().to_owned());
-    Ok(json(StatusCode::OK, &page.map(|customer| CustomerView::from(&customer))))
+    Ok(page.map(|customer| CustomerView::from(&customer)))
 }

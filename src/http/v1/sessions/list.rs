@@ -72,7 +72,11 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 async fn list(app: &App, parts: &Parts) -> Result<Response, Refusal> {
-    let query: Query = query(parts)?;
+    Ok(json(StatusCode::OK, &page(app, query(parts)?).await?))
+}
+
+/// A page of the sessions that match.
+pub(in crate::http) async fn page(app: &App, query: Query) -> Result<Page<OperatorsView>, Refusal> {
     if let Some(email) = &query.email {
         check_email_length(email, MOST_EMAIL_CHARACTERS_IN_QUERY)?;
     }
@@ -88,5 +92,5 @@ async fn list(app: &App, parts: &Parts) -> Result<Response, Refusal> {
     let found = customer::sessions(&*app.store, &app.embedded, email, &filter, query.limit.and_one()).await?;
     let places = app.registry.places();
     let page = Page::of(found, query.limit, |record| record.id.to_string());
-    Ok(json(StatusCode::OK, &page.map(|record| OperatorsView::of(app, &record, &places))))
+    Ok(page.map(|record| OperatorsView::of(app, &record, &places)))
 }

@@ -122,9 +122,18 @@ pub struct UsageView {
 impl OperatorsView {
     /// What operators see of a session now; `places` are those of the queue.
     pub(super) fn of(app: &App, record: &SessionRecord, places: &Places) -> Self {
+        Self::new(app, record, places.of(record.id))
+    }
+
+    /// What operators see of one session now.
+    pub(in crate::http) fn of_one(app: &App, record: &SessionRecord) -> Self {
+        Self::new(app, record, app.registry.place(record.id))
+    }
+
+    fn new(app: &App, record: &SessionRecord, queue: Option<String>) -> Self {
         let driven = app.registry.driven(record.id);
         Self {
-            session: SessionView::new(record, driven.as_ref(), places.of(record.id)),
+            session: SessionView::new(record, driven.as_ref(), queue),
             customer: record.customer.as_str().to_owned(),
             pid: driven.as_ref().and_then(|driven| driven.pid),
             usage: driven.as_ref().and_then(|driven| driven.usage).map(UsageView::from),

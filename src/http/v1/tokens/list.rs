@@ -63,14 +63,16 @@ pub struct TokenView {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    let now = app.clock.wall();
-    match app.store.operator_tokens().await {
-        Ok(tokens) => {
-            let items = tokens.into_iter().map(|token| TokenView::of(token, now)).collect();
-            json(StatusCode::OK, &Page { items, next: None })
-        }
-        Err(error) => Refusal::from(error).problem(),
+    match all(&app).await {
+        Ok(tokens) => json(StatusCode::OK, &tokens),
+        Err(refusal) => refusal.problem(),
     }
+}
+
+/// All tokens, the oldest first.
+pub(in crate::http) async fn all(app: &App) -> Result<Page<TokenView>, Refusal> {
+    let (tokens, now) = (app.store.operator_tokens().await?, app.clock.wall());
+    Ok(Page { items: tokens, next: None }.map(|token| TokenView::of(token, now)))
 }
 
 impl TokenView {

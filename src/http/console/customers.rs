@@ -1,0 +1,135 @@
+//! `GET /console/customers`: the accounts of the embedded credential server, and what can be done to each.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use crate::clock::WallTime;
+use crate::http::access::Admitted;
+use crate::http::error::Refusal;
+use crate::http::v1::customers::list;
+use crate::http::v1::customers::view::CustomerView;
+use crate::http::{App, body};
+use crate::principal::{Operator, Scope};
+
+use super::acts::{Act, path_of};
+use super::section::Section;
+use super::{Page, address, answer, operator, query, words};
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Place {
+    cursor: String,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let page = page(&app, &admitted, &parts).await;
+    answer(&app, &admitted, page)
+}
+
+async fn page(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Page, Refusal> {
+    let place: Place = query(parts)?;
+    let found = list::page(app, query(parts)?).await?;
+    let operator = operator(&admitted.caller.principal);
+    let now = app.clock.wall();
+    let path = Section::Customers.path();
+    let content = html! {
+        h1 { "Customers" }
+        p.quiet {
+            "The accounts of the embedded credential server. While the service mapping names a "
+            code { "CREDENTIAL_SERVER" } ", that one decides, and these wait."
+        }
+        (add())
+        div #list data-live {
+            @if found.items.is_empty() {
+                p.empty { "There is no customer. Add the first one above." }
+            } @else {
+                table.cards {
+                    thead {
+                        tr {
+                            th scope="col" { "Customer" }
+                            th.number scope="col" { "Added" }
+                            th scope="col" { "What can be done" }
+                        }
+                    }
+                    tbody { @for customer in &found.items { (row(customer, operator, now)) } }
+                }
+            }
+            nav.pages aria-label="Pages" {
+                @if !place.cursor.is_empty() { a href=(path) { "First page" } }
+                @if let Some(next) = &found.next { a href=(address(path, &[("cursor", next)])) rel="next" { "More customers" } }
+            }
+        }
+    };
+    Ok(Page { title: "Customers".into(), section: Section::Customers, stream: None, content })
+}
+
+fn add() -> Markup {
+    html! {
+        details.form {
+            summary { "Add a customer" }
+            form data-method="POST" data-path="/v1/customers" data-done="The customer was added." {
+                label { "Email" input name="email" type="text" required autocomplete="off" spellcheck="false"; }
+                label { "Password" input name="password" type="password" required autocomplete="new-password"; }
+                button.primary type="submit" { "Add" }
+                p.alert role="alert" hidden {}
+            }
+        }
+    }
+}
+
+fn row(customer: &CustomerView, operator: Option<&Operator>, now: WallTime) -> Markup {
+    let sessions = address(Section::Sessions.path(), &[("email", &customer.email)]);
+    let sees_sessions = operator.is_some_and(|operator| operator.may(Scope::SessionsRead));
+    html! {
+        tr id=(path_of("customer-", &customer.email, "")) {
+            th.customer scope="row" { (words::text(&customer.email)) }
+            td.number data-label="Added" { (words::ago(&customer.created, now)) " ago" }
+            td {
+                div.acts {
+                    @if sees_sessions { a href=(sessions) { "Session" } }
+                    (set_password(&customer.email))
+                    (remove(&customer.email))
+                }
+            }
+        }
+    }
+}
+
+fn set_password(email: &str) -> Markup {
+    let path = path_of("/v1/customers/", email, "/password");
+    html! {
+        details.form {
+            summary { "Set the password" }
+            form data-method="PUT" data-path=(path) data-done="The password was set." {
+                label { "New password" input name="password" type="password" required autocomplete="new-password"; }
+                label.check { input name="sign_out" type="checkbox"; "End its sign-ins" }
+                button.primary type="submit" { "Set" }
+                p.alert role="alert" hidden {}
+            }
+        }
+    }
+}
+
+fn remove(email: &str) -> Markup {
+    let who = words::plain(email);
+    let remove = Act {
+        method: "DELETE",
+        path: &path_of("/v1/customers/", email, ""),
+        body: None,
+        label: "Remove",
+        question: Some((
+            &format!("Remove {who}?"),
+            "The account and its password are deleted, and its session's agent is killed at once. It can be added again.",
+        )),
+        done: "The customer was removed.",
+        is_dangerous: true,
+    };
+    remove.button()
+}

@@ -1,0 +1,182 @@
+// Keeps a page fresh: fetches it again when the event stream says that something happened, and now and then for the
+// ages, and takes over what is marked with data-live. Focus, selection, open details and scroll stay as they are.
+
+const LEAST_BETWEEN_MS = 1_000;
+const MOST_BETWEEN_MS = 10_000;
+const BETWEEN_TRIES_MS = 5_000;
+const KINDS = ["snapshot", "transition", "progress", "event", "log", "output", "gap", "lagged", "draining", "problem"];
+
+let fetched_at = performance.now();
+let fetching = false;
+let wanted = null;
+let source = null;
+let last_id = "";
+// Whether somebody has touched the page since it was last fetched: only then is that a use of the sign-in.
+let attended = false;
+
+export function start() {
+  for (const touch of ["pointerdown", "keydown"]) {
+    addEventListener(touch, () => { attended = true; }, { passive: true });
+  }
+  setInterval(() => {
+    if (!document.hidden && performance.now() - fetched_at >= MOST_BETWEEN_MS) refresh();
+  }, 1_000);
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return hang_up();
+    listen();
+    refresh();
+  });
+  addEventListener("pagehide", hang_up);
+  addEventListener("pageshow", (event) => { if (event.persisted) { listen(); refresh(); } });
+  listen();
+}
+
+// Says something to whoever looks or listens.
+export function say(text, is_bad = false) {
+  const said = document.querySelector("#said");
+  if (!said) return;
+  said.textContent = text;
+  said.classList.toggle("bad", is_bad);
+}
+
+// Headers of a call that the page makes by itself.
+export function unattended() {
+  return attended ? {} : { "X-Frontdesk-Unattended": "true" };
+}
+
+// Fetches the page again, soon, however often it is asked for.
+export function refresh() {
+  if (wanted || fetching) {
+    wanted ??= fetching ? 0 : wanted;
+    return;
+  }
+  const wait = Math.max(0, fetched_at + LEAST_BETWEEN_MS - performance.now());
+  wanted = setTimeout(fetch_again, wait);
+}
+
+async function fetch_again() {
+  wanted = null;
+  fetching = true;
+  try {
+    const headers = { Accept: "text/html", ...unattended() };
+    attended = false;
+    const response = await fetch(location.href, { headers, cache: "no-store" });
+    const text = await response.text();
+    // Whoever is not signed in any more was sent to the sign-in.
+    if (response.redirected) return location.assign(response.url);
+    if (response.ok) take_over(new DOMParser().parseFromString(text, "text/html"));
+    else if (response.status === 404) { hang_up(); pulse("This page is gone", true); }
+    else pulse("The server can't show this page at the moment", true);
+  } catch {
+    pulse("The server can't be reached; trying again", true);
+  } finally {
+    fetched_at = performance.now();
+    fetching = false;
+    if (wanted === 0) { wanted = null; refresh(); }
+  }
+}
+
+function take_over(fresh) {
+  const script = (page) => page.querySelector("script[src]")?.getAttribute("src");
+  // Another version of the server answers: its scripts go with its pages.
+  if (script(fresh) !== script(document)) return location.reload();
+  const focused = document.activeElement;
+  for (const theirs of fresh.querySelectorAll("[data-live]")) {
+    const ours = document.getElementById(theirs.id);
+    if (ours) morph(ours, theirs);
+  }
+  document.title = fresh.title;
+  if (focused && focused !== document.body && !focused.isConnected) document.querySelector("#main").focus();
+  if (!source || source.readyState === EventSource.OPEN) pulse(source ? "Live" : "Updated now and then");
+  document.dispatchEvent(new Event("frontdesk:fresh"));
+}
+
+// Makes an element what another one is, keeping all of it that can be kept.
+export function morph(ours, theirs) {
+  if (ours.isEqualNode(theirs)) return;
+  // Somebody is filling it in.
+  if (ours.matches("details.form[open]")) return;
+  for (const { name } of [...ours.attributes]) {
+    if (!theirs.hasAttribute(name) && !belongs_to_the_user(ours, name)) ours.removeAttribute(name);
+  }
+  for (const { name, value } of theirs.attributes) {
+    if (ours.getAttribute(name) !== value && !belongs_to_the_user(ours, name)) ours.setAttribute(name, value);
+  }
+  let place = ours.firstChild;
+  for (const child of [...theirs.childNodes]) {
+    const match = counterpart(ours, place, child);
+    if (!match) {
+      ours.insertBefore(document.importNode(child, true), place);
+      continue;
+    }
+    if (match === place) place = place.nextSibling;
+    else ours.insertBefore(match, place);
+    if (match.nodeType === Node.ELEMENT_NODE) morph(match, child);
+    else if (match.data !== child.data) match.data = child.data;
+  }
+  while (place) {
+    const next = place.nextSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+function belongs_to_the_user(element, name) {
+  return (name === "open" && element.tagName === "DETAILS") || (name === "checked" && element.tagName === "INPUT");
+}
+
+// Which of the children from here on becomes this one: the one of the same id, or the next of the same kind.
+function counterpart(ours, place, child) {
+  if (child.id) {
+    const named = document.getElementById(child.id);
+    return named?.parentNode === ours && named.nodeName === child.nodeName ? named : null;
+  }
+  return place && place.nodeName === child.nodeName && !place.id ? place : null;
+}
+
+function listen() {
+  const stream = document.body.dataset.stream;
+  if (!stream || source) return;
+  const address = new URL(stream, location.origin);
+  if (last_id) address.searchParams.set("after", last_id);
+  const own = source = new EventSource(address);
+  own.onopen = () => pulse("Live");
+  own.onerror = () => {
+    pulse("Reconnecting", true);
+    if (own.readyState !== EventSource.CLOSED || source !== own) return;
+    source = null;
+    if (ended) return pulse("It has ended");
+    setTimeout(() => { if (!document.hidden) { refresh(); listen(); } }, BETWEEN_TRIES_MS);
+  };
+  for (const kind of KINDS) {
+    own.addEventListener(kind, (event) => {
+      if (event.lastEventId) last_id = event.lastEventId;
+      heard(kind, JSON.parse(event.data));
+      refresh();
+    });
+  }
+}
+
+let ended = false;
+
+function heard(kind, data) {
+  document.dispatchEvent(new CustomEvent("frontdesk:event", { detail: { kind, data } }));
+  const is_of_one = kind === "transition" && !data.session;
+  if (is_of_one && data.body.phase === "ENDED") {
+    ended = true;
+    hang_up();
+    pulse("It has ended");
+  }
+}
+
+function hang_up() {
+  source?.close();
+  source = null;
+}
+
+function pulse(text, is_bad = false) {
+  const pulse = document.querySelector("#pulse");
+  if (!pulse || pulse.textContent === text) return;
+  pulse.textContent = text;
+  pulse.classList.toggle("bad", is_bad);
+}

@@ -1,0 +1,84 @@
+//! `GET /console/personas`: the kinds of session with their configuration.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use crate::http::access::Admitted;
+use crate::http::v1::personas::{self, AgentView, PersonaView, ProtocolView};
+use crate::http::{App, body};
+
+use super::section::Section;
+use super::{Page, address, answer, facts, words};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    answer(&app, &admitted, Ok(page(&app)))
+}
+
+fn page(app: &App) -> Page {
+    let personas = personas::all(app).items;
+    let content = html! {
+        h1 { "Personas" }
+        p.quiet { "The kinds of session that customers may ask for, as the configuration has them." }
+        @if personas.is_empty() {
+            p.empty { "There is none. Add one to the configuration, as " code { "[personas.NAME]" } "." }
+        }
+        @for persona in &personas { (card(persona)) }
+    };
+    Page { title: "Personas".into(), section: Section::Personas, stream: None, content }
+}
+
+fn card(persona: &PersonaView) -> Markup {
+    let heading = format!("persona-{}", persona.name);
+    html! {
+        section.card aria-labelledby=(heading) {
+            h2 id=(heading) { (persona.name) }
+            p {
+                (match persona.agent { AgentView::Process => "Each agent is a process", AgentView::Http => "Each agent is a service" })
+                (match persona.protocol { ProtocolView::JsonRpc => " that speaks JSON-RPC. ", ProtocolView::None => " that takes no requests. " })
+                @if persona.auto_initialize { "The server starts its sessions by itself. " }
+                a href=(address(Section::Sessions.path(), &[("persona", &persona.name)])) { "Its sessions" }
+            }
+            (limits(persona))
+        }
+    }
+}
+
+/// What holds for a persona's sessions and agents.
+pub(super) fn limits(persona: &PersonaView) -> Markup {
+    let (times, limits) = (&persona.timeouts, &persona.limits);
+    let seconds = |seconds: f64| Some(html! { (words::seconds(seconds)) });
+    let or_off = |time: Option<f64>| Some(html! { (time.map_or_else(|| "off".to_owned(), words::seconds)) });
+    let or_none = |limit: Option<String>| Some(html! { (limit.unwrap_or_else(|| "none".to_owned())) });
+    facts(&[
+        ("Pending at most", seconds(times.pending_seconds)),
+        (
+            "Start at most",
+            Some(html! { (words::seconds(times.start_seconds)) ", " (persona.start_attempts) " attempts" }),
+        ),
+        ("Idle at most", or_off(times.idle_seconds)),
+        ("Lifetime", or_off(times.lifetime_seconds)),
+        ("Grace to stop", seconds(times.stop_grace_seconds)),
+        ("A request", seconds(times.request_seconds)),
+        (
+            "Ping",
+            Some(html! {
+                @match times.ping_interval_seconds {
+                    Some(interval) => { "every " (words::seconds(interval)) ", answered in " (words::seconds(times.ping_seconds)) }
+                    None => "off",
+                }
+            }),
+        ),
+        ("Without a server", seconds(times.orphan_seconds)),
+        ("Memory", or_none(limits.memory_bytes.map(words::bytes))),
+        ("CPU time", or_none(limits.cpu_seconds.map(words::seconds))),
+        ("Open files", or_none(limits.open_files.map(|files| words::number(files.into())))),
+        ("Processes", or_none(limits.processes.map(|processes| words::number(processes.into())))),
+        ("Output", or_none(limits.output_bytes_per_second.map(|rate| format!("{} a second", words::bytes(rate))))),
+        ("A line", Some(html! { (words::bytes(limits.line_bytes)) })),
+    ])
+}

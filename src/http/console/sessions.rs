@@ -1,0 +1,206 @@
+//! `GET /console/sessions`: the list of sessions, by filters and pages, with what can be done to many at once.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use crate::clock::WallTime;
+use crate::http::access::Admitted;
+use crate::http::error::Refusal;
+use crate::http::v1::sessions::list;
+use crate::http::v1::sessions::view::{OperatorsView, SessionView};
+use crate::http::{App, body};
+use crate::principal::Scope;
+use crate::session::{Outcome, PhaseName};
+
+use super::section::Section;
+use super::{Page, STEPS, address, answer, operator, phase, query, words};
+
+/// What the form says, to be shown in it again; the list itself reads the same address.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Form {
+    email: String,
+    persona: String,
+    phase: Option<PhaseName>,
+    outcome: Option<Outcome>,
+    ended: bool,
+    cursor: String,
+}
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let page = page(&app, &admitted, &parts).await;
+    answer(&app, &admitted, page)
+}
+
+async fn page(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Page, Refusal> {
+    let form: Form = query(parts)?;
+    let found = list::page(app, query(parts)?).await?;
+    let may_change = operator(&admitted.caller.principal).is_some_and(|operator| operator.may(Scope::SessionsWrite));
+    let now = app.clock.wall();
+    let content = html! {
+        h1 { "Sessions" }
+        (filters(app, &form))
+        @if may_change { (with_selected()) }
+        div #list data-live {
+            @if found.items.is_empty() {
+                p.empty { (if form.is_empty() { "There is no live session." } else { "No session is like that." }) }
+            } @else {
+                (table(&found.items, may_change, now))
+            }
+            nav.pages aria-label="Pages" {
+                @if !form.cursor.is_empty() { a href=(form.address("")) { "First page" } }
+                @if let Some(next) = &found.next { a href=(form.address(next)) rel="next" { "Older sessions" } }
+            }
+        }
+    };
+    Ok(Page { title: "Sessions".into(), section: Section::Sessions, stream: Some(STEPS.into()), content })
+}
+
+impl Form {
+    fn is_empty(&self) -> bool {
+        self.address("") == Section::Sessions.path()
+    }
+
+    /// The address of the same list at another place.
+    fn address(&self, cursor: &str) -> String {
+        let outcome = self.outcome.map(|outcome| outcome.to_string()).unwrap_or_default();
+        let parameters = [
+            ("email", &*self.email),
+            ("persona", &self.persona),
+            ("phase", self.phase.map_or("", PhaseName::name)),
+            ("outcome", &outcome),
+            ("ended", if self.ended { "true" } else { "" }),
+            ("cursor", cursor),
+        ];
+        address(Section::Sessions.path(), &parameters)
+    }
+}
+
+fn filters(app: &App, form: &Form) -> Markup {
+    html! {
+        form.filters method="get" action=(Section::Sessions.path()) role="search" aria-label="Sessions" {
+            label { "Customer" input name="email" type="text" value=(form.email) autocomplete="off" spellcheck="false"; }
+            label {
+                "Phase"
+                select name="phase" {
+                    option value="" { "any" }
+                    @for phase in PhaseName::ALL {
+                        option value=(phase.name()) selected[form.phase == Some(phase)] { (phase.name()) }
+                    }
+                }
+            }
+            label {
+                "Persona"
+                select name="persona" {
+                    option value="" { "any" }
+                    @for name in app.config.personas.keys() {
+                        option value=(name) selected[*form.persona == name.to_string()] { (name) }
+                    }
+                }
+            }
+            label {
+                "Outcome"
+                select name="outcome" {
+                    option value="" { "any" }
+                    @for outcome in Outcome::ALL {
+                        option value=(outcome) selected[form.outcome == Some(outcome)] { (outcome) }
+                    }
+                }
+            }
+            label.check { input name="ended" type="checkbox" value="true" checked[form.ended]; "Ended ones, too" }
+            button type="submit" { "Filter" }
+            @if !form.is_empty() { a href=(Section::Sessions.path()) { "Show all" } }
+        }
+    }
+}
+
+/// What is done to those that are selected; the scripts show it once one is.
+fn with_selected() -> Markup {
+    html! {
+        div.selected #selected role="group" aria-label="Selected sessions" hidden {
+            strong #selected-count {}
+            button type="button" data-many="stop" { "Stop" }
+            button.danger type="button" data-many="kill" { "Kill" }
+            button.plain type="button" data-many="none" { "Clear the selection" }
+        }
+    }
+}
+
+/// A table of sessions.
+pub(super) fn table(sessions: &[OperatorsView], with_boxes: bool, now: WallTime) -> Markup {
+    html! {
+        table.sessions.cards {
+            thead {
+                tr {
+                    @if with_boxes {
+                        th scope="col" { input #select-all type="checkbox" aria-label="Select all on this page"; }
+                    }
+                    th scope="col" { "Phase" }
+                    th scope="col" { "Customer" }
+                    th scope="col" { "Why" }
+                    th scope="col" { "Persona" }
+                    th.number scope="col" { "Age" }
+                    th.number scope="col" { "Epoch" }
+                    th.number scope="col" { "PID" }
+                }
+            }
+            tbody { @for session in sessions { (row(session, with_boxes, now)) } }
+        }
+    }
+}
+
+fn row(operators: &OperatorsView, with_boxes: bool, now: WallTime) -> Markup {
+    let session = &operators.session;
+    html! {
+        @let is_troubled = session.reason.is_some() && trouble(session).is_some();
+        tr id={ "session-" (session.id) } class=[is_troubled.then_some("trouble")] {
+            @if with_boxes {
+                td.box {
+                    @if session.phase != PhaseName::Ended {
+                        input type="checkbox" data-session=(session.id) data-who=(words::plain(&session.email))
+                            aria-label={ "Select the session of " (words::plain(&session.email)) };
+                    }
+                }
+            }
+            td { (phase::badge(session.phase, session.outcome)) }
+            th.customer scope="row" {
+                a href={ (Section::Sessions.path()) "/" (session.id) } { (words::text(&session.email)) }
+            }
+            td.why { (why(operators)) }
+            td data-label="Persona" { (session.persona) }
+            td.number data-label="Age" { (words::ago(&session.created, now)) }
+            td.number data-label="Epoch" { (session.epoch) }
+            td.number data-label="PID" { (operators.pid.map_or_else(|| "–".to_owned(), |pid| pid.to_string())) }
+        }
+    }
+}
+
+/// What is wrong with a session that has a reason to be where it is, though nobody has asked for it.
+fn trouble(session: &SessionView) -> Option<&'static str> {
+    match (session.phase, session.outcome) {
+        (PhaseName::Pending, _) => Some("Not started"),
+        (PhaseName::Starting, _) => Some("Restarting"),
+        (PhaseName::Running, _) => Some("Restarted"),
+        (PhaseName::Stopping | PhaseName::Ended, Some(Outcome::Failed)) => Some("Failed"),
+        (PhaseName::Stopping | PhaseName::Ended, _) => None,
+    }
+}
+
+/// Why a session is where it is, and how it gets on.
+pub(super) fn why(operators: &OperatorsView) -> Markup {
+    let session = &operators.session;
+    html! {
+        @if let Some(reason) = &session.reason {
+            span.reason { @if let Some(what) = trouble(session) { strong { (what) ": " } } (words::text(reason)) } " "
+        }
+        @if let Some(queue) = &session.queue { span { (queue) } " " }
+        @if let Some(progress) = &session.progress { span.quiet { (words::text(progress)) } }
+    }
+}

@@ -1,0 +1,94 @@
+//! `GET /console/tokens`: operators' tokens, never their secrets.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use crate::clock::WallTime;
+use crate::http::access::Admitted;
+use crate::http::error::Refusal;
+use crate::http::v1::tokens::list::{self, TokenView};
+use crate::http::{App, body};
+use crate::principal::{Operator, Scope};
+
+use super::acts::Act;
+use super::section::Section;
+use super::{Page, answer, operator, words};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    let page = page(&app, &admitted).await;
+    answer(&app, &admitted, page)
+}
+
+async fn page(app: &App, admitted: &Admitted) -> Result<Page, Refusal> {
+    // The youngest are those that somebody looks for.
+    let (mut tokens, now) = (list::all(app).await?.items, app.clock.wall());
+    tokens.reverse();
+    tokens.sort_by_key(|token| !token.valid);
+    let operator = operator(&admitted.caller.principal);
+    let content = html! {
+        h1 { "Operators' tokens" }
+        p.quiet { "Made on the server's machine: " code { "frontdesk token create NAME --scope SCOPE" } "." }
+        div #list data-live {
+            table.cards {
+                thead {
+                    tr {
+                        th scope="col" { "Name" }
+                        th scope="col" { "May" }
+                        th scope="col" { "Good" }
+                        th.number scope="col" { "Made" }
+                        th scope="col" { "What can be done" }
+                    }
+                }
+                tbody { @for token in &tokens { (row(token, operator, now)) } }
+            }
+        }
+    };
+    Ok(Page { title: "Operators' tokens".into(), section: Section::Tokens, stream: None, content })
+}
+
+fn row(token: &TokenView, operator: Option<&Operator>, now: WallTime) -> Markup {
+    let is_own = operator.is_some_and(|operator| operator.token == token.id);
+    html! {
+        tr id={ "token-" (token.id) } class=[(!token.valid).then_some("over")] {
+            th scope="row" { (words::text(&token.name)) @if is_own { span.quiet { " (yours)" } } }
+            td data-label="May" { (token.scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(", ")) }
+            td data-label="Good" { (standing(token)) }
+            td.number data-label="Made" { (words::ago(&token.created, now)) " ago" }
+            td { @if token.valid { div.acts { (revoke(token, is_own)) } } }
+        }
+    }
+}
+
+fn standing(token: &TokenView) -> Markup {
+    html! {
+        @match (&token.revoked, &token.expires) {
+            (Some(at), _) => { "revoked " time datetime=(at) { (at) } }
+            (None, Some(at)) if token.valid => { "until " time datetime=(at) { (at) } }
+            (None, Some(at)) => { "expired " time datetime=(at) { (at) } }
+            (None, None) => "for ever",
+        }
+    }
+}
+
+fn revoke(token: &TokenView, is_own: bool) -> Markup {
+    let name = words::plain(&token.name);
+    let own = if is_own { " It is the token by which you are signed in: you are signed out with it." } else { "" };
+    let says = format!(
+        "It is good for nothing at once, and who signed in with it is signed out. This can't be taken back.{own}"
+    );
+    let revoke = Act {
+        method: "DELETE",
+        path: &format!("/v1/tokens/{}", token.id),
+        body: None,
+        label: "Revoke",
+        question: Some((&format!("Revoke the token {name}?"), &says)),
+        done: "The token was revoked.",
+        is_dangerous: true,
+    };
+    revoke.button()
+}
