@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 use crate::clock::WallTime;
 use crate::data_dir::DataPaths;
 use crate::id::{Epoch, Revision, SessionId};
+use crate::metrics::Writes;
 use crate::store::StoreError;
 use crate::store::sqlite::file;
 use crate::store::sqlite::readers::Readers;
@@ -134,6 +135,7 @@ struct Inner {
     available: Arc<AtomicBool>,
     readers: Arc<Readers>,
     followers: Arc<Followers>,
+    writes: Arc<Writes>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -151,14 +153,15 @@ impl EventLog {
         let (queue, receiver) = mpsc::channel();
         let followers = Arc::new(Followers::default());
         let (told, flag) = (Arc::clone(&followers), Arc::clone(&available));
-        let writer = Writer::new(paths.events(), connection, receiver, flag, told, keep_bytes);
+        let writes = Arc::<Writes>::default();
+        let writer = Writer::new(paths.events(), connection, receiver, flag, told, keep_bytes, Arc::clone(&writes));
         let writer = std::thread::Builder::new()
             .name("event-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| file::storage_failed(&error))?;
         let readers = Arc::new(Readers::new(paths.events()));
-        let inner =
-            Inner { lanes: Lanes::new(), queue: Some(queue), available, readers, followers, writer: Some(writer) };
+        let (queue, writer) = (Some(queue), Some(writer));
+        let inner = Inner { lanes: Lanes::new(), queue, available, readers, followers, writes, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -289,6 +292,11 @@ impl EventLog {
             answer.await.map_err(|_| stopped())??;
         }
         Ok(())
+    }
+
+    /// What the log has written, as it counts that.
+    pub fn writes(&self) -> &Arc<Writes> {
+        &self.inner.writes
     }
 
     /// Whether events are taken at the moment; the sentence says why not.

@@ -41,15 +41,17 @@ pub mod creation;
 mod docs;
 pub mod error;
 pub mod forwarded;
-mod health;
+pub mod health;
 pub mod input;
 mod measured;
+mod metrics;
 pub mod openapi;
 pub mod operation;
 mod page;
 pub mod rate_limit;
 pub mod routes;
 mod seed;
+mod server_timing;
 pub mod v1;
 
 use at_once::AtOnce;

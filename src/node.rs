@@ -86,8 +86,9 @@ impl Node {
         let listener = TcpListener::bind(config.listen).await.map_err(|error| not_bound(config.listen, &error))?;
         let paths = data_dir.paths().clone();
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(&paths)).await?;
-        let store: Arc<dyn Store> =
-            Arc::new(store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?);
+        let store = store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
+        let writes = Arc::clone(store.writes());
+        let store: Arc<dyn Store> = Arc::new(store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
         let tasks = Tasks::default();
         let embedded = Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), &config.credential)?);
@@ -96,7 +97,8 @@ impl Node {
         let events = events
             .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
         let codes = Code::ALL.iter().map(|code| code.in_lower_case());
-        let metrics = Arc::new(Metrics::new(config.personas.keys().map(ToString::to_string), codes));
+        let personas = config.personas.keys().map(ToString::to_string);
+        let metrics = Arc::new(Metrics::new(personas, codes, writes, Arc::clone(events.writes())));
         let means = Means {
             launch: Launch::default(),
             agents: data_dir.paths().agents(),
@@ -105,7 +107,9 @@ impl Node {
             metrics: Arc::clone(&metrics),
         };
         let registry = registry(&config, &store, &clock, &tasks, means);
+        let began = clock.now();
         registry.recover().await?;
+        metrics.recovery.record(clock.now().saturating_since(began));
         registry.look_after();
         mapping.watch(mapping_path, &tasks);
         if let Some(tls) = &tls {
@@ -169,6 +173,7 @@ impl Node {
             tls,
             connections: descriptors::connections(limits.connections, limits.max_running),
             connections_per_address: limits.connections_per_address,
+            metrics: Arc::clone(&app.metrics),
         };
         let serving = server.run(listener, tasks.clone());
         let stopping = async {

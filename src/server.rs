@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::forwarded::Proxies;
+use crate::metrics::Metrics;
+use crate::metrics::level::Present;
 use crate::shutdown::{AtStop, Tasks};
 
 mod connection;
@@ -43,12 +45,14 @@ pub struct Server {
     pub connections: u32,
     /// How many of them one address may have, unless it is this machine's or a proxy's.
     pub connections_per_address: u32,
+    /// Counts connections.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Server {
     /// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
     pub async fn run(self, listener: TcpListener, tasks: Tasks) {
-        let Self { router, proxies, tls, connections, connections_per_address } = self;
+        let Self { router, proxies, tls, connections, connections_per_address, metrics } = self;
         let known = proxies.clone();
         let room = Room {
             all: Arc::new(Semaphore::new(connections as usize)),
@@ -56,7 +60,7 @@ impl Server {
             is_unlimited: move |address| is_unlimited(&known, address),
         };
         let surface = Arc::new(Surface { router, proxies, tls, tasks: tasks.clone() });
-        accept(listener, room, surface, tasks).await;
+        accept(listener, room, surface, tasks, metrics).await;
     }
 }
 
@@ -80,7 +84,13 @@ impl<F: Fn(IpAddr) -> bool> Room<F> {
     }
 }
 
-async fn accept(listener: TcpListener, room: Room<impl Fn(IpAddr) -> bool>, surface: Arc<Surface>, tasks: Tasks) {
+async fn accept(
+    listener: TcpListener,
+    room: Room<impl Fn(IpAddr) -> bool>,
+    surface: Arc<Surface>,
+    tasks: Tasks,
+    metrics: Arc<Metrics>,
+) {
     let mut complaints = Complaints::default();
     loop {
         let permit = tokio::select! {
@@ -101,15 +111,18 @@ async fn accept(listener: TcpListener, room: Room<impl Fn(IpAddr) -> bool>, surf
         match room.enter(remote.ip()) {
             Ok(place) => {
                 let serving = connection::serve(stream, remote, Arc::clone(&surface));
-                tasks.spawn(holding((permit, place), serving));
+                tasks.spawn(holding((permit, place, metrics.connections.enter()), serving));
             }
-            Err(()) => complaints.note(remote.ip()),
+            Err(()) => {
+                metrics.connections_refused.add_one();
+                complaints.note(remote.ip());
+            }
         }
     }
 }
 
 /// Gives a connection's places back when it has ended.
-async fn holding(_places: (OwnedSemaphorePermit, Option<Place>), serving: impl Future<Output = ()>) {
+async fn holding(_places: (OwnedSemaphorePermit, Option<Place>, Present), serving: impl Future<Output = ()>) {
     serving.await;
 }
 

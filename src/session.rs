@@ -40,6 +40,6 @@ pub use driver::CommandError;
 pub use machine::Limits;
 pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
 pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
-pub use registry::{InitialiseError, Initialised, Part, Parts, Registry, RelayError};
+pub use registry::{InitialiseError, Initialised, Part, Parts, RELAY_OUTCOMES, Registry, RelayError};
 pub use sequence::Sequences;
 pub use trouble::{Trouble, TroubleKind};

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::clock::boot_time;
 use crate::id::{Epoch, SessionId};
+use crate::metrics::Writes;
 use crate::store::StoreError;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::file::{self, unavailable};
@@ -79,6 +81,7 @@ pub(super) struct Writer {
     available: Arc<AtomicBool>,
     followers: Arc<Followers>,
     keep_bytes: u64,
+    writes: Arc<Writes>,
     ledgers: HashMap<SessionId, Ledger>,
     windows: Windows<Append>,
     batch: Batch,
@@ -101,6 +104,7 @@ impl Writer {
         available: Arc<AtomicBool>,
         followers: Arc<Followers>,
         keep_bytes: u64,
+        writes: Arc<Writes>,
     ) -> Self {
         Self {
             checkpointer: Checkpointer::start(path.clone()),
@@ -110,6 +114,7 @@ impl Writer {
             available,
             followers,
             keep_bytes,
+            writes,
             ledgers: HashMap::new(),
             windows: Windows::new(),
             batch: Batch::default(),
@@ -184,8 +189,10 @@ impl Writer {
         let mut batch = std::mem::take(&mut self.batch);
         // Stable: the order of each session's events stays.
         batch.events.sort_by_key(|append| append.session);
+        let began = boot_time();
         match self.transact(&batch) {
             Ok(grown) => {
+                self.writes.note(batch.events.len(), boot_time().saturating_since(began));
                 self.followers.announce(&grown);
                 batch.answer(None);
                 if self.ledgers.len() > MOST_LEDGERS {
@@ -196,6 +203,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.writes.failures.add_one();
                 tracing::error!(error = %error, events = batch.events.len(), "events not stored; reopening the log");
                 self.available.store(false, Ordering::SeqCst);
                 let why = error.to_string();

@@ -11,6 +11,7 @@ use crate::principal::{Principal, Scope};
 use crate::store::{Action, Stored};
 
 use super::App;
+use super::auth::Peer;
 use super::body;
 use super::caller::{Caller, Shown};
 use super::error::Refusal;
@@ -38,6 +39,8 @@ pub enum Access {
     AnyOperator,
     /// Operators with the scope.
     Operator(Scope),
+    /// Operators with the scope, and programs on this machine without any token.
+    OperatorOrLocal(Scope),
 }
 
 /// What a call is about and who makes it, once it is let in. Handlers take it as an argument.
@@ -117,7 +120,8 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
         | Access::Session(_)
         | Access::OperatorOfSession(_)
         | Access::AnyOperator
-        | Access::Operator(_) => {
+        | Access::Operator(_)
+        | Access::OperatorOrLocal(_) => {
             let caller = app.caller(parts, peer).await;
             caller.inspect_err(|refusal| {
                 // Nobody is refused for having shown nothing.
@@ -133,12 +137,21 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
     };
     match (&caller.principal, access) {
         (Principal::Nobody | Principal::Session(_), Access::AnyOperator) => Err(Refusal::OperatorRequired),
+        (Principal::Nobody, Access::OperatorOrLocal(_)) if is_local(app, peer, parts) => {
+            Ok(Admitted { caller, session: None })
+        }
         (Principal::Nobody, _) => Err(Refusal::TokenRequired),
         (
             Principal::Operator(operator),
-            Access::Session(scope) | Access::OperatorOfSession(scope) | Access::Operator(scope),
+            Access::Session(scope)
+            | Access::OperatorOfSession(scope)
+            | Access::Operator(scope)
+            | Access::OperatorOrLocal(scope),
         ) if !operator.may(scope) => lacks(scope),
-        (Principal::Session(_), Access::OperatorOfSession(scope) | Access::Operator(scope)) => lacks(scope),
+        (
+            Principal::Session(_),
+            Access::OperatorOfSession(scope) | Access::Operator(scope) | Access::OperatorOrLocal(scope),
+        ) => lacks(scope),
         (principal, Access::Session(_) | Access::OperatorOfSession(_)) => {
             let named = RawPathParams::from_request_parts(parts, &()).await.ok();
             let named = named.and_then(|params| params.iter().find(|(name, _)| *name == "id")?.1.parse().ok());
@@ -149,6 +162,11 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
         }
         (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: None }),
     }
+}
+
+/// Whether a program on this machine calls for itself. Networks that `seed_api.tokenless_from` lets in are not meant.
+fn is_local(app: &App, peer: Peer, parts: &Parts) -> bool {
+    peer.remote.ip().to_canonical().is_loopback() && app.is_tokenless(peer, parts)
 }
 
 /// What was called, in the words of the audit.

@@ -13,6 +13,7 @@ use crate::session::{CreationKey, SessionRecord};
 use super::auth::Peer;
 use super::body::Body;
 use super::error::Refusal;
+use super::server_timing::Timing;
 use super::{App, rate_limit};
 
 mod admit;
@@ -60,7 +61,13 @@ pub async fn create(
 ) -> Response {
     let verifier = app.verifiers.in_force();
     let customer = verifier.key(&creation.login.email);
-    let mut answer = answer(attempt(app, peer, verifier, &customer, creation).await);
+    let mut timing = Timing::begin(&*app.clock);
+    let created = attempt(app, peer, verifier, &customer, creation, &mut timing).await;
+    if matches!(created, Ok(Created::Opened(_))) {
+        app.metrics.admissions.record(timing.all());
+    }
+    let mut answer = answer(created);
+    timing.write(&mut answer);
     let quotas = app.gate.quotas(customer.as_str(), peer.sender(), app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
@@ -72,11 +79,15 @@ async fn attempt(
     verifier: InForce,
     customer: &CustomerKey,
     creation: Creation,
+    timing: &mut Timing<'_>,
 ) -> Result<Created, Refusal> {
     let Creation { login, data, key, body } = creation;
     let (login, body) = (Arc::new(login), Arc::new(body));
     login::check(app, peer, verifier, customer, &login, &body).await?;
+    timing.end("credential");
     let Some(persona) = app.registry.persona(&login.persona) else { return Ok(Created::UnknownPersona) };
     let deadline = app.clock.now() + persona.pending_timeout;
-    admit::Wanted { customer, login: &login, data, key, peer, deadline }.admit(app).await
+    let created = admit::Wanted { customer, login: &login, data, key, peer, deadline }.admit(app).await;
+    timing.end("commit");
+    created
 }

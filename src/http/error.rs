@@ -28,6 +28,7 @@ use crate::store::StoreError;
 
 use super::body::BodyError;
 use super::code::Code;
+use super::health::Check;
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +240,12 @@ impl Refusal {
         self.response(self.code(), "application/problem+json", &problem)
     }
 
+    /// The same with what is known of each part of the server.
+    pub fn problem_with_checks(&self, checks: Vec<Check>) -> Response {
+        let problem = Problem { checks: Some(checks), ..self.to_problem() };
+        self.response(self.code(), "application/problem+json", &problem)
+    }
+
     /// What is wrong, as a problem says it.
     pub fn to_problem(&self) -> Problem {
         let code = self.code();
@@ -250,6 +257,7 @@ impl Refusal {
             detail: self.detail().into_owned(),
             session: None,
             token: None,
+            checks: None,
         }
     }
 
@@ -302,11 +310,16 @@ pub struct Problem {
     /// Only with `session_already_running`: a fresh token of that session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Only with `not_ready` of `/readyz`: each part of the server, and what is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<Check>>,
 }
 
 /// Whether the path is one of the seed's, or of nobody's: whoever asks for nothing of ours is answered as the seed was.
 fn is_the_seeds(path: &str) -> bool {
-    !["/v1/", "/livez", "/readyz", "/openapi.json", "/docs", "/console"].iter().any(|ours| path.starts_with(ours))
+    !["/v1/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/console"]
+        .iter()
+        .any(|ours| path.starts_with(ours))
 }
 
 impl From<BodyError> for Refusal {

@@ -15,6 +15,7 @@ use super::code::Code;
 use super::error::Refusal;
 use super::operation::{Answer, Content, Operation, Tag, schema_of};
 use super::v1::json;
+use crate::store::StoreError;
 
 pub(super) static LIVE: Operation = Operation {
     id: "getLiveness",
@@ -37,14 +38,16 @@ pub(super) static READY: Operation = Operation {
     id: "getReadiness",
     tag: Tag::Server,
     summary: "Whether the server can do its work",
-    description: "Whoever sends customers here asks this. It goes off first of all when the server is told to stop.",
+    description: "Whoever sends customers here asks this. `checks` says of each part whether it is well: `serving`, which \
+                  goes off first of all when the server is told to stop; `store`, whether sessions can be written; \
+                  `events`, whether the log of events can.",
     query: None,
     headers: &[],
     body: None,
     answers: &[Answer {
         status: 200,
         description: "It can.",
-        contents: &[Content::json(schema_of::<Health>)],
+        contents: &[Content::json(schema_of::<Readiness>)],
         headers: &[],
     }],
     problems: &[Code::NotReady],
@@ -55,6 +58,27 @@ pub(super) static READY: Operation = Operation {
 struct Health {
     /// `alive` or `ready`.
     status: Cow<'static, str>,
+}
+
+/// That the server can do its work, and what was looked at.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Readiness {
+    /// `ready`.
+    status: Cow<'static, str>,
+    /// Each part of the server.
+    checks: Vec<Check>,
+}
+
+/// A part of the server, and whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// `serving`, `store` or `events`.
+    pub name: Cow<'static, str>,
+    /// Whether it is well.
+    pub ok: bool,
+    /// What is wrong with it, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `GET /livez`: 200 as long as the process serves.
@@ -68,18 +92,24 @@ pub(super) async fn live(request: Request) -> Response {
 pub(super) async fn ready(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    match app.readiness() {
-        Ok(()) => json(StatusCode::OK, &Health { status: "ready".into() }),
-        Err(refusal) => refusal.problem(),
+    let checks = app.checks();
+    if checks.iter().all(|check| check.ok) {
+        json(StatusCode::OK, &Readiness { status: "ready".into(), checks })
+    } else {
+        Refusal::NotReady("The server does not take new customers; `checks` says why.").problem_with_checks(checks)
     }
 }
 
 impl App {
-    fn readiness(&self) -> Result<(), Refusal> {
-        if self.tasks.is_withdrawn() {
-            return Err(Refusal::NotReady("The server is shutting down."));
-        }
-        self.store.ready().map_err(|_| Refusal::NotReady("The store is unavailable."))?;
-        self.events.ready().map_err(|_| Refusal::NotReady("The log of events is unavailable."))
+    /// What has to be well so that new customers can be served. Nothing is served before the server has recovered.
+    pub fn checks(&self) -> Vec<Check> {
+        let serving = if self.tasks.is_withdrawn() { Err("the server is shutting down".to_owned()) } else { Ok(()) };
+        let words = |error: StoreError| error.to_string();
+        let checks = [
+            ("serving", serving),
+            ("store", self.store.ready().map_err(words)),
+            ("events", self.events.ready().map_err(words)),
+        ];
+        checks.map(|(name, state)| Check { name: name.into(), ok: state.is_ok(), reason: state.err() }).into()
     }
 }

@@ -136,6 +136,9 @@ fn description(access: Access, operation: &Operation) -> String {
         Access::OperatorOfSession(scope) | Access::Operator(scope) => {
             format!("Operators with `{scope}` may call this.")
         }
+        Access::OperatorOrLocal(scope) => {
+            format!("Operators with `{scope}` may call this, and programs on this machine without a token.")
+        }
     };
     format!("{}\n\n{who}", operation.description)
 }
@@ -148,6 +151,12 @@ fn security(access: Access) -> Value {
         Access::Session(scope) => either(true, &[scope.name()]),
         Access::AnyOperator => either(false, &[]),
         Access::OperatorOfSession(scope) | Access::Operator(scope) => either(false, &[scope.name()]),
+        // An empty requirement is what OpenAPI has for "or without".
+        Access::OperatorOrLocal(scope) => {
+            let mut schemes = either(false, &[scope.name()]);
+            schemes.as_array_mut().into_iter().for_each(|schemes| schemes.push(json!({})));
+            schemes
+        }
     }
 }
 
@@ -286,7 +295,7 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
                 Code::SessionNotFound,
             ]);
         }
-        Access::Operator(_) => {
+        Access::Operator(_) | Access::OperatorOrLocal(_) => {
             codes.extend([Code::TokenRequired, Code::ScopeRequired, Code::CrossSiteRequest, Code::UnknownHost]);
         }
     }

@@ -14,7 +14,7 @@ use crate::principal::Scope;
 use super::access::{Access, enforce};
 use super::measured::measure;
 use super::operation::{Asks, Operation};
-use super::{App, console, docs, health, openapi, page, seed, v1};
+use super::{App, console, docs, health, metrics, openapi, page, seed, v1};
 
 /// A route.
 pub struct Route {
@@ -172,6 +172,9 @@ pub static ROUTES: &[Route] = &[
     }),
     ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, || get(health::live)),
     ours(Method::GET, "/readyz", Access::Anyone, &health::READY, || get(health::ready)),
+    ours(Method::GET, "/metrics", Access::OperatorOrLocal(Scope::SessionsRead), &metrics::OPERATION, || {
+        get(metrics::handle)
+    }),
     ours(Method::GET, "/", Access::Anyone, &page::OPERATION, || get(page::handle)),
     ours(Method::GET, "/page/page.js", Access::Anyone, &page::SCRIPT_OPERATION, || get(page::script)),
     ours(Method::GET, "/page/style.css", Access::Anyone, &page::STYLE_OPERATION, || get(page::style)),

@@ -4,16 +4,30 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::clock::WallTime;
 
+use super::durations::{self, Durations};
 use super::tally::Counter;
 
 /// What came of the checks of credentials.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checks {
     /// Those with a verdict, a yes or a no.
     pub decided: Counter,
     /// Those that came to none, for the credential server was away, slow or wrong.
     pub failed: Counter,
+    /// How long they took, whatever came of them.
+    pub durations: Durations,
     last: Mutex<Last>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            decided: Counter::default(),
+            failed: Counter::default(),
+            durations: Durations::new(durations::COARSE),
+            last: Mutex::default(),
+        }
+    }
 }
 
 /// The last checks.

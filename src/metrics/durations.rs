@@ -39,6 +39,28 @@ pub const FINE: &[Duration] = &[
     millis(300_000),
 ];
 
+/// Upper bounds for what a machine does: three to each power of ten.
+pub const COARSE: &[Duration] = &[
+    micros(100),
+    micros(250),
+    micros(500),
+    millis(1),
+    micros(2_500),
+    millis(5),
+    millis(10),
+    millis(25),
+    millis(50),
+    millis(100),
+    millis(250),
+    millis(500),
+    millis(1_000),
+    millis(2_500),
+    millis(5_000),
+    millis(10_000),
+    millis(30_000),
+    millis(60_000),
+];
+
 /// Counts of durations between fixed bounds.
 #[derive(Debug)]
 pub struct Durations {

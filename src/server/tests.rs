@@ -19,7 +19,7 @@ async fn serve(connections_per_address: u32, tasks: &Tasks) -> SocketAddr {
     let router = Router::new().route("/", get(|| async { "here" }));
     let surface =
         Arc::new(Surface { router, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() });
-    tasks.spawn(accept(listener, room, surface, tasks.clone()));
+    tasks.spawn(accept(listener, room, surface, tasks.clone(), Arc::default()));
     address
 }
 

@@ -34,6 +34,7 @@ mod keyed;
 mod parts;
 mod queue;
 mod recovery;
+mod relayed;
 mod room;
 mod troubles;
 mod upkeep;
@@ -45,6 +46,7 @@ use keyed::Followed;
 pub use parts::{Part, Parts};
 pub use queue::Places;
 use queue::Queue;
+pub use relayed::OUTCOMES as RELAY_OUTCOMES;
 pub(super) use room::Place;
 use room::Room;
 pub use troubles::Troubles;
@@ -278,8 +280,13 @@ impl Registry {
     /// # Errors
     /// A [`RelayError`].
     pub async fn relay(&self, id: SessionId, request: &[u8]) -> Result<Json, RelayError> {
-        let (agent, _, timeout) = self.running(id)?;
-        Ok(agent.request(request, timeout).await?)
+        let began = self.inner.context.clock.now();
+        let answer = match self.running(id) {
+            Ok((agent, _, timeout)) => agent.request(request, timeout).await.map_err(RelayError::from),
+            Err(error) => Err(error),
+        };
+        self.count_relay(began, &answer);
+        answer
     }
 
     /// The session's running agent, with its epoch and the time that it has for an answer.

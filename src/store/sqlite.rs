@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::data_dir::DataPaths;
 use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::metrics::Writes;
 use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
     Admission, Answer, Customer, Desk, Filter, Incoming, KeyedAnswer, Noted, RequestKey, RequestNote, Store,
@@ -71,6 +72,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     tokens: Arc<KnownTokens>,
     desk: Desk,
+    writes: Arc<Writes>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -90,6 +92,7 @@ impl SqliteStore {
         files.remove_strays(|file| row::means(&connection, file))?;
         let available = Arc::new(AtomicBool::new(true));
         let (queue, receiver) = mpsc::channel(QUEUE);
+        let writes = Arc::<Writes>::default();
         let writer = Writer::new(
             paths.database(),
             connection,
@@ -97,6 +100,7 @@ impl SqliteStore {
             Arc::clone(&index),
             Arc::clone(&files),
             Arc::clone(&available),
+            Arc::clone(&writes),
         );
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
@@ -110,8 +114,14 @@ impl SqliteStore {
             readers: Arc::new(Readers::new(paths.database())),
             tokens: Arc::default(),
             desk,
+            writes,
             writer: Some(writer),
         })
+    }
+
+    /// What the store has written, as it counts that.
+    pub fn writes(&self) -> &Arc<Writes> {
+        &self.writes
     }
 
     async fn submit<T>(

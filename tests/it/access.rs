@@ -65,19 +65,24 @@ const NO_SUCH_SESSION: Expected = Expected::Refused(404, "session_not_found");
 
 fn expected(who: Who, access: Access, changes_something: bool, whose: Whose) -> Expected {
     use Access::{
-        AnyOperator, Anyone, Known, LocalOrToken, Operator, OperatorOfSession, Password, Session, SignIn, Token,
+        AnyOperator, Anyone, Known, LocalOrToken, Operator, OperatorOfSession, OperatorOrLocal, Password, Session,
+        SignIn, Token,
     };
     match (access, who) {
         (Anyone | Password | LocalOrToken | Token | SignIn, _) => Expected::LetIn,
+        // The test calls from the server's own machine.
+        (OperatorOrLocal(_), Who::Nobody) => Expected::LetIn,
         (_, Who::Nobody | Who::Stale) => NOT_KNOWN,
         (_, Who::Console(_, false)) if changes_something => NOT_FROM_OUR_PAGE,
         (Known, _) => Expected::LetIn,
         (AnyOperator, Who::Session) => NOT_KNOWN,
         (AnyOperator, Who::Operator(_) | Who::Console(..)) => Expected::LetIn,
-        (Operator(_) | OperatorOfSession(_), Who::Session) => NOT_ALLOWED,
+        (Operator(_) | OperatorOrLocal(_) | OperatorOfSession(_), Who::Session) => NOT_ALLOWED,
         (Session(_), Who::Session) if whose == Whose::Own => Expected::LetIn,
         (Session(_), Who::Session) => NO_SUCH_SESSION,
-        (Operator(needed), Who::Operator(has) | Who::Console(has, _)) if may(has, needed) => Expected::LetIn,
+        (Operator(needed) | OperatorOrLocal(needed), Who::Operator(has) | Who::Console(has, _)) if may(has, needed) => {
+            Expected::LetIn
+        }
         (Session(needed) | OperatorOfSession(needed), Who::Operator(has) | Who::Console(has, _))
             if may(has, needed) =>
         {
@@ -87,7 +92,9 @@ fn expected(who: Who, access: Access, changes_something: bool, whose: Whose) -> 
                 Expected::LetIn
             }
         }
-        (Operator(_) | Session(_) | OperatorOfSession(_), Who::Operator(_) | Who::Console(..)) => NOT_ALLOWED,
+        (Operator(_) | OperatorOrLocal(_) | Session(_) | OperatorOfSession(_), Who::Operator(_) | Who::Console(..)) => {
+            NOT_ALLOWED
+        }
     }
 }
 

@@ -58,6 +58,7 @@ fn who(route: &Route) -> String {
         Access::Known => "any token".to_owned(),
         Access::Session(scope) => format!("the session's token, `{scope}`"),
         Access::AnyOperator => "any operator".to_owned(),
+        Access::OperatorOrLocal(scope) => format!("programs on the machine, `{scope}`"),
         Access::OperatorOfSession(scope) | Access::Operator(scope) => format!("`{scope}`"),
     }
 }

@@ -37,6 +37,7 @@ mod kill;
 #[cfg(feature = "failpoints")]
 mod late_shim;
 mod logging;
+mod metrics;
 mod network;
 mod openapi_contract;
 mod operators;

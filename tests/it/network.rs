@@ -101,9 +101,12 @@ fn what_is_left_of_the_attempts_stands_in_every_answer_to_a_sign_in() {
 #[test]
 fn a_server_that_is_there_and_ready_says_so() {
     let server = Server::start(Setup::default());
-    for (path, status) in [("/livez", "alive"), ("/readyz", "ready")] {
+    let checks = ["serving", "store", "events"].map(|name| json!({"name": name, "ok": true}));
+    for (path, health) in
+        [("/livez", json!({"status": "alive"})), ("/readyz", json!({"status": "ready", "checks": checks}))]
+    {
         let answer = server.send("GET", path, &[], b"");
-        assert_eq!((answer.status, answer.json()), (200, json!({"status": status})));
+        assert_eq!((answer.status, answer.json()), (200, health));
         assert_eq!(server.send("POST", path, &[], b"").status, 405);
     }
 }
@@ -121,6 +124,12 @@ fn a_server_that_is_told_to_stop_is_not_ready_before_it_takes_nothing_new() {
     let answer = open.send("GET", "/readyz", "", b"");
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_eq!(answer.json()["code"], "not_ready");
+    let checks = json!([
+        {"name": "serving", "ok": false, "reason": "the server is shutting down"},
+        {"name": "store", "ok": true},
+        {"name": "events", "ok": true},
+    ]);
+    assert_eq!(answer.json()["checks"], checks);
     assert_eq!(open.send("GET", "/livez", "", b"").status, 200);
     assert_eq!(server.create(ADA, json!({})).status, 200);
     assert_eq!(open.rest(), b"");

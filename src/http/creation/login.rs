@@ -68,7 +68,10 @@ impl Check {
         let Self { app, peer, verifier, login, attempt, _body } = self;
         let credentials =
             Credentials { email: &login.email, password: login.password.expose_secret(), persona: &login.persona };
-        match verifier.verify(credentials).await {
+        let began = app.clock.now();
+        let verdict = verifier.verify(credentials).await;
+        app.metrics.checks.durations.record(app.clock.now().saturating_since(began));
+        match verdict {
             Ok(Verdict::Accepted) => {
                 app.metrics.checks.note_verdict();
                 attempt.succeeded(app.clock.now());

@@ -15,6 +15,7 @@ use crate::http::auth::{bearer, peer};
 use crate::http::body::Body;
 use crate::http::error::Refusal;
 use crate::http::input::{check_email, parse, read, whole_body};
+use crate::http::server_timing::Timing;
 use crate::session::InitialiseError;
 
 use super::ok;
@@ -25,8 +26,14 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Ok(body) => body,
         Err(refusal) => return refusal.seed(),
     };
+    let mut timing = Timing::begin(&*app.clock);
     match initialise(&app, &parts, body).await {
-        Ok(()) => ok(Bytes::from_static(br#"{"MESSAGE":"SESSION_INITIALIZED"}"#)),
+        Ok(()) => {
+            timing.end("agent");
+            let mut response = ok(Bytes::from_static(br#"{"MESSAGE":"SESSION_INITIALIZED"}"#));
+            timing.write(&mut response);
+            response
+        }
         Err(refusal) => refusal.seed(),
     }
 }

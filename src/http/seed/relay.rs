@@ -17,6 +17,7 @@ use crate::http::auth::bearer;
 use crate::http::body::Body;
 use crate::http::error::Refusal;
 use crate::http::input::{check_email, idempotency_key, parse, read, whole_body};
+use crate::http::server_timing::Timing;
 
 use super::ok;
 
@@ -30,8 +31,14 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         // The seed's placeholder.
         return ok(Bytes::from_static(b"null"));
     }
+    let mut timing = Timing::begin(&*app.clock);
     match relay(&app, &parts, body).await {
-        Ok(answer) => ok(handled(&answer)),
+        Ok(answer) => {
+            timing.end("agent");
+            let mut response = ok(handled(&answer));
+            timing.write(&mut response);
+            response
+        }
         Err(refusal) => refusal.seed(),
     }
 }

@@ -14,7 +14,7 @@ use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use super::json;
 
 mod hour;
-mod machine;
+pub(in crate::http) mod machine;
 mod troubled;
 pub mod view;
 

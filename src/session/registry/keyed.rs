@@ -93,7 +93,13 @@ impl Registry {
     /// # Errors
     /// A [`RelayError`]; the same one again, once the request was handed over.
     pub async fn relay_once(&self, id: SessionId, key: RequestKey, request: Bytes) -> Result<Json, RelayError> {
-        self.ask_once(id, key, request)?.answer().await
+        let began = self.inner.context.clock.now();
+        let answer = match self.ask_once(id, key, request) {
+            Ok(asked) => asked.answer().await,
+            Err(error) => Err(error),
+        };
+        self.count_relay(began, &answer);
+        answer
     }
 
     /// Asks for a request under its key: hands it over, or follows what is done already.

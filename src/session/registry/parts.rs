@@ -55,7 +55,9 @@ impl Registry {
         let registry = self.clone();
         self.inner.context.tasks.spawn(async move {
             let relaying = async {
+                let began = registry.inner.context.clock.now();
                 let answer = registry.relay_into(&sender, id, request, key).await;
+                registry.count_relay(began, &answer);
                 let _ = sender.send(Part::Answer(answer)).await;
             };
             tokio::select! {

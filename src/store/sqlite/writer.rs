@@ -14,7 +14,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::boot_time;
 use crate::failpoint::Failpoint;
+use crate::metrics::Writes;
 use crate::store::StoreError;
 
 use super::checkpoint::Checkpointer;
@@ -121,6 +123,7 @@ pub(super) struct Writer {
     index: Arc<Index>,
     files: Arc<DataFiles>,
     available: Arc<AtomicBool>,
+    writes: Arc<Writes>,
     checkpointer: Checkpointer,
 }
 
@@ -132,9 +135,10 @@ impl Writer {
         index: Arc<Index>,
         files: Arc<DataFiles>,
         available: Arc<AtomicBool>,
+        writes: Arc<Writes>,
     ) -> Self {
         let checkpointer = Checkpointer::start(path.clone());
-        Self { path, connection: Some(connection), queue, index, files, available, checkpointer }
+        Self { path, connection: Some(connection), queue, index, files, available, writes, checkpointer }
     }
 
     /// Writes until the last sender is gone, then closes the file.
@@ -163,7 +167,13 @@ impl Writer {
             return;
         };
         let mut outcomes = Vec::with_capacity(batch.len());
-        match transact(connection, batch, &mut outcomes) {
+        let began = boot_time();
+        let written = transact(connection, batch, &mut outcomes);
+        match &written {
+            Ok(()) => self.writes.note(batch.len(), boot_time().saturating_since(began)),
+            Err(_) => self.writes.failures.add_one(),
+        }
+        match written {
             Ok(()) => {
                 for (change, outcome) in batch.iter_mut().zip(&outcomes) {
                     if outcome.is_ok() {

@@ -11,7 +11,8 @@ pub(super) async fn look(paths: &DataPaths) -> (Option<DiskView>, MemoryView) {
     tokio::task::spawn_blocking(move || (disk(&paths), memory())).await.unwrap_or_default()
 }
 
-fn disk(paths: &DataPaths) -> Option<DiskView> {
+/// The disk of the data directory, as far as the system tells. Blocks.
+pub(in crate::http) fn disk(paths: &DataPaths) -> Option<DiskView> {
     let stat = rustix::fs::statvfs(paths.root()).ok()?;
     let files = paths.database_files().into_iter().chain(paths.events_files());
     Some(DiskView {

@@ -332,7 +332,7 @@ impl AgentsView {
 }
 
 impl QueueView {
-    pub(super) fn of(app: &App) -> Self {
+    pub(in crate::http) fn of(app: &App) -> Self {
         let load = app.registry.load();
         let waited = load.oldest_queued.map(|id| {
             let millis = app.clock.wall().unix_millis().saturating_sub(id.requested().unix_millis());

@@ -22,6 +22,7 @@ use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
 use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, idempotency_key, parse, read};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
+use crate::http::server_timing::Timing;
 use crate::http::v1::{json, json_body};
 use crate::id::SessionId;
 use crate::session::CreationKey;
@@ -45,6 +46,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
         headers: &[
             Header::text("Location", "The session's path."),
             Header::text("RateLimit-Policy", "How many failed attempts to sign in are taken, and in how many seconds."),
+            Timing::HEADER,
             Header::text("RateLimit", "How many of them are left, and in how many seconds all of them will be."),
         ],
     }],

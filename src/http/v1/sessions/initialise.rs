@@ -16,6 +16,7 @@ use crate::http::body;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::http::server_timing::Timing;
 use crate::http::v1::query;
 use crate::http::v1::wait::Wait;
 use crate::session::{InitialiseError, Initialised};
@@ -37,7 +38,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
             status: 200,
             description: "The agent is ready.",
             contents: &[Content::json(schema_of::<SessionView>)],
-            headers: &[],
+            headers: &[Timing::HEADER],
         },
         Answer {
             status: 202,
@@ -69,8 +70,14 @@ async fn initialise(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Res
     let record = &admitted.session()?.record;
     let note = app.audit_entry(&admitted.caller, Action::SessionInitialised, Some(record), "");
     let patience = query.wait.map_or(DEFAULT_WAIT, |wait| wait.0);
+    let mut timing = Timing::begin(&*app.clock);
     match app.registry.initialise_session(record.id, patience, note).await {
-        Ok(Initialised::Ready(record)) => Ok(SessionView::of(app, &record).answer(StatusCode::OK)),
+        Ok(Initialised::Ready(record)) => {
+            timing.end("agent");
+            let mut answer = SessionView::of(app, &record).answer(StatusCode::OK);
+            timing.write(&mut answer);
+            Ok(answer)
+        }
         Ok(Initialised::UnderWay(record)) => Ok(SessionView::of(app, &record).answer(StatusCode::ACCEPTED)),
         Err(InitialiseError::StartFailed(reason)) => {
             tracing::warn!(session.id = %record.id, reason = %reason, "session not started");

@@ -20,6 +20,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::input::{idempotency_key, parse, read};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
+use crate::http::server_timing::Timing;
 use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema};
 use crate::http::v1::{json_body, json_text};
 use crate::id::SessionId;
@@ -45,7 +46,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
             Content::json(schema_of::<AgentResponse>),
             Content { media_type: "text/event-stream", schema: stream },
         ],
-        headers: &[],
+        headers: &[Timing::HEADER],
     }],
     problems: &[
         Code::WrongPhase,
@@ -113,12 +114,16 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
     if accepts(&head.headers, "text/event-stream") {
         return Ok(stream_answer(app, id, call));
     }
+    let mut timing = Timing::begin(&*app.clock);
     let answer = match call.key {
         Some(key) => app.registry.relay_once(id, key, call.request).await,
         None => app.registry.relay(id, &call.request).await,
     };
     drop(call.body);
-    answer.map(|answer| json_text(StatusCode::OK, response(&answer))).map_err(refused)
+    timing.end("agent");
+    let mut answered = json_text(StatusCode::OK, response(&answer.map_err(refused)?));
+    timing.write(&mut answered);
+    Ok(answered)
 }
 
 /// Answers with the parts of the answer as they come.
