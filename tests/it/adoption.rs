@@ -143,11 +143,11 @@ fn after_a_reboot_agents_start_again_and_no_failure_is_counted() {
 
 #[test]
 fn a_restart_takes_no_session_for_idle() {
-    let mut desk = Desk::new(&faulty(&["on-request"], "idle_timeout = \"2s\""));
+    let mut desk = Desk::new(&faulty(&["on-request"], "idle_timeout = \"4s\""));
     let ada = desk.open(ADA);
     // Asked all the time, for longer than it may be idle.
     let opened = boot_time();
-    while boot_time().saturating_since(opened) < Duration::from_millis(2_200) {
+    while boot_time().saturating_since(opened) < Duration::from_millis(4_400) {
         assert_eq!(desk.ask(&ada, &json!(1)).status, 200);
         thread::sleep(Duration::from_millis(50));
     }
@@ -155,7 +155,7 @@ fn a_restart_takes_no_session_for_idle() {
     desk.server.start_again();
 
     assert_eq!((desk.ask(&ada, &json!(1)).status, desk.row(&ada).epoch), (200, 1));
-    assert_eq!(desk.ending(&ada), ("expired".into(), "no request for 2s".into()));
+    assert_eq!(desk.ending(&ada), ("expired".into(), "no request for 4s".into()));
 }
 
 #[test]

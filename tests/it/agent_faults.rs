@@ -127,7 +127,7 @@ fn a_flood_of_log_lines_is_drained_and_the_agent_goes_on() {
 
 #[test]
 fn an_agent_that_hangs_lets_its_requests_time_out_and_can_still_be_stopped() {
-    let (desk, ada, bob) = two_sessions_with("request_timeout = \"300ms\"\nstop_grace = \"300ms\"", "");
+    let (desk, ada, bob) = two_sessions_with("request_timeout = \"2s\"\nstop_grace = \"300ms\"", "");
 
     for request in [json!({"do": "hang"}), json!("are you there?")] {
         assert_eq!(desk.ask(&ada, &request).pair(), (504, "AGENT_TIMEOUT".into()));
@@ -141,7 +141,7 @@ fn an_agent_that_hangs_lets_its_requests_time_out_and_can_still_be_stopped() {
 #[test]
 fn requests_to_an_agent_that_never_reads_are_refused_above_the_bound_and_time_out_below() {
     let (desk, ada, bob) =
-        two_sessions_with("request_timeout = \"1s\"\nstop_grace = \"200ms\"", "[limits]\nrequests_per_session = 4");
+        two_sessions_with("request_timeout = \"3s\"\nstop_grace = \"200ms\"", "[limits]\nrequests_per_session = 4");
     assert_eq!(desk.ask(&ada, &json!({"do": "stop-reading"})).status, 504);
 
     let large = json!("x".repeat(200_000));
@@ -189,9 +189,9 @@ fn an_agent_that_ignores_shutdown_and_sigterm_is_killed_after_the_grace() {
 
 #[test]
 fn an_agent_that_never_gets_ready_fails_its_start_when_the_time_is_over() {
-    let desk = Desk::new(&faulty(&["at-start", "nothing"], "start_timeout = \"300ms\""));
+    let desk = Desk::new(&faulty(&["at-start", "nothing"], "start_timeout = \"2s\""));
     let why = failed_start(&desk);
-    assert_eq!(why, "no answer to initialize in 300ms; its log is empty");
+    assert_eq!(why, "no answer to initialize in 2s; its log is empty");
 }
 
 #[test]

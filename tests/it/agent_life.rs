@@ -64,10 +64,10 @@ fn an_idle_session_expires() {
 
 #[test]
 fn a_session_whose_agent_works_on_a_request_is_not_idle() {
-    let desk = Desk::new(&persona("CUSTOMERS", ECHO, "idle_timeout = \"500ms\""));
+    let desk = Desk::new(&persona("CUSTOMERS", ECHO, "idle_timeout = \"2s\""));
     let ada = desk.open(ADA);
-    assert_eq!(desk.ask(&ada, &json!({"sleep_ms": 2_000})).status, 200);
-    assert_eq!(desk.ending(&ada), ("expired".into(), "no request for 500ms".into()));
+    assert_eq!(desk.ask(&ada, &json!({"sleep_ms": 4_000})).status, 200);
+    assert_eq!(desk.ending(&ada), ("expired".into(), "no request for 2s".into()));
 }
 
 #[test]

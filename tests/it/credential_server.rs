@@ -31,7 +31,7 @@ fn each_well_formed_creation_asks_exactly_once_and_nothing_else_asks() {
 #[test]
 fn only_registered_with_status_200_is_a_yes_and_everything_else_is_no_or_a_failure() {
     let stub = CredentialStub::start(Behaviour::Decide);
-    let server = Server::start(stub.setup("[credential]\ntimeout = \"1s\"\n"));
+    let server = Server::start(stub.setup("[credential]\ntimeout = \"2s\"\n"));
     let yes = r#"{"MESSAGE":"REGISTERED"}"#;
     let huge = format!(r#"{{"MESSAGE":"REGISTERED","MORE":"{}"}}"#, "x".repeat(64 << 10));
     let large = format!(r#"{{"MESSAGE":"REGISTERED","MORE":"{}"}}"#, "x".repeat(60 << 10));
@@ -118,7 +118,7 @@ fn a_slow_check_keeps_nobody_else_waiting() {
 #[test]
 fn many_creations_of_one_customer_fail_for_a_slow_server_and_none_for_being_many() {
     let stub = CredentialStub::start(Behaviour::Silence);
-    let server = Server::start(stub.setup("[credential]\ntimeout = \"1s\"\n"));
+    let server = Server::start(stub.setup("[credential]\ntimeout = \"2s\"\n"));
 
     let answers: Vec<Answer> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..50).map(|_| scope.spawn(|| server.create(("ada", "good"), json!({})))).collect();
@@ -192,7 +192,7 @@ fn a_good_edit_of_the_mapping_is_in_force_and_a_broken_one_changes_nothing() {
 #[test]
 fn no_password_and_no_token_is_ever_in_the_log() {
     let stub = CredentialStub::start(Behaviour::Decide);
-    let mut setup = stub.setup("[credential]\ntimeout = \"1s\"\n");
+    let mut setup = stub.setup("[credential]\ntimeout = \"2s\"\n");
     setup.environment.push(("FRONTDESK_LOG__LEVEL".into(), "trace".into()));
     let mut server = Server::start(setup);
     let mut secrets = vec!["hunter2".to_owned(), "hunter%202".to_owned(), "hunter 2".to_owned()];

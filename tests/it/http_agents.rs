@@ -66,7 +66,7 @@ fn each_message_is_a_post_that_says_for_which_session_and_epoch_it_is() {
 #[test]
 fn a_request_that_takes_too_long_is_cancelled_at_the_service() {
     let service = Service::start(FAULTY);
-    let desk = desk(&service, "request_timeout = \"300ms\"");
+    let desk = desk(&service, "request_timeout = \"2s\"");
     let ada = desk.open(ADA);
 
     assert_eq!(desk.ask(&ada, &json!({"do": "hang"})).pair(), (504, "AGENT_TIMEOUT".into()));
@@ -183,7 +183,7 @@ fn a_start_is_tried_until_the_service_is_up() {
 #[test]
 fn a_start_that_fails_says_why() {
     let service = Service::start(FAULTY);
-    let desk = desk(&service, "start_timeout = \"500ms\"\nstart_attempts = 100");
+    let desk = desk(&service, "start_timeout = \"2s\"\nstart_attempts = 100");
     let ada = desk.request(ADA);
     let why = |fault: &str| {
         service.get(&format!("/behave/{fault}"));
@@ -193,7 +193,7 @@ fn a_start_that_fails_says_why() {
         row.reason.unwrap()
     };
     for (fault, expected) in [
-        ("hang", "does not answer: no answer to initialize in 500ms"),
+        ("hang", "does not answer: no answer to initialize in 2s"),
         ("close", "does not answer: "),
         ("cut", "broke off its answer"),
         ("500", "answered with 500 Internal Server Error instead of 200"),

@@ -1,12 +1,19 @@
 //! Requests with an `Idempotency-Key` reach their agent at most once, and whoever asks again gets the same answer, from
 //! the next server, too.
 
+use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, Opened};
 use crate::harness::{ADA, Answer, try_send, until};
+
+const PARTS: &str = concat!(
+    "[personas.CUSTOMERS]\ncommand = [\"python3\", \"-u\", \"",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/it/agents/parts.py\"]\n"
+);
 
 #[test]
 fn a_request_that_is_sent_again_under_its_key_is_answered_alike_and_handled_once() {
@@ -66,37 +73,39 @@ fn an_answer_outlives_the_server_that_gave_it() {
 
 #[test]
 fn a_request_under_way_when_the_server_is_killed_is_answered_by_the_next_one() {
-    let (mut desk, ada) = opened();
-    let slow = json!({"sleep_ms": 1_000});
-    let lost = ask_aside(&desk, &ada, "a", &slow);
-    until("the agent works on it", || desk.row(&ada).reason.is_some());
+    let (mut desk, ada) = opened_with(PARTS);
+    let (held, hold) = held(&desk);
+    let lost = ask_aside(&desk, &ada, "a", &held);
+    until("the agent works on it", || has_said_a_part(&desk, &ada));
     desk.server.kill();
     assert!(lost.join().unwrap().is_none());
     desk.server.start_again();
+    std::fs::write(hold, "").unwrap();
 
-    let answer = ask(&desk, &ada, "a", &slow);
+    let answer = ask(&desk, &ada, "a", &held);
 
-    assert_eq!((answer.status, handled(&answer)), (200, 1), "{answer:?}");
-    assert_eq!(handled(&desk.ask(&ada, &json!(1))), 2);
+    assert_eq!((answer.status, &answer.json()["RESPONSE"]), (200, &json!(1)), "{answer:?}");
+    assert_eq!(desk.ask(&ada, &held).json()["RESPONSE"], 2);
     assert_eq!(desk.row(&ada).epoch, 1);
 }
 
 #[test]
 fn a_request_that_was_answered_while_no_server_ran_is_answered_by_the_next_one() {
-    let (mut desk, ada) = opened();
-    let slow = json!({"sleep_ms": 400});
-    let lost = ask_aside(&desk, &ada, "a", &slow);
-    until("the agent works on it", || desk.row(&ada).reason.is_some());
+    let (mut desk, ada) = opened_with(PARTS);
+    let (held, hold) = held(&desk);
+    let lost = ask_aside(&desk, &ada, "a", &held);
+    until("the agent works on it", || has_said_a_part(&desk, &ada));
     desk.server.kill();
     assert!(lost.join().unwrap().is_none());
+    std::fs::write(hold, "").unwrap();
     let spool = desk.server.data_dir().join("agents").join(&ada.id).join("spool");
     until("the agent has answered", || {
-        std::fs::read(&spool).is_ok_and(|said| String::from_utf8_lossy(&said).contains("\"handled\":1"))
+        std::fs::read(&spool).is_ok_and(|said| String::from_utf8_lossy(&said).contains("\"result\": 1"))
     });
     desk.server.start_again();
 
-    assert_eq!(handled(&ask(&desk, &ada, "a", &slow)), 1);
-    assert_eq!(handled(&desk.ask(&ada, &json!(1))), 2);
+    assert_eq!(ask(&desk, &ada, "a", &held).json()["RESPONSE"], 1);
+    assert_eq!(desk.ask(&ada, &held).json()["RESPONSE"], 2);
 }
 
 #[test]
@@ -126,9 +135,26 @@ fn an_answer_is_given_again_while_the_agent_is_restarted() {
 }
 
 fn opened() -> (Desk, Opened) {
-    let desk = Desk::new("");
+    opened_with("")
+}
+
+fn opened_with(config: &str) -> (Desk, Opened) {
+    let desk = Desk::new(config);
     let ada = desk.open(ADA);
     (desk, ada)
+}
+
+/// A request that [`PARTS`] says a part of at once and answers when there is the file, and that file.
+fn held(desk: &Desk) -> (Value, PathBuf) {
+    let hold = desk.server.path("hold");
+    (json!({"parts": ["begun"], "hold": hold}), hold)
+}
+
+fn has_said_a_part(desk: &Desk, session: &Opened) -> bool {
+    let authorization = format!("Bearer {}", session.token);
+    let headers = [("Authorization", &*authorization), ("Accept", "application/json")];
+    let events = desk.server.send("GET", &format!("/v1/sessions/{}/events", session.id), &headers, b"").json();
+    events["items"].as_array().unwrap().iter().any(|event| event["kind"] == "output")
 }
 
 fn ask(desk: &Desk, session: &Opened, key: &str, request: &Value) -> Answer {

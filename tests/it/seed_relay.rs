@@ -33,7 +33,7 @@ fn ten_mebibytes_pass_both_ways() {
 
 #[test]
 fn an_agent_that_fails_or_takes_too_long_is_told_apart() {
-    let (server, token) = running("request_timeout = \"1s\"\n");
+    let (server, token) = running("request_timeout = \"3s\"\n");
 
     let failed = server.relay(ADA.0, &token, &json!({"fail": "no such tool"}));
     let late = server.relay(ADA.0, &token, &json!({"sleep_ms": 60_000}));
