@@ -26,6 +26,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::clock::WallTime;
@@ -115,11 +116,16 @@ pub struct Event {
     pub body: Bytes,
 }
 
+/// A page that is as large as this ends, or as the largest event that may be in it, if that is smaller.
+const PAGE_BYTES: usize = 256 << 10;
+
 /// A part of a session's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The events, in the order of their numbers.
     pub events: Vec<Event>,
+    /// The event that follows those, without its body, if that is larger than was asked for; to be read part by part.
+    pub large: Option<Event>,
     /// The first number that is kept; one above the last if none is. Whoever asked for one below has missed some.
     pub first: u64,
     /// The last number that was given; 1, the creation's, if the log has given none.
@@ -237,7 +243,38 @@ impl EventLog {
     /// # Errors
     /// What the storage said, or that it makes no sense.
     pub async fn read(&self, session: SessionId, after: u64, most: usize) -> Result<Page, StoreError> {
-        Arc::clone(&self.inner.readers).read(move |connection| table::page(connection, session, after, most)).await
+        self.read_small(session, after, most, usize::MAX).await
+    }
+
+    /// The same without the bodies of events that are larger than `largest`: one of them ends the page.
+    ///
+    /// # Errors
+    /// What the storage said, or that it makes no sense.
+    pub async fn read_small(
+        &self,
+        session: SessionId,
+        after: u64,
+        most: usize,
+        largest: usize,
+    ) -> Result<Page, StoreError> {
+        let page = move |connection: &Connection| table::page(connection, session, after, most, largest);
+        Arc::clone(&self.inner.readers).read(page).await
+    }
+
+    /// Up to `most` bytes of an event's body, from one on; nothing behind its end, and `None` if the event is not kept any
+    /// more.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub async fn part(
+        &self,
+        session: SessionId,
+        number: u64,
+        from: usize,
+        most: usize,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let part = move |connection: &Connection| table::part(connection, session, number, from, most);
+        Arc::clone(&self.inner.readers).read(part).await
     }
 
     /// The newest `most` transitions that are kept of the session, in their order.

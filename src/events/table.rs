@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::WallTime;
@@ -10,7 +11,7 @@ use crate::store::StoreError;
 use crate::store::sqlite::file::{self, unavailable};
 
 use super::join::Record;
-use super::{EVENT_BYTES, Event, FIRST_NUMBER, Kind, Page};
+use super::{EVENT_BYTES, Event, FIRST_NUMBER, Kind, PAGE_BYTES, Page};
 
 /// Every schema this file has had, in order. A released entry never changes.
 const MIGRATIONS: [&str; 2] = [
@@ -217,29 +218,53 @@ pub(super) fn last(connection: &Connection, session: SessionId) -> Result<u64, S
     Ok(standing(connection, session)?.last)
 }
 
-/// Up to `most` events after a number, and which numbers there are, all at one moment.
-pub(super) fn page(connection: &Connection, session: SessionId, after: u64, most: usize) -> Result<Page, StoreError> {
-    /// A page that is as large as this ends.
-    const MOST_BYTES: usize = 256 << 10;
+/// Up to `most` events after a number, and which numbers there are, all at one moment. One whose body is larger than
+/// `largest` ends the page, and is there without its body.
+pub(super) fn page(
+    connection: &Connection,
+    session: SessionId,
+    after: u64,
+    most: usize,
+    largest: usize,
+) -> Result<Page, StoreError> {
     let moment = connection.unchecked_transaction().map_err(unavailable)?;
     let Ledger { first, last, revision, .. } = standing(&moment, session)?;
     let mut statement = moment
         .prepare_cached(
-            "SELECT number, epoch, kind, at, body FROM events
+            "SELECT number, epoch, kind, at, CASE WHEN length(body) <= ?4 THEN body END FROM events
              WHERE session = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
         )
         .map_err(unavailable)?;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![session.as_bytes(), after, most]).map_err(unavailable)?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    while bytes < MOST_BYTES {
+    let [most, largest_bytes] = [most, largest].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let mut rows = statement.query(params![session.as_bytes(), after, most, largest_bytes]).map_err(unavailable)?;
+    let (mut events, mut large, mut bytes) = (Vec::new(), None, 0);
+    while bytes < PAGE_BYTES.min(largest) && large.is_none() {
         let Some(row) = rows.next().map_err(unavailable)? else { break };
-        let event = event(row).map_err(|error| StoreError::Corrupt(format!("events of session {session}: {error}")))?;
+        let (event, is_whole) = event(row).map_err(|error| damaged(session, &error))?;
         bytes += event.body.len();
-        events.push(event);
+        if is_whole { events.push(event) } else { large = Some(event) }
     }
-    Ok(Page { events, first, last, revision })
+    Ok(Page { events, large, first, last, revision })
+}
+
+/// Up to `most` bytes of an event's body, from one on; none behind its end, and `None` if the event is not kept.
+pub(super) fn part(
+    connection: &Connection,
+    session: SessionId,
+    number: u64,
+    from: usize,
+    most: usize,
+) -> Result<Option<Bytes>, StoreError> {
+    let [from, most] = [from, most].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let part: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT substr(body, ?3 + 1, ?4) FROM events WHERE session = ?1 AND number = ?2")
+        .and_then(|mut statement| {
+            let wanted = params![session.as_bytes(), signed(number), from, most];
+            statement.query_row(wanted, |row| row.get(0)).optional()
+        })
+        .map_err(unavailable)?;
+    Ok(part.map(Bytes::from))
 }
 
 /// The newest `most` transitions of a session, in their order.
@@ -254,7 +279,7 @@ pub(super) fn transitions(connection: &Connection, session: SessionId, most: usi
     let mut rows = statement.query(params![session.as_bytes(), code(Kind::Transition), most]).map_err(unavailable)?;
     let mut events = Vec::new();
     while let Some(row) = rows.next().map_err(unavailable)? {
-        let event = event(row).map_err(|error| StoreError::Corrupt(format!("events of session {session}: {error}")))?;
+        let (event, _) = event(row).map_err(|error| damaged(session, &error))?;
         events.push(event);
     }
     events.reverse();
@@ -281,17 +306,24 @@ fn standing(connection: &Connection, session: SessionId) -> Result<Ledger, Store
     Ok(ledger.unwrap_or(EMPTY))
 }
 
-fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+fn damaged(session: SessionId, error: &rusqlite::Error) -> StoreError {
+    StoreError::Corrupt(format!("events of session {session}: {error}"))
+}
+
+/// The event, and whether its body is with it.
+fn event(row: &Row<'_>) -> rusqlite::Result<(Event, bool)> {
     let code: usize = row.get::<_, u32>(2)? as usize;
     let kind = Kind::ALL.get(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code as i64))?;
-    let body: Vec<u8> = row.get(4)?;
-    Ok(Event {
+    let body: Option<Vec<u8>> = row.get(4)?;
+    let is_whole = body.is_some();
+    let event = Event {
         number: unsigned(row.get(0)?),
         epoch: Epoch(row.get(1)?),
         kind: *kind,
         at: WallTime::from_unix_millis(row.get(3)?),
-        body: body.into(),
-    })
+        body: body.unwrap_or_default().into(),
+    };
+    Ok((event, is_whole))
 }
 
 /// The number by which a kind is stored.
@@ -331,7 +363,7 @@ mod tests {
         old.execute("INSERT INTO ledgers VALUES (?1, 3, 5, 195)", [session.as_bytes()]).unwrap();
         drop(old);
 
-        let page = page(&open(&path).unwrap(), session, 0, 9).unwrap();
+        let page = page(&open(&path).unwrap(), session, 0, 9, usize::MAX).unwrap();
 
         assert_eq!((page.first, page.last, page.revision), (4, 6, Revision::FIRST));
         assert_eq!(page.events.iter().map(|event| event.number).collect::<Vec<_>>(), [4, 5, 6]);

@@ -40,7 +40,36 @@ async fn sessions_have_numbers_of_their_own_and_pages_go_on_after_a_number() {
     assert_eq!(numbers(&log.read(id(1), 2, 2).await.unwrap()), [3, 4]);
     assert_eq!(numbers(&log.read(id(2), 4, 9).await.unwrap()), [5]);
     let nothing = log.read(id(3), 0, 9).await.unwrap();
-    assert_eq!(nothing, Page { events: Vec::new(), first: 2, last: 1, revision: Revision::FIRST });
+    assert_eq!(nothing, Page { events: Vec::new(), large: None, first: 2, last: 1, revision: Revision::FIRST });
+}
+
+#[tokio::test]
+async fn a_large_event_is_read_part_by_part() {
+    let place = Place::new();
+    let log = place.open();
+    let large = NewEvent { body: (0..5_000).map(|n| b'0' + (n % 10) as u8).collect(), ..log_line(1) };
+    for event in [log_line(0), large.clone(), log_line(2)] {
+        log.append(id(1), EPOCH, None, event).await.unwrap();
+    }
+
+    let page = log.read_small(id(1), 0, 9, 1_000).await.unwrap();
+
+    assert_eq!(numbers(&page), [2]);
+    let Event { number, kind, at, body, .. } = page.large.unwrap();
+    assert_eq!((number, kind, at, body.len()), (3, large.kind, large.at, 0));
+    let mut whole = Vec::new();
+    loop {
+        let part = log.part(id(1), 3, whole.len(), 2_000).await.unwrap().unwrap();
+        whole.extend_from_slice(&part);
+        if part.len() < 2_000 {
+            break;
+        }
+    }
+    assert_eq!(whole, large.body);
+    assert_eq!(log.part(id(1), 3, 5_000, 2_000).await.unwrap().unwrap().len(), 0);
+    assert_eq!(log.part(id(1), 9, 0, 2_000).await.unwrap(), None);
+    let rest = log.read_small(id(1), 3, 9, 1_000).await.unwrap();
+    assert_eq!((numbers(&rest), rest.large), (vec![4], None));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ pub mod personas;
 pub mod secret;
 pub mod sessions;
 mod stream;
+mod streamed_event;
 pub mod tokens;
 pub mod wait;
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -50,10 +51,24 @@ impl Sequences {
     /// # Errors
     /// What the storage said; [`StoreError::Missing`] if the session was forgotten meanwhile.
     pub async fn read(&self, record: &SessionRecord, after: u64, most: usize) -> Result<Page, StoreError> {
-        let mut page = self.events.read(record.id, after, most).await?;
+        self.read_small(record, after, most, usize::MAX).await
+    }
+
+    /// The same without the bodies of events that are larger than `largest`: one of them ends the page.
+    ///
+    /// # Errors
+    /// What the storage said; [`StoreError::Missing`] if the session was forgotten meanwhile.
+    pub async fn read_small(
+        &self,
+        record: &SessionRecord,
+        after: u64,
+        most: usize,
+        largest: usize,
+    ) -> Result<Page, StoreError> {
+        let mut page = self.events.read_small(record.id, after, most, largest).await?;
         if !record.phase.is_live() && page.revision < record.revision {
             self.complete(record).await?;
-            page = self.events.read(record.id, after, most).await?;
+            page = self.events.read_small(record.id, after, most, largest).await?;
         }
         Ok(with_creation(page, record, after, most))
     }
@@ -68,6 +83,20 @@ impl Sequences {
         steps.retain(|first| first.number == 1);
         steps.extend(self.events.transitions(record.id, most).await?);
         Ok(steps.split_off(steps.len().saturating_sub(most)))
+    }
+
+    /// A part of an event's body, as [`EventLog::part`] has it.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub async fn part(
+        &self,
+        session: SessionId,
+        number: u64,
+        from: usize,
+        most: usize,
+    ) -> Result<Option<Bytes>, StoreError> {
+        self.events.part(session, number, from, most).await
     }
 
     /// Follows a session: [`Follower::changed`] completes when it has grown. To miss nothing, follow first and read then.
@@ -167,7 +196,10 @@ fn with_creation(mut page: Page, record: &SessionRecord, after: u64, most: usize
     if page.first == FIRST_NUMBER {
         page.first = 1;
         if after == 0 && most > 0 {
-            page.events.truncate(most - 1);
+            if page.events.len() >= most {
+                page.events.truncate(most - 1);
+                page.large = None;
+            }
             page.events.insert(0, creation(record));
         }
     }

@@ -18,6 +18,7 @@ use super::event::{EventView, gap};
 use super::query;
 use super::sessions::events::Draining;
 use super::stream::{Gone, HEARTBEAT, Writer, begin, event_schema, while_known};
+use super::streamed_event::{page, write_large};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "followAll",
@@ -132,17 +133,20 @@ async fn pass_on(app: &App, growth: Growth, only: Option<Kind>, writer: &mut Wri
         // A session that was forgotten meanwhile has nothing to tell, and storage that is away is told elsewhere.
         let Ok(Some(stored)) = app.store.session(session).await else { return Ok(()) };
         let most = usize::try_from(last - after).unwrap_or(PAGE).min(PAGE);
-        let Ok(page) = app.registry.sequences().read(&stored.record, after, most).await else { return Ok(()) };
+        let Ok(page) = page(app, &stored.record, after, most).await else { return Ok(()) };
         if let Some(gap) = gap(after, &page) {
             let told_next = gap.first.min(last + 1);
             writer.tell("lagged", &Lagged { missed: told_next - after - 1 }).await?;
         }
-        let Some(newest) = page.events.last() else { return Ok(()) };
+        let Some(newest) = page.large.as_ref().or(page.events.last()) else { return Ok(()) };
         after = newest.number;
         let is_wanted = |event: &&Event| event.number <= last && only.is_none_or(|kind| event.kind == kind);
         for event in page.events.iter().filter(is_wanted) {
             let view = EventView { session: Some(session), ..EventView::of(event) };
             writer.tell(event.kind.name(), &view).await?;
+        }
+        if let Some(large) = page.large.filter(|large| large.number <= last) {
+            write_large(app, writer, session, &large, Some(session)).await?;
         }
     }
     Ok(())

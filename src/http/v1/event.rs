@@ -1,5 +1,6 @@
 //! An event of a session as `/v1` shows it.
 
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -30,6 +31,16 @@ pub struct EventView {
 }
 
 impl EventView {
+    /// An event as it is shown, but for its body: the JSON before that, and the JSON after it.
+    pub(super) fn around(event: &Event, session: Option<SessionId>) -> (Vec<u8>, &'static [u8]) {
+        const AFTER: &[u8] = b"}";
+        const NOTHING: &[u8] = b"null}";
+        let event = Event { body: Bytes::from_static(b"null"), ..event.clone() };
+        let mut json = to_json(&Self { session, ..Self::of(&event) });
+        json.truncate(json.len() - NOTHING.len());
+        (json, AFTER)
+    }
+
     /// An event as it is shown.
     pub fn of(event: &Event) -> Self {
         Self {
@@ -48,6 +59,10 @@ fn json(body: &[u8]) -> Box<RawValue> {
     serde_json::from_slice(body)
         .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+fn to_json(event: &EventView) -> Vec<u8> {
+    serde_json::to_vec(event).expect("an event has string keys only and serialises")
 }
 
 /// Where a reader goes on that can't go on where it was: events are gone because newer ones took their room, or it knows
@@ -73,11 +88,28 @@ mod tests {
 
     #[test]
     fn a_reader_is_told_of_a_gap_only_if_it_has_missed_something() {
-        let page = |first| Page { events: Vec::new(), first, last: first, revision: Revision::FIRST };
+        let page = |first| Page { events: Vec::new(), large: None, first, last: first, revision: Revision::FIRST };
         assert_eq!(gap(0, &page(1)), None);
         assert_eq!(gap(6, &page(7)), None);
         assert_eq!(gap(5, &page(7)), Some(Gap { first: 7 }));
         assert_eq!(gap(9, &page(7)), Some(Gap { first: 8 }));
+    }
+
+    #[test]
+    fn a_large_event_looks_as_any_other() {
+        let id = SessionId::from_bytes([7; 16]);
+        let event = Event {
+            number: 9,
+            epoch: crate::id::Epoch(2),
+            kind: crate::events::Kind::Output,
+            at: crate::clock::WallTime::from_unix_millis(5),
+            body: Bytes::from_static(b"[{\"null\":null}]"),
+        };
+        for session in [None, Some(id)] {
+            let (before, after) = EventView::around(&event, session);
+            let whole = [&before[..], &event.body, after].concat();
+            assert_eq!(whole, to_json(&EventView { session, ..EventView::of(&event) }));
+        }
     }
 
     #[test]

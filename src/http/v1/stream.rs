@@ -91,6 +91,35 @@ impl Writer {
         self.write(frame(id, name, json)).await
     }
 
+    /// Begins an event whose data, which is JSON already, comes in parts; the first one has no ends of lines. Nothing else
+    /// may be written before its end.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(super) async fn begin_event(&mut self, id: Option<u64>, name: &str, json: &[u8]) -> Result<(), Gone> {
+        let mut frame = head(id, name, json.len());
+        frame.put_slice(json);
+        self.write(frame.freeze()).await
+    }
+
+    /// Writes the next part of an event.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(super) async fn go_on(&mut self, json: Bytes) -> Result<(), Gone> {
+        let mut json = BytesMut::from(json);
+        in_one_line(&mut json);
+        self.write(json.freeze()).await
+    }
+
+    /// Writes the last part of an event.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(super) async fn end_event(&mut self, json: &[u8]) -> Result<(), Gone> {
+        self.write([json, END].concat().into()).await
+    }
+
     /// Writes an event.
     ///
     /// # Errors
@@ -167,18 +196,34 @@ async fn no_longer_known(app: &App, caller: &Caller) {
     }
 }
 
+/// What ends an event.
+const END: &[u8] = b"\n\n";
+
 fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(json.len() + name.len() + 48);
+    let mut frame = head(id, name, json.len());
+    let data = frame.len();
+    frame.put_slice(json);
+    in_one_line(&mut frame[data..]);
+    frame.put_slice(END);
+    frame.freeze()
+}
+
+/// The beginning of an event up to its data, with room for so much of it.
+fn head(id: Option<u64>, name: &str, bytes: usize) -> BytesMut {
+    let mut frame = BytesMut::with_capacity(bytes + name.len() + 48);
     if let Some(id) = id {
         frame.put_slice(format!("id: {id}\n").as_bytes());
     }
     frame.put_slice(b"event: ");
     frame.put_slice(name.as_bytes());
     frame.put_slice(b"\ndata: ");
-    // Raw line ends can only stand between tokens, where a space is as good; in the frame they would begin a new line.
-    frame.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-    frame.put_slice(b"\n\n");
-    frame.freeze()
+    frame
+}
+
+/// Puts spaces where lines end: raw ones can only stand between tokens, where a space is as good; in an event they would
+/// begin a new line.
+fn in_one_line(json: &mut [u8]) {
+    json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
 }
 
 /// Whether the caller asks for this media type by name, which is not what it gets otherwise.

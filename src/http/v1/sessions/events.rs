@@ -19,6 +19,7 @@ use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::event::{EventView, gap};
 use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, begin, event_schema, while_known};
+use crate::http::v1::streamed_event::{page, write_large};
 use crate::http::v1::{json, no_content, query};
 use crate::id::SessionId;
 use crate::session::SessionRecord;
@@ -142,7 +143,7 @@ async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, m
     let mut follower = app.registry.sequences().follow(id);
     writer.tell("snapshot", snapshot).await?;
     loop {
-        let (record, page) = match page(app, id, after, PAGE).await {
+        let (record, page) = match read(app, id, after, PAGE).await {
             Ok(read) => read,
             // It was forgotten meanwhile, with all that is known of it.
             Err(StoreError::Missing) => return Ok(()),
@@ -156,6 +157,10 @@ async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, m
             let json = serde_json::to_vec(&EventView::of(event)).expect("an event has string keys only and serialises");
             writer.event(Some(event.number), event.kind.name(), &json).await?;
             after = event.number;
+        }
+        if let Some(large) = page.large {
+            write_large(app, &mut writer, id, &large, None).await?;
+            after = large.number;
         }
         if after < page.last {
             continue;
@@ -173,14 +178,14 @@ async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, m
 }
 
 /// The session as it is, and then what it has: an ended one has its last event.
-async fn page(
+async fn read(
     app: &App,
     id: SessionId,
     after: u64,
     most: usize,
 ) -> Result<(SessionRecord, crate::events::Page), StoreError> {
     let stored = app.store.session(id).await?.ok_or(StoreError::Missing)?;
-    let page = app.registry.sequences().read(&stored.record, after, most).await?;
+    let page = page(app, &stored.record, after, most).await?;
     Ok((stored.record.clone(), page))
 }
 
