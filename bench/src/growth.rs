@@ -1,5 +1,5 @@
 //! `./bench/growth`: creations and looks at a status against what grows: stored sessions, running agents, connections,
-//! cores. Takes an hour and more, by hand; each picture should show lines that are flat, or linear in the cores.
+//! cores. Takes long, and is run by hand; each picture should show lines that are flat, or linear in the cores.
 //!
 //! Writes `growth.json` and one picture for each into docs/images/performance/. Every turn is bounded, and what no
 //! longer fits on the disk is left out.
@@ -15,14 +15,16 @@ use crate::calls::{Creations, PERSONA, create_all, statuses};
 use crate::client::{Client, in_parallel};
 use crate::desk::{Desk, persona};
 use crate::load::{Load, run};
+use crate::measure::end_with_the_run;
 use crate::process::raise_open_files;
 use crate::report::Spread;
-use crate::run::scratch;
 use crate::{Setting, note, target};
 use plot::{Line, Plot, Scale};
 
 /// The word by which the script asks for it.
-pub const WORD: &str = "growth";
+pub const NAME: &str = "growth";
+/// The word by which a run starts the child that draws.
+pub const WORD: &str = "draw";
 
 /// Connections, unless it is them that grow.
 const CONNECTIONS: usize = 64;
@@ -39,22 +41,21 @@ struct Point {
 
 /// Measures all four and draws them.
 pub fn draw(setting: &Setting) -> ExitCode {
+    std::thread::spawn(end_with_the_run);
     raise_open_files();
     let is_quick = setting.scale.repeats == 1;
-    let setting = Setting { scratch: scratch(), ..setting.clone() };
     let upto =
         |sizes: &[u64], most: u64| sizes.iter().copied().filter(|size| !is_quick || *size <= most).collect::<Vec<_>>();
     let pictures = [
         (
             "sessions",
             "live sessions in the store",
-            stored(&setting, &upto(&[1_000, 10_000, 100_000, 1_000_000, 10_000_000], 10_000)),
+            stored(setting, &upto(&[1_000, 10_000, 100_000, 1_000_000, 10_000_000], 10_000)),
         ),
-        ("agents", "running agents", agents(&setting, &upto(&[1, 10, 100, 500, 1_000, 2_000, 5_000], 10))),
-        ("connections", "connections", connections(&setting, &upto(&[1, 4, 16, 64, 256, 1_000, 4_000, 10_000], 64))),
-        ("cores", "cores of the server", cores(&setting)),
+        ("agents", "running agents", agents(setting, &upto(&[1, 10, 100, 500, 1_000, 2_000, 5_000], 10))),
+        ("connections", "connections", connections(setting, &upto(&[1, 4, 16, 64, 256, 1_000, 4_000, 10_000], 64))),
+        ("cores", "cores of the server", cores(setting)),
     ];
-    let _ = std::fs::remove_dir_all(&setting.scratch);
     let directory = if is_quick { target().join("growth") } else { images() };
     std::fs::create_dir_all(&directory).expect("a directory for pictures");
     for (name, axis, points) in &pictures {
@@ -64,7 +65,7 @@ pub fn draw(setting: &Setting) -> ExitCode {
     let data: Vec<_> = pictures.iter().map(|(name, _, points)| (name, points)).collect();
     let json = serde_json::to_string_pretty(&data).expect("points serialise");
     std::fs::write(directory.join("growth.json"), json).expect("data are written");
-    println!("{}", directory.display());
+    note(&format!("the pictures are in {}", directory.display()));
     ExitCode::SUCCESS
 }
 

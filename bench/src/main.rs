@@ -38,7 +38,7 @@ mod status;
 mod stored;
 mod turns;
 
-const USAGE: &str = "usage: ./bench/run [NAME..] [--quick] [--json] [--write]\n       \
+const USAGE: &str = "usage: ./bench/run [--json] [--write]\n       ./bench/run NAME.. [--quick] [--json]\n       \
                      ./bench/run adoption [--agents N] [--rounds N]\n       \
                      ./bench/run torture [OPTIONS]\n       \
                      ./bench/growth [--quick]\n\
@@ -87,6 +87,7 @@ fn main() -> ExitCode {
     match words.names.first().map(String::as_str) {
         Some(measure::WORD) => measure::figures(&words.setting(), &words.names[1..]),
         Some(growth::WORD) => growth::draw(&words.setting()),
+        Some(growth::NAME) => run::growth(&words),
         _ => run::figures(&words),
     }
 }
@@ -118,7 +119,12 @@ impl Words {
                 _ => return None,
             }
         }
-        let is_inner = matches!(read.names.first().map(String::as_str), Some(measure::WORD | growth::WORD));
+        // The page shows whole runs only.
+        if read.is_written && (is_quick || !read.names.is_empty()) {
+            return None;
+        }
+        let first = read.names.first().map(String::as_str);
+        let is_inner = matches!(first, Some(measure::WORD | growth::WORD | growth::NAME));
         (is_inner || read.names.iter().all(|name| measure::is_figure(name))).then_some(read)
     }
 

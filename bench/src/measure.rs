@@ -22,7 +22,7 @@ pub const GROUPS: [(&[&str], u64); 7] = [
     (&["starts"], 60),
     (&["adoption"], 60),
     (&["memory", "status", "start"], 270),
-    (&["signins", "create", "peer"], 270),
+    (&["signins", "create", "peer"], 330),
     (&["remote"], 60),
     (&["relay"], 60),
     (&["events"], 60),
@@ -120,7 +120,7 @@ fn say(said: &Said) {
 }
 
 /// The run holds the other end of stdin as long as it lives.
-fn end_with_the_run() {
+pub fn end_with_the_run() {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     let _ = rustix::process::kill_current_process_group(rustix::process::Signal::KILL);
 }

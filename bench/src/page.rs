@@ -51,4 +51,10 @@ mod tests {
         assert_eq!(replaced(&page, "new\n").unwrap(), format!("head\n{BEGIN}new\n{END}\ntail\n"));
         assert_eq!(replaced("no marks", "new"), None);
     }
+
+    #[test]
+    fn the_page_has_the_marks() {
+        let page = include_str!("../../docs/PERFORMANCE.md");
+        assert!(replaced(page, "table").unwrap().contains("begins -->\ntable<!--"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::measure::{self, GROUPS, Said};
 use crate::report::{self, Row};
-use crate::{Words, desk, note, page, peer, target};
+use crate::{Words, desk, growth, note, page, peer, target};
 
 /// Measures what was asked for, or everything, and prints one table.
 pub fn figures(words: &Words) -> ExitCode {
@@ -36,6 +36,52 @@ pub fn figures(words: &Words) -> ExitCode {
     run.print()
 }
 
+/// Draws the pictures of growth.
+pub fn growth(words: &Words) -> ExitCode {
+    // So that a server that hangs is found in the morning.
+    const AT_MOST: Duration = Duration::from_secs(3 * 3_600);
+    let (interrupted, begun) = (on_interrupt(), Instant::now());
+    let mut measuring = Measuring::start(words, growth::WORD, &[]);
+    let said = lines(measuring.child.stdout.take().expect("a pipe"));
+    while !matches!(said.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Disconnected)) {
+        if interrupted.load(Ordering::SeqCst) || begun.elapsed() > AT_MOST {
+            return ExitCode::from(130);
+        }
+    }
+    let is_done = measuring.child.wait().is_ok_and(|status| status.success());
+    if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A child that measures, in a process group and a directory of its own. Dropping it ends the group and removes the
+/// directory.
+struct Measuring {
+    child: Child,
+    scratch: PathBuf,
+}
+
+impl Measuring {
+    fn start(words: &Words, word: &str, names: &[&str]) -> Self {
+        let (scratch, (agents, rounds)) = (scratch(), words.scale.adopted);
+        let mut command = Command::new(std::env::current_exe().expect("a path of its own"));
+        command.arg(word).args(names);
+        command.arg("--frontdesk").arg(&words.frontdesk).arg("--scratch").arg(&scratch);
+        command.args(words.is_quick.then_some("--quick"));
+        command.args(["--agents", &agents.to_string(), "--rounds", &rounds.to_string()]);
+        command.env("RUST_BACKTRACE", "0");
+        // It ends itself when its input is closed, as it is when this process is killed.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        Self { child: command.spawn().expect("this program starts again"), scratch }
+    }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
 struct Run<'a> {
     words: &'a Words,
     interrupted: Arc<AtomicBool>,
@@ -44,41 +90,20 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Measures the figures of one group in a child, in a directory that is removed afterwards.
+    /// Measures the figures of one group.
     fn group(&mut self, names: &[&str], limit: Duration) {
         let begun = Instant::now();
         eprintln!("{}", names.join(", "));
-        let scratch = scratch();
-        let mut command = self.command(names, &scratch);
-        let mut child = command.spawn().expect("this program starts again");
-        let group = Pid::from_child(&child);
-        let input = child.stdin.take();
-        let said = lines(child.stdout.take().expect("a pipe"));
-        let is_whole = self.listen(&said, begun + limit);
-        if !is_whole {
-            let _ = kill_process_group(group, Signal::KILL);
+        let mut measuring = Measuring::start(self.words, measure::WORD, names);
+        let said = lines(measuring.child.stdout.take().expect("a pipe"));
+        let is_done = self.listen(&said, begun + limit);
+        if !is_done {
             self.failed.push(format!("{} (not done after {} s)", names.join(", "), begun.elapsed().as_secs()));
-        }
-        let is_success = child.wait().is_ok_and(|status| status.success());
-        if is_whole && !is_success {
+        } else if !measuring.child.wait().is_ok_and(|status| status.success()) {
             self.failed.push(names.join(", "));
         }
-        drop(input);
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = std::fs::remove_dir_all(&scratch);
+        drop(measuring);
         note(&format!("took {:.0} s", begun.elapsed().as_secs_f64()));
-    }
-
-    fn command(&self, names: &[&str], scratch: &Path) -> Command {
-        let (words, (agents, rounds)) = (self.words, self.words.scale.adopted);
-        let mut command = Command::new(std::env::current_exe().expect("a path of its own"));
-        command.arg(measure::WORD).args(names);
-        command.arg("--frontdesk").arg(&words.frontdesk).arg("--scratch").arg(scratch);
-        command.args(words.is_quick.then_some("--quick"));
-        command.args(["--agents", &agents.to_string(), "--rounds", &rounds.to_string()]);
-        command.env("RUST_BACKTRACE", "0");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        command
     }
 
     /// Takes what the child says; whether it came to its end in time.
@@ -122,8 +147,8 @@ impl Run<'_> {
     }
 }
 
-/// A directory for one group, or for the pictures of growth. What runs that were killed have left goes first.
-pub fn scratch() -> PathBuf {
+/// A new directory. What runs that were killed have left goes first.
+fn scratch() -> PathBuf {
     let target = target();
     let _ = std::fs::create_dir_all(&target);
     for entry in std::fs::read_dir(&target).into_iter().flatten().flatten() {
