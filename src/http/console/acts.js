@@ -108,6 +108,7 @@ function fields(form) {
       object[field.name] ??= [];
       if (field.checked) object[field.name].push(field.value);
     } else if (field.type === "checkbox") object[field.name] = field.checked;
+    else if (field.hasAttribute("data-number")) object[field.name] = Number(field.value);
     else if (field.value !== "") object[field.name] = field.value;
   }
   return object;

@@ -32,7 +32,7 @@ async fn page(app: &App, admitted: &Admitted) -> Result<Page, Refusal> {
     let operator = operator(&admitted.caller.principal);
     let content = html! {
         h1 { "Operators' tokens" }
-        p.quiet { "Made on the server's machine: " code { "frontdesk token create NAME --scope SCOPE" } "." }
+        (make())
         div #list data-live {
             table.cards {
                 thead {
@@ -49,6 +49,36 @@ async fn page(app: &App, admitted: &Admitted) -> Result<Page, Refusal> {
         }
     };
     Ok(Page { title: "Operators' tokens".into(), section: Section::Tokens, stream: None, content })
+}
+
+fn make() -> Markup {
+    html! {
+        details.form {
+            summary { "Make a token" }
+            form data-method="POST" data-path="/v1/tokens" data-done="The token was made." {
+                label { "Name" input name="name" type="text" required maxlength="100" autocomplete="off" spellcheck="false"; }
+                label {
+                    "Good for"
+                    select name="valid_for_seconds" data-number {
+                        @for days in [1, 7, 30, 90, 365] {
+                            option value=(days * 86_400) selected[days == 90] {
+                                (days) @if days == 1 { " day" } @else { " days" }
+                            }
+                        }
+                    }
+                }
+                fieldset {
+                    legend { "May" }
+                    @for scope in Scope::ALL {
+                        label.check { input name="scopes" type="checkbox" value=(scope) data-list; (scope) }
+                    }
+                }
+                button.primary type="submit" { "Make it" }
+                p.alert role="alert" hidden {}
+                p.note hidden { "The token. It is not shown again: " output data-shows="token" {} }
+            }
+        }
+    }
 }
 
 fn row(token: &TokenView, operator: Option<&Operator>, now: WallTime) -> Markup {
