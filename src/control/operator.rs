@@ -273,7 +273,8 @@ impl Operator {
         let filter = Filter { ended, before, ..Filter::default() };
         let records = customer::sessions(&*self.store, &self.embedded, email, &filter, most).await;
         let records = records.map_err(|error| of_store(&error))?;
-        let places = self.registry.as_ref().map(Registry::places).unwrap_or_default();
+        let ids = || records.iter().map(|record| record.id).collect();
+        let places = self.registry.as_ref().map(|registry| registry.places(ids())).unwrap_or_default();
         Ok(Reply::Sessions(records.iter().map(|record| self.row(record, &places)).collect()))
     }
 

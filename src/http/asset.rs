@@ -13,13 +13,15 @@ pub(super) const STYLE: &str = "text/css; charset=utf-8";
 pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 pub(super) const SVG: &str = "image/svg+xml";
 
-/// What a page may do. None takes anything from elsewhere, sends a form anywhere or may be shown inside another page.
+/// What a page may do. None takes anything from elsewhere, sends a form elsewhere or may be shown inside another page.
 #[derive(Clone, Copy)]
 pub(super) enum Policy {
     /// It is only looked at.
     WithoutScript,
     /// It has scripts, in files of their own, and calls this server.
     WithScript,
+    /// The same with forms that lead to other pages of this server.
+    WithForms,
 }
 
 /// Answers with such a text.
@@ -45,6 +47,10 @@ impl Policy {
             Self::WithScript => {
                 "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+            }
+            Self::WithForms => {
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                 base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
             }
         }
     }

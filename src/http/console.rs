@@ -14,9 +14,7 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -27,12 +25,14 @@ use serde::de::DeserializeOwned;
 use crate::principal::{Operator, Principal};
 
 use super::access::{Access, Admitted, let_in};
+use super::asset::{HTML, Policy, asset};
 use super::error::Refusal;
 use super::{App, auth};
 
 mod acts;
 pub(super) mod assets;
 pub(super) mod audit;
+mod chart;
 pub(super) mod customers;
 mod layout;
 pub(super) mod overview;
@@ -44,6 +44,7 @@ pub(super) mod sessions;
 pub(super) mod sign_in;
 mod timeline;
 pub(super) mod tokens;
+mod trouble;
 mod words;
 
 use section::Section;
@@ -80,14 +81,12 @@ pub(super) async fn nothing_here(app: &App, parts: &Parts) -> Response {
 }
 
 async fn refuse(app: &App, parts: &Parts, refusal: &Refusal) -> Response {
-    match refusal {
-        Refusal::TokenRequired | Refusal::OperatorRequired => see_other(&sign_in::path_back_to(&parts.uri)),
-        _ => {
-            let caller = app.caller(parts, auth::peer(parts)).await.ok();
-            let operator = caller.as_ref().and_then(|caller| operator(&caller.principal));
-            problem(app, operator, refusal)
-        }
+    if matches!(refusal, Refusal::TokenRequired | Refusal::OperatorRequired) {
+        return see_other(&sign_in::path_back_to(&parts.uri));
     }
+    let caller = app.caller(parts, auth::peer(parts)).await.ok();
+    let operator = caller.as_ref().and_then(|caller| operator(&caller.principal));
+    problem(app, operator, refusal)
 }
 
 /// Answers with a page for whoever was let in.
@@ -132,17 +131,9 @@ fn operator(principal: &Principal) -> Option<&Operator> {
 }
 
 fn document(text: Markup) -> Response {
-    let mut response = Response::new(text.into_string().into());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let mut response = asset(text.into_string().into(), HTML, Policy::WithForms);
     // What was seen while signed in is not seen afterwards.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Addresses name sessions and customers, and are nobody else's business.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                  form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -323,10 +323,10 @@ impl Registry {
         })
     }
 
-    /// Where the sessions stand that wait for the node to start them, and for what.
-    pub fn places(&self) -> Places {
+    /// Where those of these sessions stand that wait for the node to start them, and for what.
+    pub fn places(&self, sessions: Vec<SessionId>) -> Places {
         let why = self.what_is_waited_for();
-        lock(&self.inner.queue).places(why)
+        lock(&self.inner.queue).places(sessions, why)
     }
 
     /// Where one session stands among them, in words; `None` if it does not wait.

@@ -275,13 +275,12 @@ impl Store for SqliteStore {
                         .is_none_or(|outcome| record.phase.ending().is_some_and(|ending| ending.outcome == outcome))
                     && filter.before.is_none_or(|before| record.id < before)
             };
-            let mut found: Vec<_> = match &filter.customer {
-                Some(customer) => index.by_customer(customer).into_iter().collect(),
-                None => index.all(),
+            let found = match &filter.customer {
+                Some(customer) => {
+                    index.by_customer(customer).into_iter().filter(|stored| wanted(&stored.record)).collect()
+                }
+                None => index.youngest(most, wanted),
             };
-            found.retain(|stored| wanted(&stored.record));
-            found.sort_unstable_by_key(|stored| std::cmp::Reverse(stored.record.id));
-            found.truncate(most);
             let mut records: Vec<_> = found.iter().map(|stored| stored.record.clone()).collect();
             if filter.ended && filter.phase.is_none_or(|phase| phase == PhaseName::Ended) {
                 records.extend(row::history(connection, &filter, most)?);

@@ -84,6 +84,7 @@ macro_rules! contract {
             the_census_follows_every_move_and_is_the_same_after_reopening,
             pending_sessions_whose_start_failed_are_known_until_they_move_on,
             lists_are_paged_from_the_youngest_and_filtered,
+            of_many_live_sessions_every_page_has_its_own,
             lists_are_filtered_by_persona_phase_and_outcome,
             customers_are_added_read_changed_and_removed,
             customers_are_paged_in_the_order_of_their_keys,
@@ -384,6 +385,26 @@ async fn lists_are_paged_from_the_youngest_and_filtered(place: &dyn Place) {
     assert_eq!(listed(Filter { customer: Some(key("ann")), ..all() }, 10).await, of_ann);
     assert_eq!(listed(Filter { customer: Some(key("ann")), ..Filter::default() }, 10).await, of_ann[..1]);
     assert_eq!(listed(Filter { customer: Some(key("eve")), ..all() }, 10).await, []);
+}
+
+async fn of_many_live_sessions_every_page_has_its_own(place: &dyn Place) {
+    let store = place.open();
+    for number in 0..150 {
+        admit(&*store, &format!("customer {number}")).await;
+    }
+
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.list(Filter { before, ..Filter::default() }, 40).await.unwrap();
+        seen.extend(page.iter().map(|record| record.id));
+        before = seen.last().copied();
+        if page.len() < 40 {
+            break;
+        }
+    }
+
+    assert_eq!(seen.len(), 150);
+    assert!(seen.is_sorted_by(|younger, older| younger > older));
 }
 
 async fn lists_are_filtered_by_persona_phase_and_outcome(place: &dyn Place) {

@@ -177,15 +177,15 @@ function count_selected(event) {
 
 const MANY = {
   stop: {
-    verb: "Stop", method: "DELETE", query: "", done: "are ending",
+    verb: "Stop", method: "DELETE", query: () => "", done: "are ending",
     text: "Their agents are asked to finish, and are killed if they have not after their persona's grace. The sessions are over.",
   },
   kill: {
-    verb: "Kill", method: "DELETE", query: "?force=true", done: "are killed",
+    verb: "Kill", method: "DELETE", query: () => "?force=true", done: "are killed",
     text: "Their agents are killed at once, with all that they have started; what they have not saved is lost. The sessions are over.",
   },
   restart: {
-    verb: "Restart", method: "POST", query: "/restart", done: "are restarting",
+    verb: "Restart", method: "POST", query: ({ epoch }) => `/restart?epoch=${epoch}`, done: "are restarting",
     text: "Their agents are ended and started anew under the next epoch. The sessions go on; requests that are under way are lost.",
   },
 };
@@ -206,7 +206,7 @@ async function act_on_many(what) {
   const refused = [];
   const work = async () => {
     for (let box = left.shift(); box; box = left.shift()) {
-      const { ok, detail } = await call(method, `/v1/sessions/${box.dataset.session}${query}`);
+      const { ok, detail } = await call(method, `/v1/sessions/${box.dataset.session}${query(box.dataset)}`);
       if (ok) box.checked = false;
       else refused.push(`${box.dataset.who}: ${detail}`);
     }

@@ -6,34 +6,34 @@ use std::sync::{Arc, LazyLock};
 
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::Response;
+use bytes::Bytes;
 
+use crate::http::asset::{Policy, SCRIPT, STYLE, SVG};
 use crate::http::error::Refusal;
-use crate::http::{App, body};
+use crate::http::{App, asset, body};
 
-struct Asset {
+struct File {
     name: &'static str,
     content_type: &'static str,
     text: &'static str,
 }
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-
-static ASSETS: [Asset; 6] = [
-    Asset { name: "style.css", content_type: "text/css; charset=utf-8", text: include_str!("style.css") },
-    Asset { name: "icon.svg", content_type: "image/svg+xml", text: include_str!("icon.svg") },
-    Asset { name: "console.js", content_type: SCRIPT, text: include_str!("console.js") },
-    Asset { name: "live.js", content_type: SCRIPT, text: include_str!("live.js") },
-    Asset { name: "acts.js", content_type: SCRIPT, text: include_str!("acts.js") },
-    Asset { name: "session.js", content_type: SCRIPT, text: include_str!("session.js") },
+static FILES: [File; 6] = [
+    File { name: "style.css", content_type: STYLE, text: include_str!("style.css") },
+    File { name: "icon.svg", content_type: SVG, text: include_str!("icon.svg") },
+    File { name: "console.js", content_type: SCRIPT, text: include_str!("console.js") },
+    File { name: "live.js", content_type: SCRIPT, text: include_str!("live.js") },
+    File { name: "acts.js", content_type: SCRIPT, text: include_str!("acts.js") },
+    File { name: "session.js", content_type: SCRIPT, text: include_str!("session.js") },
 ];
 
 /// What tells these assets from those of another version.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = blake3::Hasher::new();
-    for asset in &ASSETS {
-        hasher.update(asset.text.as_bytes());
+    for file in &FILES {
+        hasher.update(file.text.as_bytes());
     }
     hasher.finalize().to_hex()[..12].to_owned()
 });
@@ -47,15 +47,12 @@ pub(in crate::http) async fn handle(State(_): State<Arc<App>>, params: RawPathPa
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
     let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    let Some(asset) = ASSETS.iter().find(|asset| Some(asset.name) == param("name")) else {
+    let Some(file) = FILES.iter().find(|file| Some(file.name) == param("name")) else {
         return Refusal::NotFound.problem();
     };
     let keep =
         if param("version") == Some(VERSION.as_str()) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let mut response = Response::new(asset.text.into());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let mut response = asset::asset(Bytes::from_static(file.text.as_bytes()), file.content_type, Policy::WithScript);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     response
 }

@@ -14,6 +14,9 @@ let last_id = "";
 // Whether somebody has touched the page since it was last fetched: only then is that a use of the sign-in.
 let attended = false;
 
+// The one place where text becomes markup: the console's own page, which escapes what comes from outside.
+const markup = window.trustedTypes?.createPolicy("frontdesk-page", { createHTML: (text) => text });
+
 export function start() {
   for (const touch of ["pointerdown", "keydown"]) {
     addEventListener(touch, () => { attended = true; }, { passive: true });
@@ -64,7 +67,7 @@ async function fetch_again() {
     const text = await response.text();
     // Whoever is not signed in any more was sent to the sign-in.
     if (response.redirected) return location.assign(response.url);
-    if (response.ok) take_over(new DOMParser().parseFromString(text, "text/html"));
+    if (response.ok) take_over(new DOMParser().parseFromString(markup?.createHTML(text) ?? text, "text/html"));
     else if (response.status === 404) { hang_up(); pulse("This page is gone", true); }
     else pulse("The server can't show this page at the moment", true);
   } catch {

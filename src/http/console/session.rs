@@ -119,10 +119,23 @@ fn acts(view: &OperatorsView, who: &str, persona: Option<&PersonaView>) -> Marku
         done: "Its agent is being started.",
         is_dangerous: false,
     };
+    let again = format!("{path}/restart?epoch={}", session.epoch);
+    let restarting = format!(
+        "Its agent is asked to finish and gets {grace}; then the next one is started. The session goes on; requests that are \
+         under way are lost."
+    );
+    let restart = Act {
+        method: "POST",
+        path: &again,
+        label: "Restart its agent",
+        question: Some((&format!("Restart the agent of {who}?"), &restarting)),
+        done: "Its agent is being restarted.",
+        ..stop
+    };
     html! {
         @match session.phase {
             PhaseName::Pending => { (initialise.button()) (stop.button()) }
-            PhaseName::Starting | PhaseName::Running => { (stop.button()) (kill.button()) }
+            PhaseName::Starting | PhaseName::Running => { (restart.button()) (stop.button()) (kill.button()) }
             PhaseName::Stopping => { (kill.button()) }
             PhaseName::Ended => {}
         }

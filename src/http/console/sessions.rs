@@ -126,7 +126,8 @@ fn with_selected() -> Markup {
     html! {
         div.selected #selected role="group" aria-label="Selected sessions" hidden {
             strong #selected-count {}
-            button type="button" data-many="stop" { "Stop" }
+            button type="button" data-many="restart" { "Restart" }
+            button.danger type="button" data-many="stop" { "Stop" }
             button.danger type="button" data-many="kill" { "Kill" }
             button.plain type="button" data-many="none" { "Clear the selection" }
         }
@@ -164,7 +165,7 @@ fn row(operators: &OperatorsView, with_boxes: bool, now: WallTime) -> Markup {
             @if with_boxes {
                 td.box {
                     @if session.phase != PhaseName::Ended {
-                        input type="checkbox" data-session=(session.id) data-who=(words::plain(&session.email))
+                        input type="checkbox" data-session=(session.id) data-epoch=(session.epoch) data-who=(words::plain(&session.email))
                             aria-label={ "Select the session of " (words::plain(&session.email)) };
                     }
                 }

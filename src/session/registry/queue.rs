@@ -11,10 +11,11 @@ pub(super) struct Queue {
     waiting: BTreeSet<SessionId>,
 }
 
-/// Where each waiting session stands, and what all of them wait for.
+/// Where some of the waiting sessions stand, and what all of them wait for.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     places: HashMap<SessionId, usize>,
+    length: usize,
     why: String,
 }
 
@@ -54,9 +55,20 @@ impl Queue {
         self.waiting.contains(&session).then(|| self.waiting.range(..=session).count())
     }
 
-    /// Where each stands; `why` is what they wait for.
-    pub(super) fn places(&self, why: String) -> Places {
-        Places { places: self.waiting.iter().zip(1..).map(|(session, place)| (*session, place)).collect(), why }
+    /// Where those of these sessions stand that wait; `why` is what they wait for.
+    pub(super) fn places(&self, mut sessions: Vec<SessionId>, why: String) -> Places {
+        sessions.sort_unstable();
+        let mut places = HashMap::new();
+        let mut wanted = sessions.into_iter().peekable();
+        for (session, place) in self.waiting.iter().zip(1..) {
+            while wanted.next_if(|wanted| wanted < session).is_some() {}
+            match wanted.next_if_eq(session) {
+                Some(session) => drop(places.insert(session, place)),
+                None if wanted.peek().is_none() => break,
+                None => {}
+            }
+        }
+        Places { places, length: self.length(), why }
     }
 }
 
@@ -64,7 +76,7 @@ impl Places {
     /// The session's place and what it waits for, in words; `None` if it does not wait.
     pub fn of(&self, session: SessionId) -> Option<String> {
         let place = self.places.get(&session)?;
-        Some(in_words(*place, self.places.len(), &self.why))
+        Some(in_words(*place, self.length, &self.why))
     }
 }
 
@@ -91,10 +103,11 @@ mod tests {
         assert_eq!(queue.first(2), [session(1), session(2)]);
         assert_eq!(queue.take(), Some(session(1)));
         queue.add(session(1));
-        let places = queue.places("no room".into());
+        let places = queue.places([4, 3, 1].map(session).to_vec(), "no room".into());
         assert_eq!(places.of(session(1)).unwrap(), "place 1 of 3 in the queue: no room");
         assert_eq!(places.of(session(3)).unwrap(), "place 3 of 3 in the queue: no room");
-        assert_eq!(places.of(session(4)), None);
+        // The one is not asked for, the other does not wait.
+        assert_eq!([2, 4].map(|millis| places.of(session(millis))), [None, None]);
         assert_eq!([1, 3, 4].map(|millis| queue.place(session(millis))), [Some(1), Some(3), None]);
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Tables are split by hash, each part under a lock that is held for a lookup only, never across the disk.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -187,6 +188,24 @@ impl Index {
     /// How many live sessions there are in each phase.
     pub(super) fn census(&self) -> Census {
         *lock(&self.census)
+    }
+
+    /// Up to `most` live sessions that match, the youngest first. It looks at all of them, a part at a time, and holds on
+    /// to few more than it returns: an order that is kept would cost every session memory, and every creation time.
+    pub(super) fn youngest(&self, most: usize, matches: impl Fn(&SessionRecord) -> bool) -> Vec<Arc<Stored>> {
+        let mut found: Vec<Arc<Stored>> = Vec::new();
+        for part in &self.ids {
+            // Once there are enough, only younger ones are worth holding.
+            let bound = found.get(most.wrapping_sub(1)).map(|stored| stored.record.id);
+            let part = lock(part);
+            let is_worth_it =
+                |stored: &&Arc<Stored>| bound.is_none_or(|bound| stored.record.id > bound) && matches(&stored.record);
+            found.extend(part.iter().filter(is_worth_it).cloned());
+            drop(part);
+            found.sort_unstable_by_key(|stored| Reverse(stored.record.id));
+            found.truncate(most);
+        }
+        found
     }
 
     /// Every live session, in no order.

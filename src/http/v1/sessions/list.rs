@@ -90,7 +90,7 @@ pub(in crate::http) async fn page(app: &App, query: Query) -> Result<Page<Operat
     };
     let email = query.email.as_deref();
     let found = customer::sessions(&*app.store, &app.embedded, email, &filter, query.limit.and_one()).await?;
-    let places = app.registry.places();
     let page = Page::of(found, query.limit, |record| record.id.to_string());
+    let places = app.registry.places(page.items.iter().map(|record| record.id).collect());
     Ok(page.map(|record| OperatorsView::of(app, &record, &places)))
 }
