@@ -73,8 +73,8 @@ pub(super) static STYLE_OPERATION: Operation = Operation {
 pub(super) static ICON_OPERATION: Operation = Operation {
     id: "getIcon",
     tag: Tag::Server,
-    summary: "The icon of the customers' page",
-    description: "A picture.",
+    summary: "The icon",
+    description: "That of the customers' page, and of the console.",
     query: None,
     headers: &[],
     body: None,
@@ -111,7 +111,7 @@ pub(super) async fn style(request: Request) -> Response {
 }
 
 pub(super) async fn icon(request: Request) -> Response {
-    file(request, include_bytes!("page/icon.svg"), SVG).await
+    file(request, include_bytes!("console/icon.svg"), SVG).await
 }
 
 async fn file(request: Request, text: &'static [u8], content_type: &'static str) -> Response {

@@ -254,7 +254,7 @@ fn log(phase: PhaseName) -> Markup {
                     label.check { input #log-follow type="checkbox" checked; "Follow" }
                     button #log-download type="button" { "Download" }
                 }
-                pre.lines.scroll #log-text tabindex="0" aria-label="What the agent writes to stderr" {}
+                pre.lines.scroll #log-text role="log" aria-live="off" tabindex="0" aria-label="What the agent writes to stderr" {}
             }
         }
     }
