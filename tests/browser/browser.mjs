@@ -32,7 +32,7 @@ const PATIENCE = 20_000;
 export async function walk(steps) {
   const profile = mkdtempSync(join(tmpdir(), 'frontdesk-browser-'));
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath: process.env.FRONTDESK_CHROMIUM,
+    executablePath: process.env.CHROMIUM,
     args: FLAGS,
     viewport: { width: 1280, height: 900 },
   });

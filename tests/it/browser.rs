@@ -5,13 +5,20 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::desk::persona;
+use frontdesk::principal::Scope;
+use serde_json::json;
+
+use crate::desk::{BOB, persona};
 use crate::harness::{ADA, Server, Setup, repository, until};
+use crate::operators::Operated;
+use crate::v1_sessions::{Opened, create};
+
+const CARL: (&str, &str) = ("carl@example.org", "a horse of another colour");
 
 #[test]
 fn a_customer_signs_in_talks_to_an_agent_over_a_restart_and_ends_the_session() {
     let script = repository().join("tests/it/agents/parts.py");
-    let command = serde_json::json!(["python3", "-u", script]).to_string();
+    let command = json!(["python3", "-u", script]).to_string();
     let config = [persona("PARTS", &command, ""), persona("OTHERS", r#"["frontdesk", "agent", "echo"]"#, "")].concat();
     let setup = Setup { keeps_address: true, ..Setup::with_config(&config) };
     let mut server = Server::start(setup);
@@ -20,13 +27,33 @@ fn a_customer_signs_in_talks_to_an_agent_over_a_restart_and_ends_the_session() {
     walk("customers.mjs", &mut server, &[("FRONTDESK_EMAIL", ADA.0), ("FRONTDESK_PASSWORD", ADA.1)]);
 }
 
+#[test]
+fn an_operator_signs_in_follows_a_session_asks_its_agent_and_kills_it() {
+    let echo = r#"["frontdesk", "agent", "echo"]"#;
+    let broken = r#"["sh", "-c", "echo no licence >&2; exit 4"]"#;
+    let config = [persona("CUSTOMERS", echo, ""), persona("BROKEN", broken, "start_attempts = 1\n")].concat();
+    let mut desk = Operated::new(Setup::with_config(&config));
+    let request = |(email, password): (&str, &str), persona: &str| {
+        Opened::of(&create(&desk.server, &[], &json!({"email": email, "password": password, "persona": persona})))
+    };
+    for customer in [BOB, CARL] {
+        desk.server.add_customer(customer);
+    }
+    request(ADA, "CUSTOMERS");
+    assert_eq!(request(BOB, "CUSTOMERS").initialise(&desk.server).status, 200);
+    assert_eq!(request(CARL, "BROKEN").initialise(&desk.server).status, 502);
+    let token = desk.token(Scope::Admin).to_owned();
+
+    walk("console.mjs", &mut desk.server, &[("FRONTDESK_EMAIL", ADA.0), ("FRONTDESK_TOKEN", &token)]);
+}
+
 /// Takes a walk on this server's pages, and does what it asks for.
 fn walk(script: &str, server: &mut Server, environment: &[(&str, &str)]) {
     let mut node = Command::new("node")
         .arg(repository().join("tests/browser").join(script))
         .env("FRONTDESK_URL", format!("http://{}/", server.address))
         .env("FRONTDESK_DIRECTORY", server.directory())
-        .env("FRONTDESK_CHROMIUM", chromium())
+        .env("CHROMIUM", chromium())
         .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
