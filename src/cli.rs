@@ -13,6 +13,7 @@ use crate::store::StoreError;
 
 mod agent;
 mod audit;
+mod backup;
 mod completions;
 mod config;
 mod customer;
@@ -20,6 +21,7 @@ mod doctor;
 mod launcher;
 mod operate;
 mod output;
+mod progress;
 mod serve;
 mod session;
 mod stop;
@@ -72,6 +74,10 @@ enum Command {
     Config(config::Config),
     /// Say what keeps a server from running well on this machine, and what to do about it.
     Doctor(doctor::Doctor),
+    /// Write everything that is stored into one file, beside the running server or without one.
+    Backup(backup::Backup),
+    /// Make a data directory out of a backup.
+    Restore(backup::Restore),
     /// Check a data directory, of a running server or without one, for everything that must not be.
     Verify(verify::Verify),
     /// Kill a server of its own at random, and check that nothing was stuck, doubled, lost or orphaned.
@@ -168,6 +174,8 @@ pub fn main() -> ExitCode {
         Command::Audit(audit) => audit.run(),
         Command::Config(config) => config.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Verify(verify) => verify.run(),
         Command::Torture(torture) => torture.run(),
         Command::Agent(agent) => agent.run(),

@@ -52,6 +52,12 @@ pub enum Failpoint {
     ShimBeforeEnd,
     /// An agent's end is noted and not told.
     ShimAfterEnd,
+    /// A backup has copied both databases; there is no archive.
+    BackupCopied,
+    /// A backup is whole and has not its name.
+    BackupBeforePlace,
+    /// A desk is restored and has not its name.
+    RestoreBeforePlace,
 }
 
 impl Failpoint {
@@ -84,6 +90,9 @@ impl Failpoint {
         Self::ShimAfterEnd,
     ];
 
+    /// All of commands that make files.
+    pub const OF_BACKUPS: [Self; 3] = [Self::BackupCopied, Self::BackupBeforePlace, Self::RestoreBeforePlace];
+
     /// The name by which the variable asks for it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -108,6 +117,9 @@ impl Failpoint {
             Self::ShimAfterSpool => "shim-after-spool",
             Self::ShimBeforeEnd => "shim-before-end",
             Self::ShimAfterEnd => "shim-after-end",
+            Self::BackupCopied => "backup-copied",
+            Self::BackupBeforePlace => "backup-before-place",
+            Self::RestoreBeforePlace => "restore-before-place",
         }
     }
 
@@ -204,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_point_has_a_name_of_its_own() {
-        let points = || Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS);
+        let points = || Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS).chain(&Failpoint::OF_BACKUPS);
         let mut names: Vec<_> = points().map(|point| point.name()).collect();
         names.sort_unstable();
         names.dedup();

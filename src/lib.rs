@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | the command line, one command a file | [`cli`] |
 //! | what keeps a server from running well on this machine, and the cure | [`doctor`] |
+//! | a whole desk in one file, and back | [`backup`] |
 //! | a server of its own, killed at random to see what its promises are worth | [`torture`] |
 //! | a typed client of `/v1`, which sends again what may be sent again | [`client`] |
 //! | one server put together, from a configuration to its end | [`node`] |
@@ -28,6 +29,7 @@
 //! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
 
 pub mod agent;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 use crate::agent::http::Services;
 use crate::agent::{AgentLimits, Launcher, Means};
+use crate::backup;
 use crate::clock::{Clock, SystemClock, WallTime};
 use crate::config::Config;
 use crate::credential::Verifiers;
@@ -79,6 +80,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self> {
         check_users(&config)?;
         let data_dir = DataDir::open(&config.data_dir)?;
+        backup::clear_links(data_dir.paths());
         let mapping_path = config.service_mapping_path().to_owned();
         let mapping = Arc::new(ServiceMapping::load(&mapping_path, config.service_mapping.is_some())?);
         let tls = config.tls.files().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);

@@ -1,8 +1,6 @@
 //! `frontdesk torture`: shows on this very machine that agents outlive the server.
 
-use std::cell::Cell;
 use std::fs::DirBuilder;
-use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +13,7 @@ use clap::Args;
 
 use crate::torture::{self, Plan, Progress, Report, Tally};
 
+use super::progress::Progress as Screen;
 use super::{Failure, Outcome, output};
 
 /// Runs a server of its own in a temporary directory and kills it, its shims and its agents at random; then checks
@@ -57,9 +56,12 @@ impl Torture {
         let interrupted = interrupts().context("cannot watch for signals")?;
         let directory = directory().context("cannot make a temporary directory; set TMPDIR to one with room")?;
         anstream::eprintln!("seed {seed}, in {}", directory.display());
-        let screen = Screen::new(self.duration);
-        let report = torture::run(&plan, &directory, &interrupted, &|progress| screen.show(progress));
-        screen.clear();
+        let (screen, whole) = (Screen::begin(), self.duration);
+        let report = torture::run(&plan, &directory, &interrupted, &|progress: Progress| {
+            let done = progress.elapsed.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
+            screen.show(&progress_of(&progress, whole), Some(done));
+        });
+        drop(screen);
         let has_findings = report.as_ref().is_ok_and(|report| !report.findings.is_empty() && !report.is_interrupted);
         if self.keep || has_findings {
             anstream::eprintln!("kept {}", directory.display());
@@ -130,65 +132,17 @@ fn directory() -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Where progress is shown: on one line of a terminal, or else on a line every few seconds.
-struct Screen {
-    is_terminal: bool,
-    whole: Duration,
-    /// When the next line is due, in seconds from the beginning.
-    next_line: Cell<u64>,
-}
-
-impl Screen {
-    fn new(whole: Duration) -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), whole, next_line: Cell::new(0) }
-    }
-
-    fn show(&self, progress: Progress) {
-        const BETWEEN_LINES: u64 = 10;
-        let seconds = progress.elapsed.as_secs();
-        let tally = progress.tally;
-        let kills = tally.servers + tally.launchers + tally.shims + tally.agents;
-        let text = format!(
-            "{seconds} of {} s, {} running, {} created, {} answered, {kills} killed, {} held, {} findings",
-            self.whole.as_secs(),
-            tally.running,
-            tally.created,
-            tally.answered,
-            tally.held,
-            tally.findings
-        );
-        if self.is_terminal {
-            anstream::eprint!("\r\x1b[K{} {text}", bar(progress.elapsed, self.whole));
-        } else if seconds >= self.next_line.get() {
-            self.next_line.set(seconds + BETWEEN_LINES);
-            anstream::eprintln!("{text}");
-        }
-    }
-
-    fn clear(&self) {
-        if self.is_terminal {
-            anstream::eprint!("\r\x1b[K");
-        }
-    }
-}
-
-fn bar(elapsed: Duration, whole: Duration) -> String {
-    const WIDTH: usize = 20;
-    let done = elapsed.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
-    let filled = (0..WIDTH).filter(|cell| (*cell as f64) < done * WIDTH as f64).count();
-    format!("[{}{}]", "=".repeat(filled), " ".repeat(WIDTH - filled))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bar_grows_from_nothing_to_its_whole_width() {
-        let whole = Duration::from_secs(10);
-        assert_eq!(bar(Duration::ZERO, whole), format!("[{}]", " ".repeat(20)));
-        assert_eq!(bar(Duration::from_secs(5), whole), format!("[{}{}]", "=".repeat(10), " ".repeat(10)));
-        assert_eq!(bar(whole, whole), format!("[{}]", "=".repeat(20)));
-        assert_eq!(bar(Duration::ZERO, Duration::ZERO), format!("[{}]", " ".repeat(20)));
-    }
+fn progress_of(progress: &Progress, whole: Duration) -> String {
+    let tally = &progress.tally;
+    let kills = tally.servers + tally.launchers + tally.shims + tally.agents;
+    format!(
+        "{} of {} s, {} running, {} created, {} answered, {kills} killed, {} held, {} findings",
+        progress.elapsed.as_secs(),
+        whole.as_secs(),
+        tally.running,
+        tally.created,
+        tally.answered,
+        tally.held,
+        tally.findings
+    )
 }

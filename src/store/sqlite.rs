@@ -413,9 +413,25 @@ impl Store for SqliteStore {
 /// # Errors
 /// What the store said.
 pub fn desk_id(directory: &Path) -> Result<String, StoreError> {
-    let connection = file::open_reader(&DataPaths::new(directory).database())?;
-    let id = meta(&connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
+    desk_of(&file::open_reader(&DataPaths::new(directory).database())?)
+}
+
+/// The desk's id in an open file.
+pub(crate) fn desk_of(connection: &Connection) -> Result<String, StoreError> {
+    let id = meta(connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
     id.ok_or_else(|| StoreError::Corrupt("its identity is missing".into()))
+}
+
+/// Makes a file that nobody has open the store of another desk, which knows the same tokens.
+pub(crate) fn renew_desk(path: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(path).map_err(unavailable)?;
+    desk_of(&connection)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(unavailable)?;
+    set_meta(&connection, "desk_id", new_desk().as_bytes())
+}
+
+fn new_desk() -> String {
+    uuid::Uuid::from_bytes(crate::random::bytes()).simple().to_string()
 }
 
 /// Waits for the last commit and for the removals after it, so that the files are closed in order.
@@ -433,7 +449,7 @@ impl Drop for SqliteStore {
 fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
     let stored = |name| meta(connection, name);
     if stored("desk_id")?.is_none() {
-        let id = uuid::Uuid::from_bytes(crate::random::bytes()).simple().to_string();
+        let id = new_desk();
         connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         set_meta(connection, "desk_id", id.as_bytes())?;
         set_meta(connection, "token_key", &crate::random::bytes::<32>())?;

@@ -134,7 +134,10 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
         | Failpoint::ShimBeforeSpool
         | Failpoint::ShimAfterSpool
         | Failpoint::ShimBeforeEnd
-        | Failpoint::ShimAfterEnd => &[],
+        | Failpoint::ShimAfterEnd
+        | Failpoint::BackupCopied
+        | Failpoint::BackupBeforePlace
+        | Failpoint::RestoreBeforePlace => &[],
     }
 }
 

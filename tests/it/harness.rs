@@ -77,6 +77,18 @@ impl Server {
         (server, is_ready)
     }
 
+    /// A server on what a backup of another one, in its directory, is restored to.
+    pub fn restored(from: &Self, backup: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let mut server = Self { setup: from.setup.clone(), address, child: None, directory, log: None };
+        let backup = from.path(backup).display().to_string();
+        let (status, _, errors) = server.run(&["restore", &backup], "");
+        assert!(status.success(), "{errors}");
+        server.start_again();
+        server
+    }
+
     #[cfg(feature = "failpoints")]
     /// A server that is not running, in a copy of the directory of this one, which is not running either.
     pub fn copy(&self) -> Self {

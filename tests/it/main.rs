@@ -12,6 +12,7 @@ mod agent_limits;
 mod agent_page;
 mod answer_parts;
 mod api_page;
+mod backup;
 mod bodies;
 mod browser;
 mod client;

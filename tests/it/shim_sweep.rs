@@ -31,7 +31,10 @@ fn visits(point: Failpoint) -> &'static [Operation] {
         | Failpoint::AfterAgentEnd
         | Failpoint::BeforeDataRemoval
         | Failpoint::DuringAdoption
-        | Failpoint::DuringRecovery => &[],
+        | Failpoint::DuringRecovery
+        | Failpoint::BackupCopied
+        | Failpoint::BackupBeforePlace
+        | Failpoint::RestoreBeforePlace => &[],
     }
 }
 

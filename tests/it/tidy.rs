@@ -71,7 +71,7 @@ fn every_failpoint_stands_somewhere() {
         .filter(|path| !path.ends_with("failpoint.rs"))
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
-    for point in Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS) {
+    for point in Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS).chain(&Failpoint::OF_BACKUPS) {
         assert!(sources.contains(&format!("Failpoint::{point:?}")), "{point:?} stands nowhere");
     }
 }

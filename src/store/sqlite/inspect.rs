@@ -111,6 +111,18 @@ pub fn customer_count(directory: &Path) -> Option<i64> {
     connection.query_row("SELECT count(*) FROM customers", [], |row| row.get(0)).ok()
 }
 
+/// The names of the files that hold live sessions' data.
+pub(crate) fn data_file_names(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let query = "SELECT id, data_version FROM sessions WHERE data IS NULL";
+    let mut statement = connection.prepare(query).map_err(file::unavailable)?;
+    let rows = statement.query_map([], |row| {
+        let (session, version): (_, Option<i64>) = (SessionId::from_bytes(row.get(0)?), row.get(1)?);
+        Ok(version.map(|version| DataFile { session, version }.name()))
+    });
+    let names = rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(file::unavailable)?;
+    Ok(names.into_iter().flatten().collect())
+}
+
 /// Opens a file of the data directory for looking only; nothing is made beside it.
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     let mut log = path.to_owned().into_os_string();
