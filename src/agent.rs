@@ -68,6 +68,7 @@ pub mod survivors;
 mod verdict;
 
 pub use calls::CallError;
+pub(crate) use command::check_users;
 pub use conversation::{Fate, KeptCall};
 pub use process::Before;
 

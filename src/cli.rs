@@ -18,12 +18,15 @@ mod completions;
 mod config;
 mod customer;
 mod doctor;
+mod drain;
 mod launcher;
 mod operate;
 mod output;
 mod progress;
+mod reload;
 mod serve;
 mod session;
+mod status;
 mod stop;
 mod table;
 mod token;
@@ -61,6 +64,12 @@ enum Command {
     Customer(customer::Customer),
     /// Stop the server; its agents run on, unless they are to end as well.
     Stop(stop::Stop),
+    /// Take nothing new, so that the server runs empty, and wait for that.
+    Drain(drain::Drain),
+    /// Have the server read its configuration again.
+    Reload(reload::Reload),
+    /// Say whether the server is ready.
+    Status(status::Status),
     /// Request, use, stop and list sessions.
     #[command(subcommand)]
     Session(session::Session),
@@ -169,6 +178,9 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Customer(customer) => customer.run(),
         Command::Stop(stop) => stop.run(),
+        Command::Drain(drain) => drain.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Status(status) => status.run(),
         Command::Session(session) => session.run(),
         Command::Token(token) => token.run(),
         Command::Audit(audit) => audit.run(),

@@ -5,8 +5,9 @@
 //! does that; `main` calls it once at start, and `frontdesk config show` prints its result. All
 //! other modules get the section they need as an argument.
 //!
-//! Nothing here reads the process environment, changes at run time, or opens what a path points
-//! to: relative paths stay as written and are relative to the working directory.
+//! Nothing here reads the process environment or opens what a path points to: relative paths stay as
+//! written and are relative to the working directory. While a server runs, its configuration may be
+//! loaded again: `change` says what differs and what of it can be put in force ([`InForce`]).
 //!
 //! A new key is added in four places, which the tests below hold together: the section's struct,
 //! its `Default`, the table in `keys.rs`, and `frontdesk.example.toml`.
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod change;
 mod choice;
 mod console;
 mod credential;
@@ -27,6 +29,7 @@ mod error;
 mod events;
 mod file;
 mod hosts;
+mod in_force;
 mod keys;
 mod kinds;
 mod limits;
@@ -42,11 +45,13 @@ mod throttle;
 mod tls;
 mod value;
 
+pub use change::{Change, Difference};
 pub use choice::Choice;
 pub use console::Console;
 pub use credential::Credential;
 pub use error::{ConfigError, Conflict, Origin, Problem, Problems};
 pub use events::Events;
+pub use in_force::InForce;
 pub use limits::Limits;
 pub use load::{Loaded, Origins, Overrides, Sources};
 pub use log::{Log, LogFormat};

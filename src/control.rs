@@ -22,6 +22,7 @@ use crate::shutdown::Tasks;
 mod audit;
 mod events;
 mod operator;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -29,6 +30,7 @@ mod tokens;
 pub use audit::{AuditQuery, AuditRow};
 pub use events::{EventPage, EventRow};
 pub use operator::{CustomerRow, Operator, SessionRow};
+pub use reload::{Reloaded, Reloader};
 pub use tokens::{MadeToken, TokenRow};
 
 const SOCKET: &str = "control.sock";
@@ -124,6 +126,13 @@ pub enum Command {
     },
     /// Tell how the server is.
     Status,
+    /// Take no new sessions and start no agents, or go on with both.
+    Drain {
+        /// Go on.
+        cancel: bool,
+    },
+    /// Read the configuration again.
+    Reload,
     /// Stop the server.
     Stop {
         /// End the agents as well.
@@ -154,6 +163,8 @@ pub enum Reply {
     Audit(Vec<AuditRow>),
     /// How the server is.
     Node(Box<NodeView>),
+    /// What the configuration that was read changes.
+    Reloaded(Reloaded),
     /// It could not be done; one sentence that says why.
     Refused(String),
 }

@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::clock::{Clock, Timestamp, WallTime};
-use crate::config::Config;
+use crate::config::{Config, InForce};
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
@@ -61,8 +61,8 @@ use error::Refusal;
 
 /// What every handler may use.
 pub struct App {
-    /// The configuration, fixed while the server runs.
-    pub config: Config,
+    /// The configuration in force.
+    pub settings: InForce,
     /// The source of time.
     pub clock: Arc<dyn Clock>,
     /// Where sessions are kept.
@@ -95,6 +95,13 @@ pub struct App {
     pub tasks: Tasks,
     /// Where and since when the server is there.
     pub presence: Presence,
+}
+
+impl App {
+    /// The configuration in force at this moment.
+    pub fn config(&self) -> Arc<Config> {
+        self.settings.get()
+    }
 }
 
 /// Where and since when a server is there.

@@ -23,7 +23,7 @@
 //! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
 //! | the data directory, and whether all in it and around it is as it must be | [`data_dir`], [`verify`] |
-//! | the end of tasks; logs; how many files may be open | [`shutdown`], [`telemetry`], [`descriptors`] |
+//! | the end of tasks; logs; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], [`descriptors`], [`service_manager`] |
 //! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
 //!
 //! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
@@ -53,6 +53,7 @@ pub mod pickle;
 pub mod principal;
 mod random;
 pub mod server;
+pub mod service_manager;
 pub mod service_mapping;
 pub mod session;
 pub mod shim;

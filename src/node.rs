@@ -7,20 +7,19 @@
 //! Nothing is served before the sessions of an earlier server are settled. Who runs a node in a test does it through
 //! here as well.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
 
 use crate::agent::http::Services;
-use crate::agent::{AgentLimits, Launcher, Means};
+use crate::agent::{self, AgentLimits, Launcher, Means};
 use crate::backup;
 use crate::clock::{Clock, SystemClock, WallTime};
-use crate::config::Config;
+use crate::config::{Config, InForce};
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
@@ -42,7 +41,6 @@ use crate::server::tls::Tls;
 use crate::service_mapping::ServiceMapping;
 use crate::session::Registry;
 use crate::shim::launch::Launch;
-use crate::shim::user;
 use crate::shutdown::{AtStop, Tasks};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -78,7 +76,7 @@ impl Node {
     /// # Errors
     /// One sentence that says what is missing and what to do.
     pub async fn start(config: Config) -> Result<Self> {
-        check_users(&config)?;
+        agent::check_users(&config).map_err(|why| anyhow!(why))?;
         let data_dir = DataDir::open(&config.data_dir)?;
         backup::clear_links(data_dir.paths());
         let mapping_path = config.service_mapping_path().to_owned();
@@ -117,7 +115,8 @@ impl Node {
         if let Some(tls) = &tls {
             tls.watch(&tasks);
         }
-        keep_house(&config, &store, &events, &clock, &tasks);
+        let settings = InForce::new(config.clone());
+        keep_house(&settings, &store, &events, &clock, &tasks);
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
@@ -130,7 +129,7 @@ impl Node {
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
-            gate: Gate::new(throttle(&config)),
+            gate: Gate::new(ThrottleConfig::of(&config.throttle)),
             uploads: AtOnce::new(MOST_UPLOADS, MOST_UPLOADS_OF_A_SESSION),
             streams: AtOnce::new(MOST_STREAMS, MOST_STREAMS_OF_A_SESSION),
             bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),
@@ -141,7 +140,7 @@ impl Node {
             metrics,
             sampler,
             tasks: tasks.clone(),
-            config,
+            settings,
         });
         Ok(Self { app, embedded, events, mapping, tls, listener, tasks, data_dir })
     }
@@ -168,10 +167,11 @@ impl Node {
     /// finish and leaves or ends the agents, as `stop` says, within the configured grace. Sessions stay as they are stored. Returns how many tasks had to be cut off.
     pub async fn serve(self, stop: impl Future<Output = AtStop>) -> usize {
         let Self { app, embedded, events, mapping, tls, listener, tasks, data_dir } = self;
-        let limits = &app.config.limits;
+        let config = app.config();
+        let limits = &config.limits;
         let server = Server {
             router: http::router(Arc::clone(&app)),
-            proxies: Proxies::new(&app.config),
+            proxies: Proxies::new(&config),
             tls,
             connections: descriptors::connections(limits.connections, limits.max_running),
             connections_per_address: limits.connections_per_address,
@@ -181,14 +181,14 @@ impl Node {
         let stopping = async {
             let at_stop = stop.await;
             tasks.withdraw();
-            tokio::time::sleep(app.config.shutdown.readiness_delay).await;
+            tokio::time::sleep(app.config().shutdown.readiness_delay).await;
             at_stop
         };
         let at_stop = tokio::select! {
             () = serving => AtStop::LeaveAgents,
             at_stop = stopping => at_stop,
         };
-        let grace = app.config.shutdown.grace;
+        let grace = config.shutdown.grace;
         tasks.drain(at_stop);
         let cut_off = match tokio::time::timeout(grace, tasks.ended()).await {
             Ok(()) => 0,
@@ -219,16 +219,6 @@ fn not_bound(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     }
 }
 
-/// Checks that agents can run as the users that their personas name.
-fn check_users(config: &Config) -> Result<()> {
-    for (name, persona) in &config.personas {
-        if let Some(Err(why)) = persona.user.as_deref().map(user::resolve) {
-            bail!("the `user` of persona {name} {why}");
-        }
-    }
-    Ok(())
-}
-
 fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tasks: &Tasks, means: Means) -> Registry {
     let limits = AgentLimits {
         requests: config.limits.requests_per_session as usize,
@@ -239,39 +229,28 @@ fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tas
         answers_bytes: config.limits.answers,
     };
     let launcher = Launcher::new(Arc::clone(store), Arc::clone(clock), tasks.clone(), limits, means);
-    let personas: HashMap<_, _> =
-        config.personas.iter().map(|(name, persona)| (name.to_string(), Arc::new(persona.clone()))).collect();
     Registry::new(
         Arc::clone(store),
         Arc::clone(clock),
         launcher,
         tasks.clone(),
-        personas,
+        &config.personas,
         config.limits.max_running as usize,
         config.shutdown.grace,
     )
 }
 
-fn throttle(config: &Config) -> ThrottleConfig {
-    ThrottleConfig {
-        enabled: config.throttle.enabled,
-        per_account_and_address_per_minute: config.throttle.per_account_and_address,
-        per_address_per_minute: config.throttle.per_address,
-        per_account_per_hour: config.throttle.per_account,
-    }
-}
-
 /// Stores heartbeats, and forgets what has been history for long enough.
-fn keep_house(config: &Config, store: &Arc<dyn Store>, events: &EventLog, clock: &Arc<dyn Clock>, tasks: &Tasks) {
+fn keep_house(settings: &InForce, store: &Arc<dyn Store>, events: &EventLog, clock: &Arc<dyn Clock>, tasks: &Tasks) {
     const BETWEEN_BEATS: Duration = Duration::from_secs(10);
     let events = events.clone();
-    let (store, clock, draining, keep) = (Arc::clone(store), Arc::clone(clock), tasks.clone(), config.history.keep);
+    let (store, clock, draining, settings) = (Arc::clone(store), Arc::clone(clock), tasks.clone(), settings.clone());
     tasks.spawn(async move {
         loop {
             if let Err(error) = store.beat(clock.heartbeat()).await {
                 tracing::warn!(error = %error, "heartbeat not stored");
             }
-            let keep_millis = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+            let keep_millis = i64::try_from(settings.get().history.keep.as_millis()).unwrap_or(i64::MAX);
             let before = WallTime::from_unix_millis(clock.wall().unix_millis().saturating_sub(keep_millis));
             while !draining.is_draining() {
                 match forget_history(&*store, &events, before).await {

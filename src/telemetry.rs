@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 
 use crate::config::LogFormat;
 
@@ -10,18 +11,44 @@ use crate::config::LogFormat;
 ///
 /// # Errors
 /// A sentence about a filter that is none.
-pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
+pub fn start(format: LogFormat, filter: &str) -> Result<LogLevel, String> {
     let filter = self::filter(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         // A log that can't be written is complained of on stderr, which is the log: that would end the server.
         .log_internal_errors(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    Ok(match format {
+        LogFormat::Text => {
+            let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).with_filter_reloading();
+            let level = LogLevel::of(builder.reload_handle());
+            builder.init();
+            level
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let level = LogLevel::of(builder.reload_handle());
+            builder.init();
+            level
+        }
+    })
+}
+
+/// The filter in force, which can be replaced.
+pub struct LogLevel {
+    replace: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+impl LogLevel {
+    fn of<S: 'static>(handle: Handle<EnvFilter, S>) -> Self {
+        // It fails only when there is no log any more.
+        Self { replace: Box::new(move |filter| drop(handle.reload(filter))) }
     }
-    Ok(())
+
+    /// Puts another filter in force.
+    pub fn put(&self, filter: EnvFilter) {
+        (self.replace)(filter);
+    }
 }
 
 /// Reads a filter.

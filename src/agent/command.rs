@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use crate::config::Protocol;
+use crate::config::{Config, Protocol};
 use crate::descriptors;
 use crate::session::Reason;
 use crate::shim::order::Order;
@@ -45,6 +45,19 @@ pub(super) fn order(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Res
         descriptors: descriptors::before(),
         user,
     })
+}
+
+/// Checks that agents can run as the users that their personas name.
+///
+/// # Errors
+/// One sentence about the first that can't.
+pub(crate) fn check_users(config: &Config) -> Result<(), String> {
+    for (name, persona) in &config.personas {
+        if let Some(Err(why)) = persona.user.as_deref().map(user::resolve) {
+            return Err(format!("the `user` of persona {name} {why}"));
+        }
+    }
+    Ok(())
 }
 
 fn command_line(command: &[String], is_this_binary: bool) -> (Option<OsString>, Vec<OsString>) {

@@ -62,6 +62,9 @@ async fn without_server(config: &Config, command: Command) -> Result<Reply> {
         bail!("{what}; name the right one with --data-dir, or start `frontdesk serve` once");
     }
     let data_dir = DataDir::open(&config.data_dir)?;
+    if matches!(command, Command::Status | Command::Drain { .. } | Command::Reload) {
+        bail!("no server runs on {}; start it with `frontdesk serve`", config.data_dir.display());
+    }
     if matches!(command, Command::ListSessions { before: None, .. }) {
         anstream::eprintln!("note: no server runs on {}; this is what is stored", config.data_dir.display());
     }

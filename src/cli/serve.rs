@@ -1,15 +1,21 @@
 //! `frontdesk serve`: the server.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Loaded, LogFormat, Overrides};
-use crate::control::{self, Operator};
+use crate::config::{Config, Loaded, LogFormat, Overrides, Sources};
+use crate::control::{self, Operator, Reloader};
+use crate::http::v1::nodes::NodeView;
 use crate::node::Node;
-use crate::shutdown::AtStop;
+use crate::service_manager::ServiceManager;
+use crate::shutdown::{AtStop, Tasks};
+use crate::telemetry::LogLevel;
 use crate::{descriptors, server, telemetry};
 
 use super::{Configuration, Failure, Outcome, stop, welcome};
@@ -37,9 +43,10 @@ impl Serve {
             log_format: self.log_format,
             ..Overrides::default()
         };
-        let loaded = self.configuration.load(overrides)?;
+        let sources = self.configuration.sources(overrides);
+        let loaded = Config::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
         let log = &loaded.config.log;
-        telemetry::start(log.format, &log.level).map_err(Failure::Usage)?;
+        let level = telemetry::start(log.format, &log.level).map_err(Failure::Usage)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -48,14 +55,18 @@ impl Serve {
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        runtime.block_on(serve(loaded))
+        runtime.block_on(serve(loaded, sources, level))
     }
 }
 
-async fn serve(loaded: Loaded) -> Outcome {
+async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
     let stop = server::stop_signal().context("cannot watch for signals")?;
+    let hangup = signal(SignalKind::hangup()).context("cannot watch for signals")?;
+    let manager = ServiceManager::from_environment();
+    manager.status("taking up the sessions and agents of an earlier server");
     let node = Node::start(loaded.config).await?;
     let app = &node.app;
+    let reloader = Arc::new(Reloader::new(app.clone(), sources, level));
     let operator = Operator::new(
         app.store.clone(),
         app.clock.clone(),
@@ -63,10 +74,15 @@ async fn serve(loaded: Loaded) -> Outcome {
         Some(app.registry.clone()),
         node.events.clone(),
     )
-    .serving(node.app.clone());
+    .serving(node.app.clone())
+    .reloading(reloader.clone());
     control::serve(node.data_dir().paths().root(), operator, node.tasks())
         .context("cannot make the control socket in the data directory")?;
     welcome::greet(&node).await?;
+    reload_on_hangup(hangup, reloader, manager.clone(), node.tasks());
+    manager.ready(&NodeView::of(app).in_words());
+    let told = app.clone();
+    manager.keep_told(node.tasks(), move || NodeView::of(&told).in_words());
     let (tasks, agents) = (node.tasks().clone(), node.data_dir().paths().agents());
     let cut_off = node
         .serve(async {
@@ -75,6 +91,7 @@ async fn serve(loaded: Loaded) -> Outcome {
                 at_stop = tasks.asked_to_stop() => ("frontdesk stop", at_stop),
             };
             tracing::info!(cause, "{}; a signal now stops at once", before_the_end(at_stop));
+            manager.stopping();
             hasten_on_second_signal();
             at_stop
         })
@@ -85,6 +102,32 @@ async fn serve(loaded: Loaded) -> Outcome {
     }
     tracing::info!("{}", stop::at_the_end(tasks.leaves_agents(), stop::living_agents(&agents)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// SIGHUP has the configuration read again. A terminal that is closed sends it, too: then whoever started the server is
+/// gone, and it stops as if it had been told to, leaving its agents.
+fn reload_on_hangup(mut hangup: Signal, reloader: Arc<Reloader>, manager: ServiceManager, tasks: &Tasks) {
+    let has_terminal = || std::io::stdin().is_terminal();
+    let (had_terminal, watched) = (has_terminal(), tasks.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = watched.draining() => return,
+                _ = hangup.recv() => {}
+            }
+            if had_terminal && !has_terminal() {
+                watched.ask_to_stop(AtStop::LeaveAgents);
+                return;
+            }
+            manager.reloading();
+            let reading = reloader.clone();
+            let reloaded = tokio::task::spawn_blocking(move || reading.reload_and_log()).await;
+            manager.ready(&match reloaded {
+                Ok(Ok(reloaded)) => reloaded.to_string(),
+                Ok(Err(_)) | Err(_) => "configuration not taken; the log says why".to_owned(),
+            });
+        }
+    });
 }
 
 fn before_the_end(at_stop: AtStop) -> &'static str {

@@ -13,6 +13,7 @@ use crate::data_dir::DataPaths;
 use crate::shim::place::Place;
 
 use super::operate::operate;
+use super::progress::Progress;
 use super::{Configuration, Failure, Outcome, output};
 
 #[derive(Debug, Args)]
@@ -39,15 +40,28 @@ impl Stop {
         }
         // Ten seconds more than the server takes at most: by then it has cut off what does not end.
         let shutdown = &config.shutdown;
+        let progress = Progress::begin();
         let patience = boot_time() + shutdown.readiness_delay + shutdown.grace + Duration::from_secs(10);
         while is_held(&paths) {
             if boot_time() > patience {
                 return Err(Failure::Failed("the server has not stopped yet; look at its log".to_owned()));
             }
+            let left = living_agents(&paths.agents());
+            progress.show(&waited_for(self.agents, left), None);
             std::thread::sleep(Duration::from_millis(20));
         }
+        drop(progress);
         output::line(&at_the_end(!self.agents, living_agents(&paths.agents())))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a server that stops is about to finish.
+fn waited_for(ends_agents: bool, left: usize) -> String {
+    match (ends_agents, left) {
+        (true, 1) => "stopping: 1 agent has yet to end".to_owned(),
+        (true, 2..) => format!("stopping: {left} agents have yet to end"),
+        (true, 0) | (false, _) => "stopping: requests under way are being finished".to_owned(),
     }
 }
 

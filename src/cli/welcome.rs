@@ -42,7 +42,8 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
     // Whoever reads the message above needs no second one.
     if !(to_a_person && std::io::stderr().is_terminal()) {
         let sessions = store.live_count();
-        let trusted = node.app.config.trusted_personas();
+        let config = node.app.config();
+        let trusted = config.trusted_personas();
         if !trusted.is_empty() {
             let personas = trusted.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
             tracing::info!(
@@ -85,10 +86,10 @@ async fn demo_customer(node: &Node, to_a_person: bool) -> Result<String> {
 }
 
 fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
-    let config = &node.app.config;
+    let config = node.app.config();
     let certified = config.tls.files().map(|_| config.hosts.first().map(String::as_str));
     let server = url(address, certified);
-    let personas: Vec<_> = node.app.config.personas.keys().map(ToString::to_string).collect();
+    let personas: Vec<_> = config.personas.keys().map(ToString::to_string).collect();
     let mut text = format!("\n{GREEN}Frontdesk is ready{GREEN:#} at {BOLD}{server}{BOLD:#}\n\n");
     let mut fact = |name: &str, value: &str| {
         // Writing to a `String` cannot fail.

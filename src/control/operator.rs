@@ -23,7 +23,10 @@ use crate::shim::wire::Usage;
 use crate::shutdown::AtStop;
 use crate::store::{Action, Actor, AuditEntry, Filter, Store, StoreError};
 
-use super::{Command, Reply, audit, events, tokens};
+use super::{Command, Reloader, Reply, audit, events, tokens};
+
+const NO_SERVER: &str = "no server runs on this data directory; start it with `frontdesk serve`, or name the right one \
+     with --data-dir";
 
 /// Executes commands. Cloning shares what it works on.
 #[derive(Clone)]
@@ -36,6 +39,7 @@ pub struct Operator {
     sequences: Sequences,
     /// The running server.
     app: Option<Arc<App>>,
+    reloader: Option<Arc<Reloader>>,
     /// Ends the agents that a stopped server has left.
     launcher: Option<Launcher>,
 }
@@ -92,13 +96,19 @@ impl Operator {
         events: EventLog,
     ) -> Self {
         let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), events);
-        Self { store, clock, embedded, registry, sequences, app: None, launcher: None }
+        Self { store, clock, embedded, registry, sequences, app: None, reloader: None, launcher: None }
     }
 
     /// The same, for a server that can be asked how it is, and to stop.
     #[must_use]
     pub fn serving(self, app: Arc<App>) -> Self {
         Self { app: Some(app), ..self }
+    }
+
+    /// The same, for a server whose configuration can be read again.
+    #[must_use]
+    pub fn reloading(self, reloader: Arc<Reloader>) -> Self {
+        Self { reloader: Some(reloader), ..self }
     }
 
     /// The same, where no server runs but its agents may.
@@ -132,6 +142,8 @@ impl Operator {
                 audit::read(&*self.store, &query, keys, most).await.map(Reply::Audit)
             }
             Command::Status => self.status(),
+            Command::Drain { cancel } => self.drain(!cancel).await,
+            Command::Reload => self.reload().await,
             Command::Stop { agents } => self.stop_server(agents).await,
         };
         done.unwrap_or_else(Reply::Refused)
@@ -178,8 +190,31 @@ impl Operator {
     }
 
     fn status(&self) -> Result<Reply, String> {
-        let app = self.app.as_ref().ok_or("no server is running")?;
+        let app = self.app.as_ref().ok_or(NO_SERVER)?;
         Ok(Reply::Node(Box::new(NodeView::of(app))))
+    }
+
+    async fn drain(&self, is_drained: bool) -> Result<Reply, String> {
+        let app = self.app.as_ref().ok_or(NO_SERVER)?;
+        let detail = if is_drained { "begun" } else { "over" }.to_owned();
+        app.registry.drain(is_drained);
+        tracing::info!(drained = is_drained, "drain {detail}");
+        self.note(AuditEntry { detail, ..self.entry(Action::ServerDrained) }).await?;
+        Ok(done(match (is_drained, app.registry.load().running) {
+            (true, 0) => "draining: nothing new is taken, and no agent runs".to_owned(),
+            (true, 1) => "draining: nothing new is taken; 1 agent runs on".to_owned(),
+            (true, running) => format!("draining: nothing new is taken; {running} agents run on"),
+            (false, _) => "the server takes new sessions and starts agents again".to_owned(),
+        }))
+    }
+
+    async fn reload(&self) -> Result<Reply, String> {
+        let reloader = Arc::clone(self.reloader.as_ref().ok_or(NO_SERVER)?);
+        let reloaded = tokio::task::spawn_blocking(move || reloader.reload_and_log()).await;
+        let reloaded = reloaded.map_err(|error| format!("the configuration was not read: {error}"))??;
+        let detail = reloaded.to_string();
+        self.note(AuditEntry { detail, ..self.entry(Action::ServerReloaded) }).await?;
+        Ok(Reply::Reloaded(reloaded))
     }
 
     async fn stop_server(&self, agents: bool) -> Result<Reply, String> {

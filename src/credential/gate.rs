@@ -44,6 +44,11 @@ impl Gate {
         Self { throttle: Throttle::new(config), queues: Arc::default() }
     }
 
+    /// Puts other limits in force.
+    pub fn reconfigure(&self, config: ThrottleConfig) {
+        self.throttle.reconfigure(config);
+    }
+
     /// Admits a check of a password for `account` sent by `sender`, if need be once attempts in flight have settled.
     ///
     /// `now` is called once for each decision. Waits for at most `patience`, which should be the time a check may take.

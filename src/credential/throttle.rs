@@ -53,12 +53,14 @@ mod tests;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::bucket::{Limit, Room};
 use self::table::{Table, Trusted};
 use crate::clock::Timestamp;
+use crate::config;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -81,6 +83,27 @@ pub struct ThrottleConfig {
     pub per_address_per_minute: u32,
     /// Failures an hour for one account, above which addresses that never succeeded for it are slowed.
     pub per_account_per_hour: u32,
+}
+
+impl ThrottleConfig {
+    /// As it is configured.
+    pub fn of(configured: &config::Throttle) -> Self {
+        Self {
+            enabled: configured.enabled,
+            per_account_and_address_per_minute: configured.per_account_and_address,
+            per_address_per_minute: configured.per_address,
+            per_account_per_hour: configured.per_account,
+        }
+    }
+
+    /// The limits of account and address, of an address, and of an account.
+    fn limits(self, crowd: u32) -> [Limit; 3] {
+        [
+            Limit::new(self.per_account_and_address_per_minute, MINUTE),
+            Limit::new(self.per_address_per_minute, MINUTE).with_crowd(crowd),
+            Limit::new(self.per_account_per_hour, HOUR),
+        ]
+    }
 }
 
 impl Default for ThrottleConfig {
@@ -111,8 +134,9 @@ impl From<IpAddr> for Sender {
 
 /// The counts of failed checks, shared by all requests.
 pub struct Throttle {
-    /// None when throttling is off.
-    shared: Option<Arc<Shared>>,
+    is_on: AtomicBool,
+    crowd: u32,
+    shared: Arc<Shared>,
 }
 
 impl Throttle {
@@ -122,20 +146,36 @@ impl Throttle {
     }
 
     fn with_capacity(config: ThrottleConfig, crowd: u32, capacity: usize) -> Self {
+        let [pair, address, account] = config.limits(crowd);
         let tables = Tables {
-            pairs: Table::new(Limit::new(config.per_account_and_address_per_minute, MINUTE), capacity),
-            addresses: Table::new(Limit::new(config.per_address_per_minute, MINUTE).with_crowd(crowd), capacity),
-            accounts: Table::new(Limit::new(config.per_account_per_hour, HOUR), capacity),
+            pairs: Table::new(pair, capacity),
+            addresses: Table::new(address, capacity),
+            accounts: Table::new(account, capacity),
         };
-        let shared = || Arc::new(Shared { keys: RandomState::new(), tables: Mutex::new(tables) });
-        Self { shared: config.enabled.then(shared) }
+        let shared = Arc::new(Shared { keys: RandomState::new(), tables: Mutex::new(tables) });
+        Self { is_on: AtomicBool::new(config.enabled), crowd, shared }
+    }
+
+    /// Puts other limits in force. What has failed stays counted, as the same part of its limit.
+    pub fn reconfigure(&self, config: ThrottleConfig) {
+        let [pair, address, account] = config.limits(self.crowd);
+        let mut tables = self.shared.lock();
+        tables.pairs.set_limit(pair);
+        tables.addresses.set_limit(address);
+        tables.accounts.set_limit(account);
+        self.is_on.store(config.enabled, Ordering::Relaxed);
+    }
+
+    /// The counts, unless throttling is off.
+    fn in_force(&self) -> Option<&Arc<Shared>> {
+        self.is_on.load(Ordering::Relaxed).then_some(&self.shared)
     }
 
     /// What is left of `sender`'s failures for `account`, and of those from his address for all; nothing if throttling is
     /// off. Depends on what `sender` himself has failed at, and not on whether the account exists; of other addresses'
     /// failures it tells nothing.
     pub fn quotas(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
-        let Some(shared) = &self.shared else { return Vec::new() };
+        let Some(shared) = self.in_force() else { return Vec::new() };
         let keys = Keys::new(&shared.keys, account, sender.into());
         let tables = shared.lock();
         let of_pair = tables.pairs.quota("account", tables.pairs.find(keys.pair), now);
@@ -148,7 +188,7 @@ impl Throttle {
     /// Depends on earlier outcomes only: neither on the password nor on whether the account exists. Waiting and refused
     /// attempts leave no trace, so asking again costs nobody anything.
     pub fn admit(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Admission {
-        let Some(shared) = &self.shared else { return Admission::Go(Attempt { hold: None }) };
+        let Some(shared) = self.in_force() else { return Admission::Go(Attempt { hold: None }) };
         let keys = Keys::new(&shared.keys, account, sender.into());
         match shared.lock().admit(&keys, now) {
             Ok(places) => {

@@ -66,10 +66,7 @@ fn judge(node: &NodeView) -> Finding {
     if let Some(why) = &node.reason {
         return Finding::error(ABOUT, format!("the server is not ready: {why}"), "see to that, or look at its log");
     }
-    let state = format!(
-        "the server (version {}, listening on {}) is ready: {} live sessions, {} agents, {} queued",
-        node.version, node.listen, node.sessions_live, node.agents_running, node.queued
-    );
+    let state = format!("the server is {}", node.in_words());
     if node.version == VERSION {
         return Finding::ok(ABOUT, state);
     }

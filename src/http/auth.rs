@@ -42,7 +42,7 @@ impl App {
     /// are answered to programs on this machine alone, and never to a browser that a page sent here or to a proxy that
     /// speaks for somebody else.
     pub fn is_tokenless(&self, peer: Peer, parts: &Parts) -> bool {
-        self.config.admits_without_token(peer.remote.ip())
+        self.config().admits_without_token(peer.remote.ip())
             && !comes_from_a_page(&parts.headers)
             && !was_forwarded(&parts.headers)
             && self.is_our_host(peer, parts)
@@ -68,10 +68,10 @@ impl App {
     fn is_our_name(&self, peer: Peer, host: &str) -> bool {
         let name = host.trim_start_matches('[').trim_end_matches(']');
         match name.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback() || address == peer.local.ip() || address == self.config.listen.ip(),
+            Ok(address) => address.is_loopback() || address == peer.local.ip() || address == self.config().listen.ip(),
             Err(_) => {
                 name.eq_ignore_ascii_case("localhost")
-                    || self.config.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+                    || self.config().hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
             }
         }
     }

@@ -55,7 +55,7 @@ impl App {
     /// another site's page has sent, or what the store failed with.
     pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<Caller, Refusal> {
         // Without a console its cookie is as good as none.
-        let cookie = cookie(&parts.headers, peer).filter(|_| self.config.console.enabled);
+        let cookie = cookie(&parts.headers, peer).filter(|_| self.config().console.enabled);
         let (principal, shown) = match (bearer(&parts.headers), cookie) {
             (Some(token), _) if self.store.desk().token_key.read_operator(token).is_some() => {
                 let operator = self.operator_of(token).await?;
@@ -119,7 +119,7 @@ impl App {
     async fn operator_at_console(&self, secret: TokenHash, is_attended: bool) -> Result<Operator, Refusal> {
         let (session, operator) = self.signed_in(secret).await?;
         let now = self.clock.now();
-        if is_attended && is_stale(session.seen, now, self.config.console.idle_timeout) {
+        if is_attended && is_stale(session.seen, now, self.config().console.idle_timeout) {
             self.store.saw_console_session(session.secret, now).await?;
         }
         Ok(operator)
@@ -132,7 +132,7 @@ impl App {
     pub async fn signed_in(&self, secret: TokenHash) -> Result<(ConsoleSession, Operator), Refusal> {
         let session = self.store.console_session(secret).await?.ok_or(Refusal::TokenRequired)?;
         let now = self.clock.now();
-        if !self.config.console.is_open(session.opened, session.seen, now) {
+        if !self.config().console.is_open(session.opened, session.seen, now) {
             self.store.end_console_session(secret).await?;
             return Err(Refusal::TokenRequired);
         }

@@ -98,7 +98,7 @@ codes! {
     ServerBusy = SERVICE_UNAVAILABLE "SERVER_BUSY":
         "More is asked at once than the server takes. Try again after the time in Retry-After.",
     NotReady = SERVICE_UNAVAILABLE "NOT_READY":
-        "The storage is away, or the server is shutting down. Try again after the time in Retry-After.",
+        "The storage is away, or the server is being drained or shutting down. Try again after the time in Retry-After.",
     AgentTimeout = GATEWAY_TIMEOUT "AGENT_TIMEOUT":
         "The agent did not answer in time; whether it acted on the request is unknown.",
 }

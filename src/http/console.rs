@@ -74,7 +74,7 @@ pub(super) async fn guard(app: Arc<App>, access: Access, request: Request, next:
 
 /// Answers for a path of the console at which there is nothing.
 pub(super) async fn nothing_here(app: &App, parts: &Parts) -> Response {
-    if !app.config.console.enabled {
+    if !app.config().console.enabled {
         return Refusal::NotFound.problem();
     }
     refuse(app, parts, &Refusal::NotFound).await

@@ -30,6 +30,10 @@ use super::body::BodyError;
 use super::code::Code;
 use super::health::Check;
 
+/// What whoever wants something new hears from a server that is being drained.
+pub const DRAINED: &str =
+    "The server is being drained: it takes no new sessions and starts no agents until that is over.";
+
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -379,6 +383,7 @@ impl From<InitialiseError> for Refusal {
             InitialiseError::StartFailed(_) => {
                 Self::CreationFailed("The agent could not be started; the server's log says why.")
             }
+            InitialiseError::Drained => Self::NotReady(DRAINED),
             InitialiseError::Draining => Self::NotReady("The server is shutting down."),
             InitialiseError::Store(error) => error.into(),
         }

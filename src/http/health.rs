@@ -39,8 +39,8 @@ pub(super) static READY: Operation = Operation {
     tag: Tag::Server,
     summary: "Whether the server can do its work",
     description: "Whoever sends customers here asks this. `checks` says of each part whether it is well: `serving`, which \
-                  goes off first of all when the server is told to stop; `store`, whether sessions can be written; \
-                  `events`, whether the log of events can.",
+                  goes off first of all when the server is told to stop, and while it is being drained; `store`, whether \
+                  sessions can be written; `events`, whether the log of events can.",
     query: None,
     headers: &[],
     body: None,
@@ -103,7 +103,13 @@ pub(super) async fn ready(State(app): State<Arc<App>>, request: Request) -> Resp
 impl App {
     /// What has to be well so that new customers can be served. Nothing is served before the server has recovered.
     pub fn checks(&self) -> Vec<Check> {
-        let serving = if self.tasks.is_withdrawn() { Err("the server is shutting down".to_owned()) } else { Ok(()) };
+        let serving = if self.tasks.is_withdrawn() {
+            Err("the server is shutting down".to_owned())
+        } else if self.registry.is_drained() {
+            Err("the server is being drained".to_owned())
+        } else {
+            Ok(())
+        };
         let words = |error: StoreError| error.to_string();
         let checks = [
             ("serving", serving),

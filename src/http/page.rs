@@ -99,7 +99,7 @@ pub(super) async fn handle(State(app): State<Arc<App>>, request: Request) -> Res
     if !app.is_our_host(auth::peer(&parts), &parts) {
         return Refusal::UnknownHost.problem();
     }
-    asset(page(&app.config).into(), HTML, Policy::WithScript)
+    asset(page(&app.config()).into(), HTML, Policy::WithScript)
 }
 
 pub(super) async fn script(request: Request) -> Response {

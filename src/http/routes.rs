@@ -226,7 +226,7 @@ pub fn may_take_long(method: &Method, uri: &Uri) -> bool {
 /// Adds every route to a router, each behind its rule of access; what is switched off has none.
 pub(super) fn add_all(router: Router<Arc<App>>, app: &Arc<App>) -> Router<Arc<App>> {
     let is_on = |route: &&Route| {
-        let (config, is_page) = (&app.config, page::is_at(route.path));
+        let (config, is_page) = (app.config(), page::is_at(route.path));
         (config.page.enabled || !is_page) && (config.console.enabled || !route.is_of_console)
     };
     ROUTES.iter().filter(is_on).fold(router, |router, route| {

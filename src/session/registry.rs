@@ -6,17 +6,18 @@
 //! It also holds the node's room for agents, and looks after those sessions that nobody calls for (`upkeep`): it
 //! expires pending ones and starts those of personas with `auto_initialize` in order of arrival.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::agent::{Agent, AgentEvent, CallError, Json, Launcher};
 use crate::clock::Clock;
-use crate::config::Persona;
+use crate::config::{Persona, PersonaName};
 use crate::id::{Epoch, SessionId};
 use crate::session::counted::Counted;
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
@@ -28,10 +29,12 @@ use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
 use crate::store::{Admission, AuditEntry, Store, StoreError};
 
+mod change;
 mod initialise;
 mod join;
 mod keyed;
 mod parts;
+mod personas;
 mod queue;
 mod recovery;
 mod relayed;
@@ -44,6 +47,7 @@ pub use initialise::InitialiseError;
 pub use join::Initialised;
 use keyed::Followed;
 pub use parts::{Part, Parts};
+use personas::Personas;
 pub use queue::Places;
 use queue::Queue;
 pub use relayed::OUTCOMES as RELAY_OUTCOMES;
@@ -59,10 +63,11 @@ pub struct Registry {
 
 struct Inner {
     context: Context,
-    personas: HashMap<String, Arc<Persona>>,
+    personas: ArcSwap<Personas>,
     drivers: Mutex<HashMap<SessionId, Handle>>,
     room: Room,
-    max_running: usize,
+    /// Whether no agents are to be started and no sessions to be admitted.
+    drained: watch::Sender<bool>,
     /// Pending sessions of personas with `auto_initialize`, in order of arrival.
     queue: Mutex<Queue>,
     queue_changed: Notify,
@@ -135,17 +140,17 @@ impl Registry {
         clock: Arc<dyn Clock>,
         launcher: Launcher,
         tasks: Tasks,
-        personas: HashMap<String, Arc<Persona>>,
+        personas: &BTreeMap<PersonaName, Persona>,
         max_running: usize,
         drain_grace: Duration,
     ) -> Self {
         let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), launcher.events.clone());
         let inner = Inner {
             context: Context { store, clock, launcher, sequences, tasks, drain_grace },
-            personas,
+            personas: ArcSwap::from_pointee(Personas::of(personas)),
             drivers: Mutex::default(),
             room: Room::new(max_running),
-            max_running,
+            drained: watch::Sender::new(false),
             queue: Mutex::default(),
             queue_changed: Notify::new(),
             claims: AtomicU64::new(0),
@@ -159,9 +164,14 @@ impl Registry {
         &self.inner.context.sequences
     }
 
-    /// The persona with exactly this name.
-    pub fn persona(&self, name: &str) -> Option<&Arc<Persona>> {
-        self.inner.personas.get(name)
+    /// The persona with exactly this name, if a customer may ask for it.
+    pub fn persona(&self, name: &str) -> Option<Arc<Persona>> {
+        self.inner.personas.load().offered(name).cloned()
+    }
+
+    /// The persona of a session, which may have been taken out of the configuration since.
+    fn persona_of(&self, record: &SessionRecord) -> Option<Arc<Persona>> {
+        self.inner.personas.load().known(&record.persona).cloned()
     }
 
     /// Starts the tasks that look after sessions nobody calls for.
@@ -263,7 +273,7 @@ impl Registry {
             let is_pending = matches!(stored.record.phase, Phase::Pending { .. });
             if !stored.record.phase.is_live() || (is_pending && matches!(event, Event::Restart { .. })) {
                 // It needs no driver to hear what the machine says to it: it stays as it is, or that is refused.
-                let persona = self.persona(&stored.record.persona).cloned().unwrap_or_default();
+                let persona = self.persona_of(&stored.record).unwrap_or_default();
                 machine::step(&stored.record.phase, event, &limits(&persona), self.inner.context.clock.now())?;
                 return Ok(Arc::new(stored.record.clone()));
             }
@@ -295,7 +305,7 @@ impl Registry {
         let now = self.inner.context.clock.now();
         match (&view.agent, &view.record.phase) {
             (Some(agent), Phase::Running { epoch, .. }) => {
-                let timeout = self.persona(&view.record.persona).map(|persona| persona.request_timeout);
+                let timeout = self.persona_of(&view.record).map(|persona| persona.request_timeout);
                 Ok((agent.clone(), *epoch, timeout.unwrap_or(Duration::ZERO)))
             }
             // How long the agent before takes to end is its own affair, and not the grace as a rule.
@@ -339,8 +349,10 @@ impl Registry {
 
     fn what_is_waited_for(&self) -> String {
         let turns = &self.inner.context.launcher.turns;
-        if self.inner.room.is_full() {
-            format!("as many agents run as may, {}", self.inner.max_running)
+        if self.is_drained() {
+            "the server is being drained and starts no agents".to_owned()
+        } else if self.inner.room.is_full() {
+            format!("as many agents run as may, {}", self.inner.room.most())
         } else if turns.available_permits() == 0 {
             format!("as many agents are starting as may, {}", self.inner.context.launcher.limits.starting)
         } else {
@@ -418,7 +430,7 @@ impl Registry {
         let claim = Claim { inner: Arc::clone(&self.inner), id: seen.id, number };
         // The queue is new and has room.
         let _ = commands.try_send(command);
-        let persona = self.persona(&seen.persona).cloned().unwrap_or_default();
+        let persona = self.persona_of(seen).unwrap_or_default();
         let driver = Driver {
             context: self.inner.context.clone(),
             limits: limits(&persona),

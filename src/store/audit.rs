@@ -115,6 +115,10 @@ actions! {
     ScopeRefused = "scope.refused",
     /// The server was asked to stop.
     ServerStopped = "server.stopped",
+    /// The server was asked to take nothing new, or to take it again.
+    ServerDrained = "server.drained",
+    /// The server was asked to read its configuration again.
+    ServerReloaded = "server.reloaded",
 }
 
 /// An entry with its place in the audit.

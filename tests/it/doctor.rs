@@ -26,7 +26,10 @@ fn a_running_server_and_a_stopped_one_are_found_well() {
     let (code, found) = ask(&server);
     assert_eq!(code, Some(0), "{found:?}");
     let (_, text, _) = server.run(&["doctor"], "");
-    assert!(text.contains(&format!("listening on {}) is ready", server.address)), "{text}");
+    assert!(
+        text.contains(&format!("the server is ready: version {} on {},", env!("CARGO_PKG_VERSION"), server.address)),
+        "{text}"
+    );
     assert!(text.contains("the embedded credential server decides, and has 2 customers"), "{text}");
     assert!(server.terminate().success());
     assert_eq!(errors(&server), Vec::<String>::new());

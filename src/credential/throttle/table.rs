@@ -78,6 +78,11 @@ impl<X: Extra> Table<X> {
         Self { limit, capacity, index: HashTable::new(), entries: Vec::new(), hand: 0 }
     }
 
+    /// Judges by another limit from here on.
+    pub(super) fn set_limit(&mut self, limit: Limit) {
+        self.limit = limit;
+    }
+
     pub(super) fn find(&self, key: u64) -> Option<u32> {
         self.index.find(key, |&place| self.entries[place as usize].key == key).copied()
     }

@@ -334,7 +334,7 @@ fn a_limit_of_one_lets_one_through() {
 }
 
 fn sizes(throttle: &Throttle) -> (usize, usize, usize) {
-    let tables = throttle.shared.as_ref().unwrap().lock();
+    let tables = throttle.shared.lock();
     (tables.pairs.len(), tables.addresses.len(), tables.accounts.len())
 }
 
@@ -377,8 +377,8 @@ fn inventions_push_out_few_of_the_addresses_that_succeeded() {
     for n in 1_000..20_000 {
         throttle.admit(&format!("invented {n}"), home(n), at(0)).go().refused(at(0));
     }
-    let mut tables = throttle.shared.as_ref().unwrap().lock();
-    let keys = &throttle.shared.as_ref().unwrap().keys;
+    let mut tables = throttle.shared.lock();
+    let keys = &throttle.shared.keys;
     let known = (0..1_000).filter(|n| {
         let keys = super::Keys::new(keys, &format!("customer {n}"), home(*n).into());
         tables.admit(&keys, at(0)).is_ok_and(|places| places.trusted)
@@ -448,4 +448,26 @@ fn behind_a_proxy_only_the_account_has_a_limit_and_without_a_throttle_nothing_ha
     assert_eq!(names(&throttle()), ["account"]);
     let off = Throttle::new(ThrottleConfig { enabled: false, ..ThrottleConfig::default() });
     assert_eq!(names(&off), [""; 0]);
+}
+
+#[test]
+fn another_limit_counts_what_failed_before_as_the_same_part_of_it_and_may_be_none() {
+    let throttle = Throttle::new(ThrottleConfig::default());
+    let now = Timestamp::from_micros(0);
+    let address: IpAddr = "192.0.2.1".parse().unwrap();
+    let fail = || match throttle.admit("ada", address, now) {
+        Admission::Go(attempt) => {
+            attempt.refused(now);
+            true
+        }
+        Admission::Wait(_) | Admission::Refuse(_) => false,
+    };
+    assert!((0..10).all(|_| fail()) && !fail());
+    let wider = ThrottleConfig { per_account_and_address_per_minute: 20, ..ThrottleConfig::default() };
+    throttle.reconfigure(wider);
+    assert!(!fail(), "the limit was reached, and is");
+    throttle.reconfigure(ThrottleConfig { enabled: false, ..wider });
+    assert!(fail() && throttle.quotas("ada", address, now).is_empty());
+    throttle.reconfigure(wider);
+    assert!(!fail(), "what failed before is not forgotten");
 }

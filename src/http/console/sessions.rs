@@ -100,7 +100,7 @@ fn filters(app: &App, form: &Form) -> Markup {
                 "Persona"
                 select name="persona" {
                     option value="" { "any" }
-                    @for name in app.config.personas.keys() {
+                    @for name in app.config().personas.keys() {
                         option value=(name) selected[*form.persona == name.to_string()] { (name) }
                     }
                 }

@@ -80,7 +80,7 @@ fn said(app: &App, out: bool, was_signed_in: bool) -> Option<String> {
     if out {
         return Some("You have signed out.".to_owned());
     }
-    let idle = words::duration(app.config.console.idle_timeout);
+    let idle = words::duration(app.config().console.idle_timeout);
     was_signed_in.then(|| {
         format!("Your sign-in has ended: it was not used for {idle}, its time was over, or its token was revoked.")
     })
@@ -108,7 +108,7 @@ fn page(app: &App, next: Option<&str>, said: Option<String>) -> Markup {
             p.quiet {
                 "Narrower scopes: " code { "sessions:read" } " sees sessions, " code { "sessions:write" }
                 " also stops and asks them, " code { "customers:write" } " keeps the customers' accounts. A sign-in ends after "
-                (words::duration(app.config.console.idle_timeout)) " without use."
+                (words::duration(app.config().console.idle_timeout)) " without use."
             }
         }
     }

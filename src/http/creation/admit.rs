@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::http::App;
 use crate::http::auth::Peer;
-use crate::http::error::Refusal;
+use crate::http::error::{DRAINED, Refusal};
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{CreationKey, NewSession, Phase, SessionData, SessionRecord};
 use crate::store::{Action, Admission, StoreError};
@@ -26,6 +26,10 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     pub(super) async fn admit(self, app: &App) -> Result<Created, Refusal> {
+        // Who has a live session is given a token of it all the same: a lost answer locks nobody out.
+        if app.registry.is_drained() && app.store.live(self.customer).await?.is_none() {
+            return Err(Refusal::NotReady(DRAINED));
+        }
         loop {
             let (new, token) = self.new_session(app);
             match app.registry.admit(new).await? {

@@ -51,7 +51,7 @@ pub async fn check(
     login: &Arc<Login>,
     body: &Arc<Body>,
 ) -> Result<(), Refusal> {
-    let patience = app.config.credential.timeout;
+    let patience = app.config().credential.timeout;
     let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, peer, Some(customer)))?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));

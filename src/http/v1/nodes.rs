@@ -73,13 +73,25 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 impl NodeView {
+    /// One line for people: whether it is ready, and how much it has to do.
+    pub fn in_words(&self) -> String {
+        let state = self.reason.as_ref().map_or_else(|| "ready".to_owned(), |why| format!("not ready, {why}"));
+        format!(
+            "{state}: version {} on {}, {} live sessions, {} agents of {}, {} queued",
+            self.version, self.listen, self.sessions_live, self.agents_running, self.max_running, self.queued
+        )
+    }
+
     /// This server, as it is at the moment.
     pub fn of(app: &App) -> Self {
         let load = app.registry.load();
-        let reason = if app.tasks.is_draining() {
+        let reason = if app.tasks.is_withdrawn() {
             Some("it is shutting down".to_owned())
+        } else if app.registry.is_drained() {
+            Some("it is being drained: it takes no new sessions and starts no agents".to_owned())
         } else {
-            app.store.ready().err().map(|error| error.to_string())
+            let ready = app.store.ready().and_then(|()| app.events.ready());
+            ready.err().map(|error| error.to_string())
         };
         Self {
             id: app.store.desk().id.clone(),
@@ -91,7 +103,7 @@ impl NodeView {
             reason,
             sessions_live: app.store.live_count(),
             agents_running: load.running,
-            max_running: app.config.limits.max_running,
+            max_running: app.config().limits.max_running,
             queued: load.queued,
             memory_bytes: proc::memory(std::process::id()).map(|memory| memory.own + memory.shared),
         }

@@ -135,7 +135,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 
 /// All personas, in the order of their names.
 pub(in crate::http) fn all(app: &App) -> Page<PersonaView> {
-    let config = &app.config;
+    let config = app.config();
     let view = |(name, persona): (&PersonaName, &Persona)| PersonaView::of(name, persona, config.limits.message);
     Page { items: config.personas.iter().map(view).collect(), next: None }
 }

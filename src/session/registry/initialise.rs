@@ -26,6 +26,9 @@ pub enum InitialiseError {
     /// The agent did not become ready.
     #[error("the agent did not start: {0}")]
     StartFailed(Reason),
+    /// The server is being drained: it starts no agents until that is over.
+    #[error("the server is being drained")]
+    Drained,
     /// The server is shutting down.
     #[error("the server is shutting down")]
     Draining,
@@ -65,6 +68,9 @@ impl Registry {
             let reason = format!("its persona {} is no longer configured", record.persona);
             return Err(InitialiseError::StartFailed(Reason::new(reason)));
         }
+        if self.is_drained() {
+            return Err(InitialiseError::Drained);
+        }
         let (reply, accepted) = oneshot::channel();
         let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, note, reply })?;
         match accepted.await {
@@ -77,9 +83,20 @@ impl Registry {
 
     /// Waits for a session that the node starts by itself.
     async fn wait_until_running(&self, id: SessionId) -> Result<(), InitialiseError> {
-        let is_decided =
-            |record: &SessionRecord| !matches!(record.phase, Phase::Pending { .. } | Phase::Starting { .. });
-        let record = match self.wait_until(id, Duration::MAX, is_decided).await {
+        let is_decided = |record: &SessionRecord| match record.phase {
+            Phase::Pending { .. } => self.is_drained(),
+            Phase::Starting { .. } => false,
+            Phase::Running { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => true,
+        };
+        let mut drained = self.inner.drained.subscribe();
+        let waited = loop {
+            tokio::select! {
+                waited = self.wait_until(id, Duration::MAX, is_decided) => break waited,
+                // The sender lives as long as the registry.
+                _ = drained.changed() => {}
+            }
+        };
+        let record = match waited {
             Err(StoreError::Missing) => return Err(InitialiseError::NotPending),
             waited => waited?,
         };
@@ -89,6 +106,7 @@ impl Registry {
             Phase::Stopping { ending, .. } | Phase::Ended { ending, .. } => {
                 Err(InitialiseError::StartFailed(ending.reason.clone()))
             }
+            Phase::Pending { .. } if self.is_drained() => Err(InitialiseError::Drained),
             // Nobody waits longer than the server.
             Phase::Pending { .. } | Phase::Starting { .. } => Err(InitialiseError::Draining),
         }

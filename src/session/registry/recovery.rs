@@ -84,7 +84,7 @@ impl Registry {
     }
 
     async fn adopt(&self, record: &SessionRecord, survivor: Option<Survivor>) -> Option<Adopted> {
-        let persona = self.persona(&record.persona).cloned().unwrap_or_default();
+        let persona = self.persona_of(record).unwrap_or_default();
         let (not_before, deadline) = match &record.phase {
             Phase::Starting { not_before, deadline, .. } => (*not_before, *deadline),
             Phase::Pending { .. } | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Room for agents. Cloning shares it.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Room {
-    most: usize,
+    most: Arc<AtomicUsize>,
     places: Arc<Semaphore>,
     /// Agents that run beyond the bound.
     debt: Arc<AtomicUsize>,
@@ -28,7 +28,24 @@ pub(in crate::session) struct Place {
 impl Room {
     /// Room for so many.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, places: Arc::new(Semaphore::new(most)), debt: Arc::default() }
+        Self { most: Arc::new(AtomicUsize::new(most)), places: Arc::new(Semaphore::new(most)), debt: Arc::default() }
+    }
+
+    /// For how many there is room, whether or not it is taken.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    /// Makes room for so many instead. Agents beyond it run on.
+    pub(super) fn resize(&self, most: usize) {
+        let before = self.most.swap(most, Ordering::SeqCst);
+        let lost = before.saturating_sub(most);
+        let owed = lost - self.places.forget_permits(lost);
+        self.debt.fetch_add(owed, Ordering::SeqCst);
+        let won = most.saturating_sub(before);
+        let repaid = self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| Some(debt.saturating_sub(won)));
+        let repaid = repaid.unwrap_or_default().min(won);
+        self.places.add_permits(won - repaid);
     }
 
     /// A place, if one is free.
@@ -53,7 +70,7 @@ impl Room {
 
     /// How many agents there are, those beyond the bound among them.
     pub(super) fn taken(&self) -> usize {
-        self.most.saturating_sub(self.places.available_permits()) + self.debt.load(Ordering::SeqCst)
+        self.most().saturating_sub(self.places.available_permits()) + self.debt.load(Ordering::SeqCst)
     }
 
     /// Whether no place is free.
@@ -87,6 +104,25 @@ mod tests {
         assert!(room.is_full() && room.try_enter().is_none());
         drop(place);
         assert!(room.try_enter().is_some());
+    }
+
+    #[test]
+    fn less_room_lets_those_run_who_are_there_and_more_room_is_there_at_once() {
+        let room = Room::new(3);
+        let mut places: Vec<_> = (0..3).map(|_| room.try_enter().unwrap()).collect();
+        room.resize(1);
+        assert_eq!((room.taken(), room.is_full()), (3, true));
+        places.truncate(1);
+        assert_eq!((room.taken(), room.is_full()), (1, true));
+        room.resize(4);
+        assert_eq!((room.taken(), room.most()), (1, 4));
+        places.extend(std::iter::from_fn(|| room.try_enter()));
+        assert_eq!(places.len(), 4);
+        room.resize(2);
+        room.resize(3);
+        assert_eq!(room.taken(), 4);
+        places.clear();
+        assert_eq!((room.taken(), std::iter::from_fn(|| room.try_enter()).collect::<Vec<_>>().len()), (0, 3));
     }
 
     #[test]

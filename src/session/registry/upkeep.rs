@@ -86,13 +86,16 @@ impl Registry {
 
     /// Starts the session that has waited longest, as soon as there is one and room for it.
     async fn start_next(&self) {
-        while lock(&self.inner.queue).is_empty() {
+        while self.is_drained() || lock(&self.inner.queue).is_empty() {
             self.inner.queue_changed.notified().await;
         }
         let Some(room) = self.inner.room.enter().await else { return };
         // Those that could not begin yet stay in the queue, where their place is told.
         let launcher = &self.inner.context.launcher;
         drop(launcher.turns.acquire().await);
+        if self.is_drained() {
+            return;
+        }
         let Some(id) = lock(&self.inner.queue).take() else { return };
         match self.inner.context.store.session(id).await {
             Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {

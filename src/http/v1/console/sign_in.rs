@@ -56,7 +56,7 @@ struct SignIn {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let wanted = object::<SignIn>(&app, &parts, body).await;
-    if !app.config.console.enabled {
+    if !app.config().console.enabled {
         return Refusal::NotFound.problem();
     }
     if caller::is_cross_site(&parts) {
@@ -103,7 +103,7 @@ async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret, acco
     let secret = URL_SAFE_NO_PAD.encode(crate::random::bytes::<32>());
     let now = app.clock.now();
     let session = ConsoleSession { secret: TokenHash::of(secret.as_bytes()), token: id, opened: now, seen: now };
-    app.store.add_console_session(session, now - app.config.console.idle_timeout).await.map_err(not_opened)?;
+    app.store.add_console_session(session, now - app.config().console.idle_timeout).await.map_err(not_opened)?;
     Ok(secret)
 }
 
@@ -117,7 +117,7 @@ fn not_opened(error: StoreError) -> Refusal {
 
 /// Whose token it is, unless too many attempts have failed lately.
 async fn check(app: &App, caller: &Caller, token: &str, account: &str) -> Result<Operator, Refusal> {
-    let patience = app.config.credential.timeout;
+    let patience = app.config().credential.timeout;
     let attempt = app.gate.admit(account, caller.peer.sender(), patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, caller.peer, None))?;
     match app.operator_of(token).await {

@@ -66,7 +66,7 @@ async fn who(app: &App, admitted: &Admitted) -> Result<SignedIn, Refusal> {
     match (&admitted.caller.principal, admitted.caller.shown) {
         (Principal::Operator(_), Shown::Cookie(secret)) => {
             let (session, operator) = app.signed_in(secret).await?;
-            let (now, wall, console) = (app.clock.now(), app.clock.wall(), &app.config.console);
+            let (now, wall, console) = (app.clock.now(), app.clock.wall(), app.config().console.clone());
             let end = |from: Timestamp, after: Duration| {
                 let left = i64::try_from((from + after).saturating_since(now).as_millis()).unwrap_or(i64::MAX);
                 WallTime::from_unix_millis(wall.unix_millis().saturating_add(left)).to_string()

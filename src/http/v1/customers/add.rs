@@ -114,7 +114,7 @@ async fn as_before(
     if existing.email != email.trim() {
         return Err(Refusal::CustomerExists);
     }
-    let patience = app.config.credential.timeout;
+    let patience = app.config().credential.timeout;
     let sender = caller.peer.sender();
     let attempt = app.gate.admit(existing.key.as_str(), sender, patience, || app.clock.now()).await;
     let noted = |refused: &_| app.audit_not_admitted(refused, caller.peer, Some(&existing.key));

@@ -321,7 +321,8 @@ impl From<Census> for PhasesView {
 
 impl AgentsView {
     pub(super) fn of(app: &App) -> Self {
-        let (load, limits) = (app.registry.load(), &app.config.limits);
+        let (load, config) = (app.registry.load(), app.config());
+        let limits = &config.limits;
         Self {
             running: load.running,
             max_running: limits.max_running,

@@ -86,8 +86,11 @@ async fn initialise(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Res
         Err(InitialiseError::NotPending) => {
             Err(Refusal::WrongPhase("A session that is stopping or has ended can't be initialised: create a new one."))
         }
-        Err(error @ (InitialiseError::NoCapacity | InitialiseError::Draining | InitialiseError::Store(_))) => {
-            Err(error.into())
-        }
+        Err(
+            error @ (InitialiseError::NoCapacity
+            | InitialiseError::Drained
+            | InitialiseError::Draining
+            | InitialiseError::Store(_)),
+        ) => Err(error.into()),
     }
 }
