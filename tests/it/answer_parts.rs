@@ -1,7 +1,7 @@
 //! Requests whose partial answers are followed: every part comes as soon as it is durable, and all of them before the
 //! answer, from processes and from services, and again for who asks again under the same key.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -216,8 +216,8 @@ impl Desk {
         };
         let tasks = Tasks::default();
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone(), limits, means);
-        let personas = HashMap::from([("PARTS".to_owned(), Arc::new(self.persona.clone()))]);
-        let registry = Registry::new(Arc::clone(&store), clock, launcher, tasks.clone(), personas, 1, Duration::ZERO);
+        let personas = BTreeMap::from([("PARTS".parse().unwrap(), self.persona.clone())]);
+        let registry = Registry::new(Arc::clone(&store), clock, launcher, tasks.clone(), &personas, 1, Duration::ZERO);
         registry.recover().await.unwrap();
         self.server = Some(Server { registry, store, tasks });
     }

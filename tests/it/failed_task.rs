@@ -1,6 +1,6 @@
 //! What becomes of a session whose task fails, with a real store and a real process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,9 +75,9 @@ impl Desk {
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&shared), tasks.clone(), limits, means);
         let command = ["sleep", "600"].map(str::to_owned).to_vec();
         let persona = Persona { command, protocol: Protocol::None, ..Persona::default() };
-        let personas = HashMap::from([("SLEEPER".to_owned(), Arc::new(persona))]);
+        let personas = BTreeMap::from([("SLEEPER".parse().unwrap(), persona)]);
         let registry =
-            Registry::new(Arc::clone(&store), Arc::clone(&shared), launcher, tasks, personas, 1, Duration::ZERO);
+            Registry::new(Arc::clone(&store), Arc::clone(&shared), launcher, tasks, &personas, 1, Duration::ZERO);
         let id = SessionId::new(shared.wall(), [1; 10]);
         let customer = CustomerKey::new("ada@example.org");
         let record = SessionRecord {

@@ -58,7 +58,8 @@ fn levels(app: &App) -> Vec<Family> {
         ("running", census.running),
         ("stopping", census.stopping),
     ];
-    let limits = &app.config.limits;
+    let config = app.config();
+    let limits = &config.limits;
     let checks = app.checks().into_iter().map(|check| (check.name, f64::from(u8::from(check.ok))));
     vec![
         Family::gauges(
