@@ -51,7 +51,7 @@ mod page;
 pub mod rate_limit;
 pub mod routes;
 mod seed;
-mod server_timing;
+pub mod server_timing;
 pub mod v1;
 
 use at_once::AtOnce;

@@ -1,6 +1,6 @@
 //! `Server-Timing` (W3C): what an answer was waiting for. On successes only, so that refusals stay alike.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
@@ -12,13 +12,19 @@ use super::code::Code;
 use super::operation::Header;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// No call has more parts, and none of them a longer name; a bound spares the busiest calls an allocation.
+const MOST_PARTS: usize = 2;
+const MOST_BYTES: usize = 128;
 
 /// The parts of a call, one after the other.
 pub struct Timing<'a> {
     clock: &'a dyn Clock,
     last: Timestamp,
-    parts: Vec<(&'static str, Duration)>,
+    parts: [Option<Part>; MOST_PARTS],
 }
+
+/// A part's name, and how long it took.
+type Part = (&'static str, Duration);
 
 impl<'a> Timing<'a> {
     /// The header as calls describe it.
@@ -27,38 +33,43 @@ impl<'a> Timing<'a> {
 
     /// Begins the first part.
     pub fn begin(clock: &'a dyn Clock) -> Self {
-        Self { clock, last: clock.now(), parts: Vec::new() }
+        Self { clock, last: clock.now(), parts: [None; MOST_PARTS] }
     }
 
     /// Ends a part and begins the next one.
     pub fn end(&mut self, part: &'static str) {
         let now = self.clock.now();
-        self.parts.push((part, now.saturating_since(self.last)));
+        if let Some(free) = self.parts.iter_mut().find(|part| part.is_none()) {
+            *free = Some((part, now.saturating_since(self.last)));
+        }
         self.last = now;
     }
 
     /// How long all parts took that have ended.
     pub fn all(&self) -> Duration {
-        self.parts.iter().map(|(_, took)| *took).sum()
+        self.parts.iter().flatten().map(|(_, took)| *took).sum()
     }
 
     /// Writes the parts into an answer, unless it is a refusal.
     pub fn write(&self, answer: &mut Response) {
         if answer.extensions().get::<Code>().is_none()
-            && let Ok(value) = HeaderValue::from_str(&text(&self.parts))
+            && let Some(value) = value(&self.parts)
         {
             answer.headers_mut().insert(SERVER_TIMING, value);
         }
     }
 }
 
-fn text(parts: &[(&'static str, Duration)]) -> String {
-    let mut text = String::new();
-    for (part, took) in parts {
-        let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, "{separator}{part};dur={:.1}", took.as_secs_f64() * 1_000.0);
+/// The header's value; `None` if there is no part.
+fn value(parts: &[Option<Part>]) -> Option<HeaderValue> {
+    let mut text = [0; MOST_BYTES];
+    let mut rest = &mut text[..];
+    for (place, (part, took)) in parts.iter().flatten().enumerate() {
+        let separator = if place == 0 { "" } else { ", " };
+        write!(rest, "{separator}{part};dur={:.1}", took.as_secs_f64() * 1_000.0).ok()?;
     }
-    text
+    let written = MOST_BYTES - rest.len();
+    (written > 0).then(|| HeaderValue::from_bytes(&text[..written]).ok())?
 }
 
 #[cfg(test)]
@@ -67,7 +78,11 @@ mod tests {
 
     #[test]
     fn each_part_is_told_in_milliseconds() {
-        let parts = [("credential", Duration::from_micros(25_040)), ("commit", Duration::from_micros(1_960))];
-        assert_eq!(text(&parts), "credential;dur=25.0, commit;dur=2.0");
+        let parts = [("credential", 25_040), ("commit", 1_960)];
+        let parts = parts.map(|(part, micros)| Some((part, Duration::from_micros(micros))));
+        assert_eq!(value(&parts).unwrap(), "credential;dur=25.0, commit;dur=2.0");
+        assert_eq!(value(&[None, None]), None);
+        let longest = [("credential", Duration::MAX); MOST_PARTS].map(Some);
+        assert!(value(&longest).is_some());
     }
 }
