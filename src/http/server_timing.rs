@@ -17,7 +17,7 @@ const MOST_PARTS: usize = 2;
 const MOST_BYTES: usize = 128;
 
 /// The parts of a call, one after the other.
-pub struct Timing<'a> {
+pub(super) struct Timing<'a> {
     clock: &'a dyn Clock,
     last: Timestamp,
     parts: [Option<Part>; MOST_PARTS],
@@ -28,16 +28,16 @@ type Part = (&'static str, Duration);
 
 impl<'a> Timing<'a> {
     /// The header as calls describe it.
-    pub const HEADER: Header =
+    pub(super) const HEADER: Header =
         Header::text("Server-Timing", "What the answer was waiting for, each part with its `dur` in milliseconds.");
 
     /// Begins the first part.
-    pub fn begin(clock: &'a dyn Clock) -> Self {
+    pub(super) fn begin(clock: &'a dyn Clock) -> Self {
         Self { clock, last: clock.now(), parts: [None; MOST_PARTS] }
     }
 
     /// Ends a part and begins the next one.
-    pub fn end(&mut self, part: &'static str) {
+    pub(super) fn end(&mut self, part: &'static str) {
         let now = self.clock.now();
         if let Some(free) = self.parts.iter_mut().find(|part| part.is_none()) {
             *free = Some((part, now.saturating_since(self.last)));
@@ -46,12 +46,12 @@ impl<'a> Timing<'a> {
     }
 
     /// How long all parts took that have ended.
-    pub fn all(&self) -> Duration {
+    pub(super) fn all(&self) -> Duration {
         self.parts.iter().flatten().map(|(_, took)| *took).sum()
     }
 
     /// Writes the parts into an answer, unless it is a refusal.
-    pub fn write(&self, answer: &mut Response) {
+    pub(super) fn write(&self, answer: &mut Response) {
         if answer.extensions().get::<Code>().is_none()
             && let Some(value) = value(&self.parts)
         {
