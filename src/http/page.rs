@@ -13,79 +13,8 @@ use maud::{Markup, html};
 use crate::config::Config;
 
 use super::asset::{HTML, Policy, SCRIPT, STYLE, SVG, asset};
-use super::code::Code;
 use super::error::Refusal;
-use super::operation::{Answer, Content, Operation, Tag, text};
 use super::{App, auth, body};
-
-pub(super) static OPERATION: Operation = Operation {
-    id: "getCustomersPage",
-    tag: Tag::Server,
-    summary: "The customers' page",
-    description: "Where customers sign in, ask for a session and talk to its agent. The setting `page.enabled` switches it \
-                  off with its files; then there is nothing at their paths.",
-    query: None,
-    headers: &[],
-    body: None,
-    answers: &[Answer {
-        status: 200,
-        description: "The page.",
-        contents: &[Content { media_type: HTML, schema: text }],
-        headers: &[],
-    }],
-    problems: &[Code::UnknownHost],
-};
-
-pub(super) static SCRIPT_OPERATION: Operation = Operation {
-    id: "getCustomersPageScript",
-    tag: Tag::Server,
-    summary: "What the customers' page does",
-    description: "The module of the page, written to be copied.",
-    query: None,
-    headers: &[],
-    body: None,
-    answers: &[Answer {
-        status: 200,
-        description: "The module.",
-        contents: &[Content { media_type: SCRIPT, schema: text }],
-        headers: &[],
-    }],
-    problems: &[],
-};
-
-pub(super) static STYLE_OPERATION: Operation = Operation {
-    id: "getCustomersPageStyle",
-    tag: Tag::Server,
-    summary: "How the customers' page looks",
-    description: "The style sheet of the page.",
-    query: None,
-    headers: &[],
-    body: None,
-    answers: &[Answer {
-        status: 200,
-        description: "The style sheet.",
-        contents: &[Content { media_type: STYLE, schema: text }],
-        headers: &[],
-    }],
-    problems: &[],
-};
-
-pub(super) static ICON_OPERATION: Operation = Operation {
-    id: "getIcon",
-    tag: Tag::Server,
-    summary: "The icon",
-    description: "That of the customers' page, and of the console.",
-    query: None,
-    headers: &[],
-    body: None,
-    answers: &[Answer {
-        status: 200,
-        description: "The picture.",
-        contents: &[Content { media_type: SVG, schema: text }],
-        headers: &[],
-    }],
-    problems: &[],
-};
 
 /// Whether a path belongs to the page.
 pub(super) fn is_at(path: &str) -> bool {

@@ -175,13 +175,13 @@ pub static ROUTES: &[Route] = &[
     ours(Method::GET, "/metrics", Access::OperatorOrLocal(Scope::SessionsRead), &metrics::OPERATION, || {
         get(metrics::handle)
     }),
-    ours(Method::GET, "/", Access::Anyone, &page::OPERATION, || get(page::handle)),
-    ours(Method::GET, "/page/page.js", Access::Anyone, &page::SCRIPT_OPERATION, || get(page::script)),
-    ours(Method::GET, "/page/style.css", Access::Anyone, &page::STYLE_OPERATION, || get(page::style)),
-    ours(Method::GET, "/page/icon.svg", Access::Anyone, &page::ICON_OPERATION, || get(page::icon)),
     ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, || get(docs::handle)),
     ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, || get(docs::style)),
     ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, || get(openapi::handle)),
+    file("/", || get(page::handle)),
+    file("/page/page.js", || get(page::script)),
+    file("/page/style.css", || get(page::style)),
+    file("/page/icon.svg", || get(page::icon)),
     shown("/console", Access::Operator(Scope::SessionsRead), || get(console::overview::handle)),
     shown("/console/sign-in", Access::SignIn, || get(console::sign_in::handle)),
     shown("/console/sessions", Access::Operator(Scope::SessionsRead), || get(console::sessions::handle)),
@@ -205,6 +205,10 @@ const fn ours(
 
 const fn seeds(method: Method, path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
     Route { method, path, access, operation: None, is_of_console: false, handler }
+}
+
+const fn file(path: &'static str, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
+    Route { method: Method::GET, path, access: Access::Anyone, operation: None, is_of_console: false, handler }
 }
 
 const fn shown(path: &'static str, access: Access, handler: fn() -> MethodRouter<Arc<App>>) -> Route {
