@@ -98,6 +98,9 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
     if config.page.enabled {
         fact("page", &format!("{server}/  (customers sign in here)"));
     }
+    if config.console.enabled {
+        fact("console", &format!("{server}/console  (operators sign in here)"));
+    }
     fact("data", &node.data_dir().paths().root().display().to_string());
     fact("personas", &personas.join(", "));
     match node.app.store.live_count() {
