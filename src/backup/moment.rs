@@ -93,7 +93,7 @@ fn copy(source: &Connection, path: &Path, what: &str, report: Report<'_>) -> Res
             match step {
                 StepResult::Done => break,
                 StepResult::More => {}
-                _ => std::thread::sleep(BETWEEN_TRIES),
+                StepResult::Busy | StepResult::Locked | _ => std::thread::sleep(BETWEEN_TRIES),
             }
         }
     }

@@ -45,7 +45,7 @@ impl Backup {
         let progress = Progress::begin();
         let manifest = backup::take(&config.data_dir, &target, &|what, done, whole| progress.count(what, done, whole));
         drop(progress);
-        output::line(&format!("backed up {} to {}", holds(&manifest.map_err(failure)?), target.display()))?;
+        output::line(&format!("backed up to {}: {}", target.display(), holds(&manifest.map_err(failure)?)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -63,7 +63,7 @@ impl Restore {
         }
         let Manifest { taken, .. } = &restored.manifest;
         let place = config.data_dir.display();
-        output::line(&format!("restored {} of {taken} to {place}", holds(&restored.manifest)))?;
+        output::line(&format!("restored the backup of {taken} to {place}: {}", holds(&restored.manifest)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -76,7 +76,7 @@ fn by_time() -> String {
 fn holds(manifest: &Manifest) -> String {
     let bytes = manifest.members.iter().map(|member| member.bytes).sum();
     let Manifest { live, ended, customers, .. } = manifest;
-    format!("{live} live sessions, {ended} ended, {customers} customers ({})", roughly_size(bytes))
+    format!("live sessions: {live}, ended: {ended}, customers: {customers} ({})", roughly_size(bytes))
 }
 
 fn failure(error: BackupError) -> Failure {

@@ -57,11 +57,11 @@ fn wait(config: &Config, patience: Duration) -> Result<(), Failure> {
         let running = node.agents_running;
         let at_first = *first.get_or_insert(running);
         let done = at_first.saturating_sub(running) as f64 / at_first as f64;
-        progress.show(&format!("{} still run", agents(running)), Some(done));
+        progress.show(&still_run(running), Some(done));
         if boot_time() >= deadline {
             return Err(Failure::Failed(format!(
-                "{} still run; the drain goes on: wait again, or end them with `frontdesk session stop`",
-                agents(running)
+                "{}; the drain goes on: wait again, or stop what is left with `frontdesk session stop`",
+                still_run(running)
             )));
         }
         std::thread::sleep(BETWEEN_LOOKS);
@@ -76,6 +76,6 @@ pub(super) fn node(config: &Config) -> Result<NodeView, Failure> {
     Err(Failure::Failed("the running server does not say how it is; use its own version of this command".to_owned()))
 }
 
-fn agents(number: usize) -> String {
-    if number == 1 { "1 agent".to_owned() } else { format!("{number} agents") }
+fn still_run(number: usize) -> String {
+    if number == 1 { "1 agent still runs".to_owned() } else { format!("{number} agents still run") }
 }

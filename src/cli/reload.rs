@@ -37,7 +37,7 @@ impl Reload {
             let when = if change.in_force { "in force" } else { "needs a restart" };
             output::line(&format!("{change} ({when})"))?;
         }
-        output::line(&reloaded.to_string())?;
+        output::line(&format!("configuration read again: {reloaded}"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -123,7 +123,7 @@ fn reload_on_hangup(mut hangup: Signal, reloader: Arc<Reloader>, manager: Servic
             let reading = reloader.clone();
             let reloaded = tokio::task::spawn_blocking(move || reading.reload_and_log()).await;
             manager.ready(&match reloaded {
-                Ok(Ok(reloaded)) => reloaded.to_string(),
+                Ok(Ok(reloaded)) => format!("configuration read again: {reloaded}"),
                 Ok(Err(_)) | Err(_) => "configuration not taken; the log says why".to_owned(),
             });
         }

@@ -198,7 +198,7 @@ impl Operator {
         let app = self.app.as_ref().ok_or(NO_SERVER)?;
         let detail = if is_drained { "begun" } else { "over" }.to_owned();
         app.registry.drain(is_drained);
-        tracing::info!(drained = is_drained, "drain {detail}");
+        tracing::info!(drain = %detail, "server drained");
         self.note(AuditEntry { detail, ..self.entry(Action::ServerDrained) }).await?;
         Ok(done(match (is_drained, app.registry.load().running) {
             (true, 0) => "draining: nothing new is taken, and no agent runs".to_owned(),

@@ -71,7 +71,7 @@ impl Reloader {
                     let in_force = change.in_force;
                     tracing::info!(change = %change, in_force, "configuration changed");
                 }
-                tracing::info!("{reloaded}");
+                tracing::info!(outcome = %reloaded, "configuration read again");
             }
             Err(why) => {
                 for problem in why.lines() {
@@ -88,10 +88,10 @@ impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.changes.iter().filter(|change| !change.in_force).count();
         match (self.changes.len(), waiting) {
-            (0, _) => write!(f, "configuration read again: nothing has changed"),
-            (all, 0) => write!(f, "configuration read again: {all} changed, all in force"),
+            (0, _) => write!(f, "nothing has changed"),
+            (all, 0) => write!(f, "{all} changed, all in force"),
             (all, waiting) => {
-                write!(f, "configuration read again: {} changed and in force, {waiting} after a restart", all - waiting)
+                write!(f, "{} changed and in force, {waiting} after a restart", all - waiting)
             }
         }
     }

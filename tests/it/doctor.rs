@@ -27,7 +27,7 @@ fn a_running_server_and_a_stopped_one_are_found_well() {
     assert_eq!(code, Some(0), "{found:?}");
     let (_, text, _) = server.run(&["doctor"], "");
     assert!(
-        text.contains(&format!("the server is ready: version {} on {},", env!("CARGO_PKG_VERSION"), server.address)),
+        text.contains(&format!("the server is ready: version {} on {};", env!("CARGO_PKG_VERSION"), server.address)),
         "{text}"
     );
     assert!(text.contains("the embedded credential server decides, and has 2 customers"), "{text}");

@@ -77,7 +77,7 @@ impl NodeView {
     pub fn in_words(&self) -> String {
         let state = self.reason.as_ref().map_or_else(|| "ready".to_owned(), |why| format!("not ready, {why}"));
         format!(
-            "{state}: version {} on {}, {} live sessions, {} agents of {}, {} queued",
+            "{state}: version {} on {}; live sessions: {}, agents: {} of {}, queued: {}",
             self.version, self.listen, self.sessions_live, self.agents_running, self.max_running, self.queued
         )
     }
