@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::WallTime;
 use crate::data_dir::DataPaths;
@@ -55,6 +55,9 @@ mod writer;
 
 /// What a session's event counts beside its body, so that small ones are bounded, too.
 const EVENT_BYTES: usize = 64;
+
+/// How many parts of large events are read at once: for each, all of its event is in memory for a moment.
+const PARTS_AT_ONCE: usize = 2;
 
 /// The number of the first event that is in the log.
 pub const FIRST_NUMBER: u64 = 2;
@@ -140,6 +143,7 @@ struct Inner {
     queue: Option<mpsc::Sender<Message>>,
     available: Arc<AtomicBool>,
     readers: Arc<Readers>,
+    parts: Semaphore,
     followers: Arc<Followers>,
     writes: Arc<Writes>,
     writer: Option<JoinHandle<()>>,
@@ -166,8 +170,8 @@ impl EventLog {
             .spawn(move || writer.run())
             .map_err(|error| file::storage_failed(&error))?;
         let readers = Arc::new(Readers::new(paths.events()));
-        let (queue, writer) = (Some(queue), Some(writer));
-        let inner = Inner { lanes: Lanes::new(), queue, available, readers, followers, writes, writer };
+        let (queue, writer, parts) = (Some(queue), Some(writer), Semaphore::new(PARTS_AT_ONCE));
+        let inner = Inner { lanes: Lanes::new(), queue, available, readers, parts, followers, writes, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -273,6 +277,8 @@ impl EventLog {
         from: usize,
         most: usize,
     ) -> Result<Option<Bytes>, StoreError> {
+        // Never closed, and nobody waits longer than some reads take.
+        let _turn = self.inner.parts.acquire().await;
         let part = move |connection: &Connection| table::part(connection, session, number, from, most);
         Arc::clone(&self.inner.readers).read(part).await
     }
