@@ -62,6 +62,13 @@ pub enum Command {
         /// The email.
         email: String,
     },
+    /// Disable a customer, and stop its session; or enable it again.
+    SetDisabled {
+        /// The email.
+        email: String,
+        /// Which of the two.
+        disabled: bool,
+    },
     /// List customers in the order of their keys.
     ListCustomers {
         /// Only those after this key.

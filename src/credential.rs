@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::id::CustomerKey;
 use crate::service_mapping::{CREDENTIAL_SERVER, ServiceMapping};
+use crate::store::CheckedAccount;
 
 mod cache;
 pub mod email;
@@ -44,8 +45,8 @@ pub struct Credentials<'a> {
 /// What a credential server decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The credentials are good.
-    Accepted,
+    /// The credentials are good: those of this account, or of one that a remote server keeps.
+    Accepted(Option<CheckedAccount>),
     /// They are not; nobody learns why.
     Refused,
 }
@@ -99,6 +100,7 @@ impl Verifiers {
 }
 
 /// One of the two verifiers, for one request: a mapping that changes meanwhile does not split it.
+#[derive(Clone)]
 pub enum InForce {
     /// The customers of the store.
     Embedded(Arc<Embedded>),

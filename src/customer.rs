@@ -11,16 +11,16 @@ use crate::session::{CommandError, SessionRecord};
 use crate::store::{Filter, Store, StoreError};
 use crate::token::TokenHash;
 
-/// Why a customer is not gone with all that belongs to it.
+/// Why a customer is not gone, or disabled, with all that belongs to it.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// It was not removed.
+    /// Nothing was done.
     #[error(transparent)]
     Customer(#[from] CustomerError),
-    /// It was removed, and whether it has a session is not known.
+    /// It was done, and whether the customer has a session is not known.
     #[error(transparent)]
     Look(StoreError),
-    /// It was removed, and its session goes on.
+    /// It was done, and the session goes on.
     #[error("session {0} was not stopped: {1}")]
     Session(SessionId, #[source] CommandError),
 }
@@ -98,6 +98,22 @@ pub async fn remove_account(embedded: &Embedded, email: &str) -> Result<Customer
     Ok(key)
 }
 
+/// Disables a customer, and stops its session by `stop`; or enables it again. Returns whether there was a session.
+///
+/// # Errors
+/// A [`RemoveError`].
+pub async fn set_disabled(
+    store: &dyn Store,
+    embedded: &Embedded,
+    email: &str,
+    disabled: bool,
+    stop: impl AsyncFnOnce(&SessionRecord, &str) -> Result<(), CommandError>,
+) -> Result<bool, RemoveError> {
+    let key = embedded.set_disabled(email, disabled).await?;
+    tracing::info!(customer = %key, disabled, "customer disabled or enabled");
+    if disabled { stop_session(store, &key, "its customer was disabled", stop).await } else { Ok(false) }
+}
+
 /// Stops the session of a customer who was removed before, should that not have come so far.
 ///
 /// # Errors
@@ -107,8 +123,17 @@ pub async fn stop_session_of_removed(
     key: &CustomerKey,
     stop: impl AsyncFnOnce(&SessionRecord, &str) -> Result<(), CommandError>,
 ) -> Result<bool, RemoveError> {
+    stop_session(store, key, "its customer was removed", stop).await
+}
+
+async fn stop_session(
+    store: &dyn Store,
+    key: &CustomerKey,
+    why: &str,
+    stop: impl AsyncFnOnce(&SessionRecord, &str) -> Result<(), CommandError>,
+) -> Result<bool, RemoveError> {
     let Some(stored) = store.live(key).await.map_err(RemoveError::Look)? else { return Ok(false) };
-    let stopped = stop(&stored.record, "its customer was removed").await;
+    let stopped = stop(&stored.record, why).await;
     stopped.map_err(|error| RemoveError::Session(stored.record.id, error))?;
     Ok(true)
 }

@@ -35,8 +35,9 @@ pub const TOKENS_PER_SESSION: usize = 4;
 /// A place that keeps sessions and customers.
 pub trait Store: Operators + Audit {
     /// Admits a session, unless its customer has a live one, or had one, live or ended, that was created with the same
-    /// key. Of any number of calls at once for one customer exactly one is admitted, and the others are answered only
-    /// after that one is durable.
+    /// key, or the account that was checked has changed since: no change of it that was answered before is missed. Of any
+    /// number of calls at once for one customer exactly one is admitted, and the others are answered only after that one
+    /// is durable.
     fn admit(&self, new: NewSession) -> Answer<'_, Admission>;
 
     /// Replaces a live session's record, if the stored revision is the one before the record's own. An ended record
@@ -124,6 +125,15 @@ pub trait Store: Operators + Audit {
     /// The customer with this key.
     fn customer(&self, key: &CustomerKey) -> Answer<'_, Option<Customer>>;
 
+    /// Disables a customer from `since` on, unless that was done before, or with `None` enables it again.
+    fn set_disabled(&self, key: &CustomerKey, since: Option<WallTime>) -> Answer<'_, ()>;
+
+    /// How the accounts stand. To be asked before one is read, so that no change of it afterwards is missed.
+    fn accounts_seen(&self) -> AccountsSeen;
+
+    /// Whether the customer's account is still as it was when it was checked: there, enabled, and with that password.
+    fn is_still(&self, key: &CustomerKey, account: CheckedAccount) -> Answer<'_, bool>;
+
     /// Replaces the customer's password hash; with `expect`, only if it is still that one.
     fn set_password(&self, key: &CustomerKey, hash: String, expect: Option<String>) -> Answer<'_, ()>;
 
@@ -166,6 +176,8 @@ pub enum Admission {
     Admitted(SessionRecord),
     /// Its customer has a live one: this.
     AlreadyLive(SessionRecord),
+    /// The account that was checked has changed since: it is to be checked again.
+    AccountChanged,
     /// It was created before with this key: the session as it is now, and the digest of the call that created it.
     Repeated(SessionRecord, [u8; 32]),
 }
@@ -210,6 +222,35 @@ pub struct Customer {
     pub password_hash: String,
     /// When the customer was added.
     pub created: WallTime,
+    /// Since when it is disabled, if it is: then no password is good.
+    pub disabled: Option<WallTime>,
+}
+
+/// How all accounts of a store stood at a moment; another value after each change of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountsSeen(u64);
+
+/// The account whose password was good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedAccount {
+    seen: AccountsSeen,
+    password: [u8; 32],
+}
+
+impl CheckedAccount {
+    /// An account with this password hash, which was read after the accounts were `seen`.
+    pub fn new(seen: AccountsSeen, password_hash: &str) -> Self {
+        Self { seen, password: digest(password_hash) }
+    }
+
+    /// Whether what is stored of the customer is that account.
+    fn is(&self, customer: Option<&Customer>) -> bool {
+        customer.is_some_and(|customer| customer.disabled.is_none() && digest(&customer.password_hash) == self.password)
+    }
+}
+
+fn digest(password_hash: &str) -> [u8; 32] {
+    *blake3::hash(password_hash.as_bytes()).as_bytes()
 }
 
 /// Which sessions a list holds.

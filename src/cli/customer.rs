@@ -18,6 +18,10 @@ pub(super) enum Customer {
     Add(WithPassword),
     /// Replace a customer's password; asks for the new one.
     Passwd(WithPassword),
+    /// Disable a customer and stop its session: no password is good until it is enabled again.
+    Disable(Named),
+    /// Enable a customer that is disabled.
+    Enable(Named),
     /// Remove a customer and stop its session.
     Remove(Named),
     /// List the customers.
@@ -55,6 +59,8 @@ impl Customer {
         match self {
             Self::Add(add) => add.execute(|email, password| Command::AddCustomer { email, password }),
             Self::Passwd(passwd) => passwd.execute(|email, password| Command::SetPassword { email, password }),
+            Self::Disable(named) => named.execute(|email| Ok(Command::SetDisabled { email, disabled: true })),
+            Self::Enable(named) => named.execute(|email| Ok(Command::SetDisabled { email, disabled: false })),
             Self::Remove(named) => named.execute(|email| Ok(Command::RemoveCustomer { email })),
             Self::List(list) => list.run(),
         }
@@ -96,7 +102,7 @@ impl List {
             return table::print_json(&rows);
         }
         table::print(
-            &["EMAIL", "ADDED"],
+            &["EMAIL", "ADDED", "STATE"],
             rows.iter().map(cells),
             "no customers; add one with `frontdesk customer add`",
         )?;
@@ -105,7 +111,7 @@ impl List {
 }
 
 fn cells(row: &CustomerRow) -> Vec<String> {
-    vec![Printable(&row.email).to_string(), row.added.clone()]
+    vec![Printable(&row.email).to_string(), row.added.clone(), row.state.clone()]
 }
 
 /// Reads a password from standard input, or asks for it at the terminal, twice if it is a new one.

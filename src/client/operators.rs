@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::v1::customers::add::NewCustomer;
+use crate::http::v1::customers::disable::Disabled;
 use crate::http::v1::customers::set_password::NewPassword;
 use crate::http::v1::secret::Secret;
 use crate::http::v1::sessions::restart;
@@ -190,6 +191,14 @@ impl Client {
         let new = NewPassword { password: Secret(password), sign_out };
         let call = Call::new(Method::PUT, format!("{}/password", customer(email))).json(&new);
         self.call(&call).await.map(drop)
+    }
+
+    /// Disables a customer and stops its session, or enables it again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn set_disabled(&self, email: &str, disabled: bool) -> Result<CustomerView, ClientError> {
+        self.json(&Call::new(Method::PUT, format!("{}/disabled", customer(email))).json(&Disabled { disabled })).await
     }
 
     /// Removes a customer and stops its session.

@@ -53,6 +53,9 @@ pub struct CustomerRow {
     pub email: String,
     /// When, in RFC 3339.
     pub added: String,
+    /// `enabled` or `disabled`.
+    #[serde(default)]
+    pub state: String,
 }
 
 /// A session as a table shows it.
@@ -123,6 +126,7 @@ impl Operator {
             Command::AddCustomer { email, password } => self.add_customer(&email, password.into()).await,
             Command::SetPassword { email, password } => self.set_password(&email, password.into()).await,
             Command::RemoveCustomer { email } => self.remove_customer(&email).await,
+            Command::SetDisabled { email, disabled } => self.set_disabled(&email, disabled).await,
             Command::ListCustomers { after, most } => self.customers(after.as_deref(), most).await,
             Command::ListSessions { email, ended, before, most } => {
                 self.sessions(email.as_deref(), ended, before, most).await
@@ -288,12 +292,40 @@ impl Operator {
         Ok(done(format!("removed {}{stopped}", Printable(email))))
     }
 
+    async fn set_disabled(&self, email: &str, disabled: bool) -> Result<Reply, String> {
+        let mut stopped = None;
+        let stop = async |record: &SessionRecord, why: &str| {
+            self.stop(record, false, why).await?;
+            stopped = Some((record.clone(), why.to_owned()));
+            Ok(())
+        };
+        let set = customer::set_disabled(&*self.store, &self.embedded, email, disabled, stop).await;
+        if !matches!(set, Err(RemoveError::Customer(_))) {
+            let action = if disabled { Action::CustomerDisabled } else { Action::CustomerEnabled };
+            self.note(AuditEntry { customer: Some(self.embedded.key(email)), ..self.entry(action) }).await?;
+        }
+        if let Some((record, detail)) = stopped {
+            self.note(AuditEntry { detail, ..self.stopped(&record, false) }).await?;
+        }
+        let had_session = set.map_err(|error| match error {
+            RemoveError::Customer(error) => words(&error, email),
+            RemoveError::Look(error) => of_store(&error),
+            RemoveError::Session(id, error) => {
+                let email = Printable(email);
+                format!("{email} is disabled, its session was not stopped ({error}); try `frontdesk session stop {id}`")
+            }
+        })?;
+        let (state, stopped) = (state(disabled), if had_session { " and its session is stopping" } else { "" });
+        Ok(done(format!("{} is {state}{stopped}", Printable(email))))
+    }
+
     async fn customers(&self, after: Option<&str>, most: usize) -> Result<Reply, String> {
         let customers = self.store.customers(after.map(CustomerKey::new), most).await;
         let rows = customers.map_err(|error| of_store(&error))?.into_iter().map(|customer| CustomerRow {
             key: customer.key.as_str().to_owned(),
             email: customer.email,
             added: customer.created.to_string(),
+            state: state(customer.disabled.is_some()).to_owned(),
         });
         Ok(Reply::Customers(rows.collect()))
     }
@@ -428,6 +460,10 @@ impl Operator {
             tracing::warn!(session.id = %record.id, error = %error, "transition not stored");
         }
     }
+}
+
+fn state(disabled: bool) -> &'static str {
+    if disabled { "disabled" } else { "enabled" }
 }
 
 fn done(message: String) -> Reply {

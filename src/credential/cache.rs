@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
 use crate::id::CustomerKey;
+use crate::store::CheckedAccount;
 
 const MOST_ENTRIES: usize = 100_000;
 
@@ -29,6 +30,7 @@ struct Table {
 
 struct Entry {
     hash: [u8; 32],
+    account: CheckedAccount,
     until: Timestamp,
 }
 
@@ -42,14 +44,13 @@ impl Cache {
         Self { key: crate::random::bytes(), keep, table: Mutex::default() }
     }
 
-    /// Whether these credentials were found good lately.
-    pub(super) fn knows(&self, account: &CustomerKey, password: &str, now: Timestamp) -> bool {
-        if self.keep.is_none() {
-            return false;
-        }
-        let hash = self.hash(account, password);
+    /// The account for which these credentials were found good lately.
+    pub(super) fn knows(&self, key: &CustomerKey, password: &str, now: Timestamp) -> Option<CheckedAccount> {
+        self.keep?;
+        let hash = self.hash(key, password);
         let table = self.table();
-        table.entries.get(account).is_some_and(|entry| now < entry.until && entry.hash.ct_eq(&hash).into())
+        let known = table.entries.get(key).filter(|entry| now < entry.until && entry.hash.ct_eq(&hash).into());
+        known.map(|entry| entry.account)
     }
 
     /// To be called before the account is read for a check.
@@ -58,9 +59,16 @@ impl Cache {
     }
 
     /// Remembers good credentials, unless an account has changed since the check began.
-    pub(super) fn remember(&self, account: &CustomerKey, password: &str, began: Began, now: Timestamp) {
+    pub(super) fn remember(
+        &self,
+        key: &CustomerKey,
+        password: &str,
+        account: CheckedAccount,
+        began: Began,
+        now: Timestamp,
+    ) {
         let Some(keep) = self.keep else { return };
-        let hash = self.hash(account, password);
+        let hash = self.hash(key, password);
         let mut table = self.table();
         if table.changes != began.0 {
             return;
@@ -71,7 +79,7 @@ impl Cache {
                 table.entries.clear();
             }
         }
-        table.entries.insert(account.clone(), Entry { hash, until: now + keep });
+        table.entries.insert(key.clone(), Entry { hash, account, until: now + keep });
     }
 
     /// Forgets an account whose password has changed.
@@ -97,6 +105,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::AccountsSeen;
 
     const NOW: Timestamp = Timestamp::from_micros(0);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -105,30 +114,35 @@ mod tests {
         CustomerKey::new("ada@example.org")
     }
 
+    fn account() -> CheckedAccount {
+        CheckedAccount::new(AccountsSeen::default(), "hash")
+    }
+
     #[test]
     fn good_credentials_are_known_for_a_while_and_others_never() {
         let cache = Cache::new(Some(MINUTE));
-        cache.remember(&ada(), "secret", cache.begin(), NOW);
-        assert!(cache.knows(&ada(), "secret", NOW + MINUTE - Duration::from_micros(1)));
-        assert!(!cache.knows(&ada(), "secret", NOW + MINUTE));
-        assert!(!cache.knows(&ada(), "Secret", NOW));
-        assert!(!cache.knows(&CustomerKey::new("ada@example.orgs"), "ecret", NOW));
+        cache.remember(&ada(), "secret", account(), cache.begin(), NOW);
+        let in_time = NOW + MINUTE - Duration::from_micros(1);
+        assert_eq!(cache.knows(&ada(), "secret", in_time), Some(account()));
+        assert_eq!(cache.knows(&ada(), "secret", NOW + MINUTE), None);
+        assert_eq!(cache.knows(&ada(), "Secret", NOW), None);
+        assert_eq!(cache.knows(&CustomerKey::new("ada@example.orgs"), "ecret", NOW), None);
     }
 
     #[test]
     fn a_changed_password_is_forgotten_even_by_a_check_that_was_under_way() {
         let cache = Cache::new(Some(MINUTE));
-        cache.remember(&ada(), "old", cache.begin(), NOW);
+        cache.remember(&ada(), "old", account(), cache.begin(), NOW);
         let under_way = cache.begin();
         cache.forget(&ada());
-        cache.remember(&ada(), "old", under_way, NOW);
-        assert!(!cache.knows(&ada(), "old", NOW));
+        cache.remember(&ada(), "old", account(), under_way, NOW);
+        assert_eq!(cache.knows(&ada(), "old", NOW), None);
     }
 
     #[test]
     fn a_cache_that_is_off_knows_nothing() {
         let cache = Cache::new(None);
-        cache.remember(&ada(), "secret", cache.begin(), NOW);
-        assert!(!cache.knows(&ada(), "secret", NOW));
+        cache.remember(&ada(), "secret", account(), cache.begin(), NOW);
+        assert_eq!(cache.knows(&ada(), "secret", NOW), None);
     }
 }

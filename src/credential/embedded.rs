@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::clock::Clock;
 use crate::id::CustomerKey;
-use crate::store::{Customer, Store, StoreError};
+use crate::store::{CheckedAccount, Customer, Store, StoreError};
 
 use super::cache::Cache;
 use super::email::{self, EmailError};
@@ -93,7 +93,8 @@ impl Embedded {
             Err(error) => return Err(error),
         }
         let password_hash = self.hashing.hash(password).await?;
-        let customer = Customer { key, email: email.trim().to_owned(), password_hash, created: self.clock.wall() };
+        let customer =
+            Customer { key, email: email.trim().to_owned(), password_hash, created: self.clock.wall(), disabled: None };
         match self.store.add_customer(customer.clone()).await {
             Ok(()) => Ok(customer),
             Err(StoreError::Conflict) => Err(CustomerError::Exists { existing: customer.email }),
@@ -138,6 +139,18 @@ impl Embedded {
         Ok(self.hashing.judge(password.clone(), email.to_owned()).await??)
     }
 
+    /// Disables a customer, whose password is good for nothing from then on, or enables it again.
+    ///
+    /// # Errors
+    /// A [`CustomerError`].
+    pub async fn set_disabled(&self, email: &str, disabled: bool) -> Result<CustomerKey, CustomerError> {
+        let key = self.key(email);
+        let set = self.store.set_disabled(&key, disabled.then(|| self.clock.wall())).await;
+        self.cache.forget(&key);
+        set.map_err(missing_is_unknown)?;
+        Ok(key)
+    }
+
     /// Removes a customer and returns the key, under which a session may still live.
     ///
     /// # Errors
@@ -153,12 +166,13 @@ impl Embedded {
     async fn check(&self, credentials: Credentials<'_>) -> Result<Verdict, VerifyError> {
         let key = self.key(credentials.email);
         let now = self.clock.now();
-        if self.cache.knows(&key, credentials.password, now) {
-            return Ok(Verdict::Accepted);
+        if let Some(account) = self.cache.knows(&key, credentials.password, now) {
+            return Ok(Verdict::Accepted(Some(account)));
         }
-        let began = self.cache.begin();
+        let (began, seen) = (self.cache.begin(), self.store.accounts_seen());
         let customer = self.store.customer(&key).await.map_err(|error| VerifyError::Failed(error.to_string()))?;
-        let stored = customer.map(|customer| customer.password_hash);
+        // A disabled customer's password costs what that of an unknown one does, which is what a wrong one does.
+        let stored = customer.filter(|customer| customer.disabled.is_none()).map(|customer| customer.password_hash);
         let is_password = (1..=LONGEST_PASSWORD_BYTES).contains(&credentials.password.len());
         let (password, hash) = if is_password {
             (SecretString::from(credentials.password), stored.clone())
@@ -169,18 +183,24 @@ impl Embedded {
             HashingError::Busy => VerifyError::Busy,
             HashingError::Failed(_) => VerifyError::Failed(error.to_string()),
         })?;
-        if !checked.is_good {
-            return Ok(Verdict::Refused);
+        let Some(hash) = stored.filter(|_| checked.is_good) else { return Ok(Verdict::Refused) };
+        let account = CheckedAccount::new(seen, &hash);
+        let Some(renewed) = checked.rehashed else {
+            self.cache.remember(&key, credentials.password, account, began, now);
+            return Ok(Verdict::Accepted(Some(account)));
+        };
+        let renewed_account = CheckedAccount::new(seen, &renewed);
+        // Only over the hash that was checked: a password changed meanwhile stays changed.
+        match self.store.set_password(&key, renewed, Some(hash)).await {
+            Ok(()) => {
+                tracing::info!(customer = %key, "password hash renewed");
+                Ok(Verdict::Accepted(Some(renewed_account)))
+            }
+            Err(error) => {
+                tracing::warn!(customer = %key, error = %error, "password hash not renewed");
+                Ok(Verdict::Accepted(Some(account)))
+            }
         }
-        match checked.rehashed {
-            // Only over the hash that was checked: a password changed meanwhile stays changed.
-            Some(renewed) => match self.store.set_password(&key, renewed, stored).await {
-                Ok(()) => tracing::info!(customer = %key, "password hash renewed"),
-                Err(error) => tracing::warn!(customer = %key, error = %error, "password hash not renewed"),
-            },
-            None => self.cache.remember(&key, credentials.password, began, now),
-        }
-        Ok(Verdict::Accepted)
     }
 }
 

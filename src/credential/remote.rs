@@ -239,7 +239,7 @@ fn verdict(answer: &Response<Bytes>) -> Result<Verdict, Breach> {
     }
     let answer: Answer = serde_json::from_slice(answer.body()).map_err(|_| Breach::NotAnObject)?;
     match answer.message.as_str() {
-        Some("REGISTERED") => Ok(Verdict::Accepted),
+        Some("REGISTERED") => Ok(Verdict::Accepted(None)),
         Some(_) => Ok(Verdict::Refused),
         None => Err(Breach::NoMessage),
     }

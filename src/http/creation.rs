@@ -83,11 +83,18 @@ async fn attempt(
 ) -> Result<Created, Refusal> {
     let Creation { login, data, key, body } = creation;
     let (login, body) = (Arc::new(login), Arc::new(body));
-    login::check(app, peer, verifier, customer, &login, &body).await?;
+    let account = login::check(app, peer, verifier.clone(), customer, &login, &body).await?;
     timing.end("credential");
     let Some(persona) = app.registry.persona(&login.persona) else { return Ok(Created::UnknownPersona) };
     let deadline = app.clock.now() + persona.pending_timeout;
-    let created = admit::Wanted { customer, login: &login, data, key, peer, deadline }.admit(app).await;
-    timing.end("commit");
-    created
+    let mut wanted = admit::Wanted { customer, login: &login, data, key, peer, deadline, account };
+    loop {
+        let created = wanted.admit(app).await;
+        timing.end("commit");
+        if let Some(created) = created? {
+            return Ok(created);
+        }
+        wanted.account = login::check_again(app, peer, &verifier, &login).await?;
+        timing.end("credential");
+    }
 }

@@ -141,6 +141,13 @@ pub static ROUTES: &[Route] = &[
         &v1::customers::set_password::OPERATION,
         || put(v1::customers::set_password::handle),
     ),
+    ours(
+        Method::PUT,
+        "/v1/customers/{email}/disabled",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::customers::disable::OPERATION,
+        || put(v1::customers::disable::handle),
+    ),
     ours(Method::PUT, "/v1/password", Access::Password, &v1::password::OPERATION, || put(v1::password::handle)),
     ours(Method::GET, "/v1/tokens", Access::Operator(Scope::Admin), &v1::tokens::list::OPERATION, || {
         get(v1::tokens::list::handle)

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::clock::WallTime;
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::phase::Phase;
+use crate::store::CheckedAccount;
 use crate::token::TokenHash;
 
 /// One session as the store knows it.
@@ -61,6 +62,8 @@ pub struct NewSession {
     pub origin: Option<IpAddr>,
     /// By which the call that creates it is known if it comes again.
     pub key: Option<CreationKey>,
+    /// The account whose password was good; nothing if that was a remote credential server's to say.
+    pub account: Option<CheckedAccount>,
 }
 
 /// An idempotency key of a customer's, and the call that it stands for.

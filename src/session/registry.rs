@@ -203,7 +203,7 @@ impl Registry {
                 }
                 // It may have been stored by a call that never learned it, and is queued again.
                 Ok(Admission::AlreadyLive(record) | Admission::Repeated(record, _)) => registry.admitted(record),
-                Err(_) => {}
+                Ok(Admission::AccountChanged) | Err(_) => {}
             }
             let _ = reply.send(admission);
         });

@@ -95,6 +95,10 @@ actions! {
     CustomerAdded = "customer.added",
     /// A customer's password was changed.
     PasswordChanged = "customer.password_changed",
+    /// A customer was disabled.
+    CustomerDisabled = "customer.disabled",
+    /// A customer was enabled again.
+    CustomerEnabled = "customer.enabled",
     /// A customer was removed.
     CustomerRemoved = "customer.removed",
     /// An operator's token was made.

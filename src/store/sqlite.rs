@@ -25,11 +25,12 @@ use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::metrics::Writes;
 use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
-    Admission, Answer, Customer, Desk, Filter, Incoming, KeyedAnswer, Noted, RequestKey, RequestNote, Store,
-    StoreError, Stored,
+    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Desk, Filter, Incoming, KeyedAnswer, Noted, RequestKey,
+    RequestNote, Store, StoreError, Stored,
 };
 use crate::token::{TokenHash, TokenKey};
 
+use accounts::Accounts;
 use changes::{AddToken, Admit, Put, RetireTokens, Run};
 use data_files::{DataFile, DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use file::{storage_failed, unavailable};
@@ -40,6 +41,7 @@ use readers::Readers;
 use row::Held;
 use writer::{Change, Entrance, Queue, Writer};
 
+mod accounts;
 mod audit;
 mod changes;
 pub(crate) mod checkpoint;
@@ -66,6 +68,7 @@ const QUEUE: usize = 16_384;
 #[derive(Debug)]
 pub struct SqliteStore {
     index: Arc<Index>,
+    accounts: Arc<Accounts>,
     queue: Option<Queue>,
     available: Arc<AtomicBool>,
     files: Arc<DataFiles>,
@@ -91,6 +94,7 @@ impl SqliteStore {
         let files = Arc::new(DataFiles::new(paths.session_data()));
         files.remove_strays(|file| row::means(&connection, file))?;
         let available = Arc::new(AtomicBool::new(true));
+        let accounts = Arc::<Accounts>::default();
         let (queue, receiver) = mpsc::channel(QUEUE);
         let writes = Arc::<Writes>::default();
         let writer = Writer::new(
@@ -99,6 +103,7 @@ impl SqliteStore {
             receiver,
             Arc::clone(&index),
             Arc::clone(&files),
+            Arc::clone(&accounts),
             Arc::clone(&available),
             Arc::clone(&writes),
         );
@@ -108,6 +113,7 @@ impl SqliteStore {
             .map_err(|error| storage_failed(&error))?;
         Ok(Self {
             index,
+            accounts,
             queue: Some(queue),
             available,
             files,
@@ -151,6 +157,18 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
         Box::pin(self.submit(move |reply| Box::new(Run { work: Some(work), bytes, result: None, reply })))
+    }
+
+    /// Runs a change of an account that is there.
+    fn run_on_account(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    ) -> Answer<'_, ()> {
+        let accounts = Arc::clone(&self.accounts);
+        self.run(move |connection| {
+            accounts.change();
+            work(connection)
+        })
     }
 
     fn read<T: Send + 'static>(
@@ -210,7 +228,8 @@ impl Store for SqliteStore {
             };
             let file = self.place_data(&mut new).await?;
             // From here on the change owns the claim and the file: whoever asked may go, the place is still settled.
-            self.submit(move |reply| Box::new(Admit { new, claim, file, before: None, reply })).await
+            let accounts = Arc::clone(&self.accounts);
+            self.submit(move |reply| Box::new(Admit { new, claim, file, accounts, instead: None, reply })).await
         })
     }
 
@@ -376,12 +395,29 @@ impl Store for SqliteStore {
 
     fn set_password(&self, key: &CustomerKey, hash: String, expect: Option<String>) -> Answer<'_, ()> {
         let key = key.clone();
-        self.run(move |connection| customers::set_password(connection, &key, &hash, expect.as_deref()))
+        self.run_on_account(move |connection| customers::set_password(connection, &key, &hash, expect.as_deref()))
     }
 
     fn remove_customer(&self, key: &CustomerKey) -> Answer<'_, ()> {
         let key = key.clone();
-        self.run(move |connection| customers::remove(connection, &key))
+        self.run_on_account(move |connection| customers::remove(connection, &key))
+    }
+
+    fn set_disabled(&self, key: &CustomerKey, since: Option<WallTime>) -> Answer<'_, ()> {
+        let key = key.clone();
+        self.run_on_account(move |connection| customers::set_disabled(connection, &key, since))
+    }
+
+    fn accounts_seen(&self) -> AccountsSeen {
+        self.accounts.seen()
+    }
+
+    fn is_still(&self, key: &CustomerKey, account: CheckedAccount) -> Answer<'_, bool> {
+        if self.accounts.are(account.seen) {
+            return Box::pin(std::future::ready(Ok(true)));
+        }
+        let key = key.clone();
+        self.read(move |connection| Ok(account.is(customers::find(connection, &key)?.as_ref())))
     }
 
     fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>> {

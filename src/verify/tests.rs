@@ -434,6 +434,7 @@ fn sound() -> Snapshot {
             email: "Ada@example.org".into(),
             password_hash: hash.into(),
             created: WallTime::from_unix_millis(1),
+            disabled: None,
         }],
         operators: OperatorRows {
             tokens: vec![OperatorToken {

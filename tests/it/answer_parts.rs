@@ -182,7 +182,7 @@ impl Desk {
             phase: Phase::admitted(clock.now() + Duration::from_mins(1)),
         };
         let data = SessionData::Inline("{}".into());
-        let new = NewSession { record, data, token: TokenHash([1; 32]), origin: None, key: None };
+        let new = NewSession { record, data, token: TokenHash([1; 32]), origin: None, key: None, account: None };
         desk.registry().admit(new).await.unwrap();
         desk.registry().initialise(&customer).await.unwrap();
         desk

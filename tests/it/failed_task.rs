@@ -90,7 +90,10 @@ impl Desk {
             phase: Phase::admitted(shared.now() + Duration::from_mins(1)),
         };
         let data = SessionData::Inline("{}".into());
-        store.admit(NewSession { record, data, token: TokenHash([1; 32]), origin: None, key: None }).await.unwrap();
+        store
+            .admit(NewSession { record, data, token: TokenHash([1; 32]), origin: None, key: None, account: None })
+            .await
+            .unwrap();
         registry.initialise(&customer).await.unwrap();
         Self { registry, store, clock, id, _directory: directory }
     }

@@ -18,6 +18,12 @@ use frontdesk::store::{Admission, Answer, Customer, Filter, Store, StoreError, S
 use frontdesk::token::TokenHash;
 use tokio::task::JoinSet;
 
+use accounts::{
+    a_disabled_customer_stays_so_since_the_first_time_until_it_is_enabled,
+    an_account_that_changed_since_it_was_checked_is_to_be_checked_again,
+    an_account_that_only_others_changes_came_after_is_admitted_with,
+    creations_and_changes_of_their_account_at_once_leave_nobody_in_who_is_gone,
+};
 use audit::{
     an_admission_is_in_the_audit_while_its_session_lives_is_over_and_is_forgotten,
     entries_of_one_millisecond_noted_at_once_are_all_kept, the_audit_is_filtered_by_session_customer_and_action,
@@ -53,6 +59,7 @@ use requests::{
     the_oldest_answered_key_makes_room_and_open_ones_never_do,
 };
 
+mod accounts;
 mod audit;
 mod census;
 mod creations;
@@ -89,6 +96,10 @@ macro_rules! contract {
             customers_are_added_read_changed_and_removed,
             customers_are_paged_in_the_order_of_their_keys,
             a_password_is_replaced_only_if_it_is_still_the_expected_one,
+            a_disabled_customer_stays_so_since_the_first_time_until_it_is_enabled,
+            an_account_that_changed_since_it_was_checked_is_to_be_checked_again,
+            an_account_that_only_others_changes_came_after_is_admitted_with,
+            creations_and_changes_of_their_account_at_once_leave_nobody_in_who_is_gone,
             the_last_heartbeat_is_there_after_reopening,
             the_greeting_of_a_new_store_is_due_until_it_was_given,
             a_keyed_request_is_noted_once_and_whoever_comes_again_is_told,
@@ -704,6 +715,7 @@ fn session_of(customer: &str) -> NewSession {
         token: TokenHash(token),
         origin: None,
         key: None,
+        account: None,
     }
 }
 
@@ -711,12 +723,14 @@ async fn admit(store: &dyn Store, customer: &str) -> SessionRecord {
     match store.admit(session_of(customer)).await.unwrap() {
         Admission::Admitted(record) => record,
         Admission::AlreadyLive(record) | Admission::Repeated(record, _) => panic!("{} is there", record.id),
+        Admission::AccountChanged => panic!("no account was checked"),
     }
 }
 
 fn record_of(answer: &Admission) -> &SessionRecord {
     match answer {
         Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _) => record,
+        Admission::AccountChanged => panic!("no account was checked"),
     }
 }
 
@@ -726,7 +740,7 @@ fn ended(record: &SessionRecord) -> SessionRecord {
 }
 
 fn customer(email: &str) -> Customer {
-    Customer { key: key(email), email: email.to_owned(), password_hash: "hash".into(), created: WALL }
+    Customer { key: key(email), email: email.to_owned(), password_hash: "hash".into(), created: WALL, disabled: None }
 }
 
 fn text(bytes: usize) -> Bytes {

@@ -120,6 +120,57 @@ fn an_operator_may_sign_a_customer_out_with_a_new_password() {
 }
 
 #[test]
+fn a_disabled_customer_s_password_is_refused_as_a_wrong_one_is_until_it_is_enabled() {
+    let desk = desk();
+    let (id, _) = running(&desk);
+    let path = "/v1/customers/Ada%40example.org/disabled";
+    let wrong = desk.server.create((ADA.0, "another password"), json!({}));
+
+    for _ in 0..2 {
+        let disabled = desk.call(WRITE, "PUT", path, &json!({"disabled": true}));
+        assert_eq!((disabled.status, &disabled.json()["disabled"]), (200, &json!(true)), "{disabled:?}");
+    }
+
+    let session =
+        desk.call(Scope::SessionsRead, "GET", &format!("/v1/sessions/{id}?wait=60s&until=ENDED"), &Value::Null);
+    let session = session.json();
+    assert_eq!((&session["phase"], &session["reason"]), (&json!("ENDED"), &json!("its customer was disabled")));
+    let refused = desk.server.create(ADA, json!({}));
+    assert_eq!((refused.status, &refused.body), (401, &wrong.body));
+    let change = json!({"email": ADA.0, "password": ADA.1, "new_password": "battery staple horse"});
+    assert_eq!(desk.send("PUT", "/v1/password", &[], &change).status, 401);
+    let listed = items(&desk.call(WRITE, "GET", "/v1/customers?limit=1", &Value::Null));
+    assert_eq!(listed[0]["disabled"], true);
+    assert!(listed[0]["disabled_since"].is_string());
+
+    let enabled = desk.call(WRITE, "PUT", path, &json!({"disabled": false})).json();
+    assert_eq!((&enabled["disabled"], enabled.get("disabled_since")), (&json!(false), None));
+    assert_eq!(desk.server.create(ADA, json!({})).status, 200);
+    assert_eq!((desk.audited("customer.disabled").len(), desk.audited("customer.enabled").len()), (1, 1));
+    let missing = desk.call(WRITE, "PUT", "/v1/customers/nobody/disabled", &json!({"disabled": true}));
+    assert_eq!(problem(&missing), (404, "customer_not_found".into()));
+    for body in [json!({}), json!({"disabled": null}), json!({"disabled": "yes"})] {
+        assert_eq!(desk.call(WRITE, "PUT", path, &body).status, 400, "{body}");
+    }
+}
+
+#[test]
+fn a_customer_is_disabled_and_enabled_by_commands_as_well() {
+    let desk = desk();
+    let (status, said, errors) = desk.server.run(&["customer", "disable", ADA.0], "");
+    assert!(status.success(), "{errors}");
+    assert_eq!(said.trim_end(), "ada@example.org is disabled");
+    assert_eq!(desk.server.create(ADA, json!({})).status, 401);
+    let (_, listed, _) = desk.server.run(&["customer", "list"], "");
+    assert!(listed.lines().any(|line| line.starts_with(ADA.0) && line.ends_with("disabled")), "{listed}");
+
+    let (status, said, _) = desk.server.run(&["customer", "enable", ADA.0], "");
+    assert!(status.success() && said.contains("is enabled"), "{said}");
+
+    assert_eq!(desk.server.create(ADA, json!({})).status, 200);
+}
+
+#[test]
 fn a_removed_customer_is_gone_with_the_session_and_removing_it_again_answers_the_same() {
     let desk = desk();
     let (id, _) = running(&desk);

@@ -56,7 +56,7 @@ async fn registered_is_a_yes() {
         r#" {"OTHER": [1, {"MESSAGE": 2}], "MESSAGE": "REGISTERED", "message": "NO"} "#,
         r#"{"\u004dESSAGE":"\u0052EGISTERED"}"#,
     ] {
-        assert_eq!(json(body).await, Ok(Verdict::Accepted), "{body}");
+        assert_eq!(json(body).await, Ok(Verdict::Accepted(None)), "{body}");
     }
 }
 
@@ -120,7 +120,7 @@ async fn the_framing_and_the_content_type_do_not_matter() {
         format!("HTTP/1.0 200 OK\r\n\r\n{yes}"),
         format!("HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=latin1\r\ncontent-length: 24\r\n\r\n{yes}"),
     ] {
-        assert_eq!(answer(text.clone()).await, Ok(Verdict::Accepted), "{text}");
+        assert_eq!(answer(text.clone()).await, Ok(Verdict::Accepted(None)), "{text}");
     }
 }
 
@@ -188,7 +188,7 @@ async fn a_long_answer_is_a_failure() {
 async fn an_answer_of_64_kib_is_read() {
     let yes = r#"{"MESSAGE":"REGISTERED"}"#;
     let padded = " ".repeat(64 * 1_024 - yes.len()) + yes;
-    assert_eq!(json(&padded).await, Ok(Verdict::Accepted));
+    assert_eq!(json(&padded).await, Ok(Verdict::Accepted(None)));
     assert_eq!(breach(json(&(padded + " ")).await), Breach::TooLong);
 }
 
@@ -247,7 +247,7 @@ async fn a_url_of_65_534_bytes_is_sent_and_of_one_more_is_not() {
     let verifier = verifier(Duration::from_secs(20));
 
     let fits = verifier.check(&address, &Credentials { password: &password, ..ANN }).await;
-    assert_eq!(fits, Ok(Verdict::Accepted));
+    assert_eq!(fits, Ok(Verdict::Accepted(None)));
     let line = arrived.recv().await.unwrap();
     let target = line.split(' ').nth(1).unwrap();
     assert_eq!("http://".len() + address.len() + target.len(), MAX_URL_BYTES);
@@ -304,7 +304,7 @@ async fn an_ipv6_literal_can_be_checked() {
         peer.send(keep_alive(200, r#"{"MESSAGE":"REGISTERED"}"#)).await;
     })
     .await;
-    assert_eq!(check(&stub, Duration::from_secs(20)).await, Ok(Verdict::Accepted));
+    assert_eq!(check(&stub, Duration::from_secs(20)).await, Ok(Verdict::Accepted(None)));
 }
 
 /// Runs `checks` at once against a server that answers none before `together` have arrived, and returns how many it ever
@@ -337,7 +337,7 @@ async fn overlap(verifier: RemoteVerifier, checks: usize, together: usize) -> us
         running.spawn(async move { verifier.check(&address, &ANN).await });
     }
     while let Some(outcome) = running.join_next().await {
-        assert_eq!(outcome.unwrap(), Ok(Verdict::Accepted));
+        assert_eq!(outcome.unwrap(), Ok(Verdict::Accepted(None)));
     }
     server.1.load(Ordering::SeqCst)
 }

@@ -8,7 +8,7 @@ use crate::http::auth::Peer;
 use crate::http::error::{DRAINED, Refusal};
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{CreationKey, NewSession, Phase, SessionData, SessionRecord};
-use crate::store::{Action, Admission, StoreError};
+use crate::store::{Action, Admission, CheckedAccount, StoreError};
 use crate::token::TokenHash;
 
 use super::{Created, Login, Opened};
@@ -22,10 +22,13 @@ pub(super) struct Wanted<'a> {
     pub(super) peer: Peer,
     /// When it expires.
     pub(super) deadline: Timestamp,
+    /// The account whose password was good, if it is the store's.
+    pub(super) account: Option<CheckedAccount>,
 }
 
 impl Wanted<'_> {
-    pub(super) async fn admit(self, app: &App) -> Result<Created, Refusal> {
+    /// Nothing if the account is another by now than the one that was checked.
+    pub(super) async fn admit(&self, app: &App) -> Result<Option<Created>, Refusal> {
         // Who has a live session is given a token of it all the same: a lost answer locks nobody out.
         if app.registry.is_drained() && app.store.live(self.customer).await?.is_none() {
             return Err(Refusal::NotReady(DRAINED));
@@ -37,13 +40,16 @@ impl Wanted<'_> {
                     app.metrics.admitted.add_one();
                     tracing::info!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
                         to = "PENDING", "session admitted");
-                    return Ok(Created::Opened(Opened { record, token }));
+                    return Ok(Some(Created::Opened(Opened { record, token })));
                 }
+                Admission::AccountChanged => return Ok(None),
                 Admission::AlreadyLive(record) => {
                     app.audit_of_own_session(self.peer, Action::SessionTokenIssued, &record).await?;
                     let (token, hash) = app.store.desk().token_key.issue(record.id, &crate::random::bytes());
                     match app.store.add_token(record.id, hash).await {
-                        Ok(()) => return Ok(Created::AlreadyLive(Opened { record, token })),
+                        // Looked at after the token is there: a change after this signs that out, too, if it does others.
+                        Ok(()) if !self.is_still(app).await? => return Ok(None),
+                        Ok(()) => return Ok(Some(Created::AlreadyLive(Opened { record, token }))),
                         // It has ended since: there is room for this one now.
                         Err(StoreError::Missing) => {}
                         Err(error) => return Err(error.into()),
@@ -54,9 +60,17 @@ impl Wanted<'_> {
                         Some(key) if key.digest == digest => repeat_token(app, record.id, key).await?,
                         Some(_) | None => return Err(Refusal::KeyReused),
                     };
-                    return Ok(Created::Opened(Opened { record, token }));
+                    let is_still = self.is_still(app).await?;
+                    return Ok(is_still.then_some(Created::Opened(Opened { record, token })));
                 }
             }
+        }
+    }
+
+    async fn is_still(&self, app: &App) -> Result<bool, Refusal> {
+        match self.account {
+            Some(account) => Ok(app.store.is_still(self.customer, account).await?),
+            None => Ok(true),
         }
     }
 
@@ -79,7 +93,17 @@ impl Wanted<'_> {
             phase: Phase::admitted(self.deadline),
         };
         let data = SessionData::Inline(self.data.clone());
-        (NewSession { record, data, token: hash, origin: Some(self.peer.client), key: self.key }, token)
+        (
+            NewSession {
+                record,
+                data,
+                token: hash,
+                origin: Some(self.peer.client),
+                key: self.key,
+                account: self.account,
+            },
+            token,
+        )
     }
 }
 

@@ -16,7 +16,7 @@ use crate::http::auth::Peer;
 use crate::http::body::Body;
 use crate::http::error::Refusal;
 use crate::id::CustomerKey;
-use crate::store::Action;
+use crate::store::{Action, CheckedAccount};
 
 /// Who shows a customer's password.
 pub struct Login {
@@ -39,7 +39,7 @@ struct Check {
     _body: Arc<Body>,
 }
 
-/// Asks the credential server.
+/// Asks the credential server, and returns the account that was checked if the store has it.
 ///
 /// # Errors
 /// [`Refusal::BadCredentials`], or why there is no verdict.
@@ -50,7 +50,7 @@ pub async fn check(
     customer: &CustomerKey,
     login: &Arc<Login>,
     body: &Arc<Body>,
-) -> Result<(), Refusal> {
+) -> Result<Option<CheckedAccount>, Refusal> {
     let patience = app.config().credential.timeout;
     let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, peer, Some(customer)))?;
@@ -63,27 +63,52 @@ pub async fn check(
     app.tasks.carry_out(check).await.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
 }
 
+/// Asks again, of an account that has changed since the password was good. That is no attempt to guess.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_again(
+    app: &App,
+    peer: Peer,
+    verifier: &InForce,
+    login: &Login,
+) -> Result<Option<CheckedAccount>, Refusal> {
+    match verifier.verify(login.credentials()).await? {
+        Verdict::Accepted(account) => Ok(account),
+        Verdict::Refused => Err(refuse(app, peer, verifier, login)),
+    }
+}
+
+/// Notes that the credentials are not good.
+fn refuse(app: &App, peer: Peer, verifier: &InForce, login: &Login) -> Refusal {
+    let key = verifier.key(&login.email);
+    tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
+    app.audit_refused_credentials(peer, Action::CredentialsRefused, Some(&key));
+    Refusal::BadCredentials
+}
+
+impl Login {
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials { email: &self.email, password: self.password.expose_secret(), persona: &self.persona }
+    }
+}
+
 impl Check {
-    async fn run(self) -> Result<(), Refusal> {
+    async fn run(self) -> Result<Option<CheckedAccount>, Refusal> {
         let Self { app, peer, verifier, login, attempt, _body } = self;
-        let credentials =
-            Credentials { email: &login.email, password: login.password.expose_secret(), persona: &login.persona };
         let began = app.clock.now();
-        let verdict = verifier.verify(credentials).await;
+        let verdict = verifier.verify(login.credentials()).await;
         app.metrics.checks.durations.record(app.clock.now().saturating_since(began));
         match verdict {
-            Ok(Verdict::Accepted) => {
+            Ok(Verdict::Accepted(account)) => {
                 app.metrics.checks.note_verdict();
                 attempt.succeeded(app.clock.now());
-                Ok(())
+                Ok(account)
             }
             Ok(Verdict::Refused) => {
                 app.metrics.checks.note_verdict();
                 attempt.refused(app.clock.now());
-                let key = verifier.key(&login.email);
-                tracing::info!(customer = %key, peer = %peer.client, "credentials refused");
-                app.audit_refused_credentials(peer, Action::CredentialsRefused, Some(&key));
-                Err(Refusal::BadCredentials)
+                Err(refuse(&app, peer, &verifier, &login))
             }
             Err(error) => {
                 // What does not come to the credential server says nothing of how that is.

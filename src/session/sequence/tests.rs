@@ -103,7 +103,14 @@ impl Desk {
             phase: Phase::admitted(Timestamp::from_micros(9)),
         };
         let data = SessionData::Inline("{}".into());
-        let new = NewSession { record: record.clone(), data, token: TokenHash([1; 32]), origin: None, key: None };
+        let new = NewSession {
+            record: record.clone(),
+            data,
+            token: TokenHash([1; 32]),
+            origin: None,
+            key: None,
+            account: None,
+        };
         sequences.store.admit(new).await.unwrap();
         (Self { sequences, _directory: directory }, record)
     }

@@ -11,6 +11,8 @@ use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{Admission, StoreError, Stored, TOKENS_PER_SESSION};
 use crate::token::TokenHash;
 
+use super::accounts::Accounts;
+use super::customers;
 use super::data_files::{DataFile, DataFiles, PlacedFile};
 use super::index::{Claim, Index};
 use super::row;
@@ -24,8 +26,9 @@ pub(super) struct Admit {
     pub(super) claim: Claim,
     /// The file of data that is too large for the row.
     pub(super) file: Option<PlacedFile>,
-    /// What was created with its key before, which is the answer then.
-    pub(super) before: Option<(Stored, [u8; 32])>,
+    pub(super) accounts: Arc<Accounts>,
+    /// The answer if it is not admitted.
+    pub(super) instead: Option<Admission>,
     pub(super) reply: Reply<Admission>,
 }
 
@@ -43,18 +46,26 @@ impl Change for Admit {
             // The store was reopened, and found another session in the place.
             return Err(Refusal::Own(StoreError::Busy));
         }
+        let customer = &self.new.record.customer;
+        if let Some(account) = self.new.account.filter(|account| !self.accounts.are(account.seen))
+            && !account.is(customers::find(connection, customer)?.as_ref())
+        {
+            self.instead = Some(Admission::AccountChanged);
+            return Ok(());
+        }
         if let Some(key) = &self.new.key {
             // The customer has no live session, whose place this claims; one that has ended since is in the history.
-            self.before = row::created_by(connection, &self.new.record.customer, &key.key, None)?;
+            let before = row::created_by(connection, customer, &key.key, None)?;
+            self.instead = before.map(|(stored, digest)| Admission::Repeated(stored.record, digest));
         }
-        match self.before {
+        match self.instead {
             Some(_) => Ok(()),
             None => Ok(row::insert(connection, &self.new)?),
         }
     }
 
     fn publish(&mut self, index: &Index) {
-        if self.before.is_none() {
+        if self.instead.is_none() {
             index.show(Stored { record: self.new.record.clone(), tokens: vec![self.new.token] });
         }
     }
@@ -65,15 +76,12 @@ impl Change for Admit {
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         // The claim goes first, so that who waits for it finds either the session or a free place.
-        let Self { new, claim, file, before, reply } = *self;
-        if let (Ok(()), None, Some(file)) = (&outcome, &before, file) {
+        let Self { new, claim, file, accounts: _, instead, reply } = *self;
+        if let (Ok(()), None, Some(file)) = (&outcome, &instead, file) {
             file.keep();
         }
         drop(claim);
-        let admission = match before {
-            Some((stored, digest)) => Admission::Repeated(stored.record, digest),
-            None => Admission::Admitted(new.record),
-        };
+        let admission = instead.unwrap_or(Admission::Admitted(new.record));
         let _ = reply.send(outcome.map(|()| admission));
     }
 }

@@ -8,14 +8,20 @@ use crate::store::{Customer, StoreError};
 
 use super::file::unavailable;
 
-const COLUMNS: &str = "key, email, password_hash, created";
+const COLUMNS: &str = "key, email, password_hash, created, disabled";
 
 /// Adds a customer.
 pub(super) fn add(connection: &Connection, customer: &Customer) -> Result<(), StoreError> {
     connection
         .execute(
-            &format!("INSERT INTO customers ({COLUMNS}) VALUES (?1, ?2, ?3, ?4)"),
-            params![customer.key.as_str(), customer.email, customer.password_hash, customer.created.unix_millis()],
+            &format!("INSERT INTO customers ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5)"),
+            params![
+                customer.key.as_str(),
+                customer.email,
+                customer.password_hash,
+                customer.created.unix_millis(),
+                customer.disabled.map(WallTime::unix_millis)
+            ],
         )
         .map_err(unavailable)?;
     Ok(())
@@ -47,6 +53,21 @@ pub(super) fn set_password(
         0 => Err(StoreError::Conflict),
         _ => Ok(()),
     }
+}
+
+/// Disables a customer since then, or since it was before; or enables it.
+pub(super) fn set_disabled(
+    connection: &Connection,
+    key: &CustomerKey,
+    since: Option<WallTime>,
+) -> Result<(), StoreError> {
+    let changed = connection
+        .execute(
+            "UPDATE customers SET disabled = iif(?2 IS NULL, NULL, coalesce(disabled, ?2)) WHERE key = ?1",
+            params![key.as_str(), since.map(WallTime::unix_millis)],
+        )
+        .map_err(unavailable)?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::Missing) }
 }
 
 /// Removes a customer.
@@ -85,5 +106,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Customer> {
         email: row.get(1)?,
         password_hash: row.get(2)?,
         created: WallTime::from_unix_millis(row.get(3)?),
+        disabled: row.get::<_, Option<i64>>(4)?.map(WallTime::from_unix_millis),
     })
 }

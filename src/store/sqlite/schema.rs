@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     // `phase` is JSON (see `session/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -105,6 +105,8 @@ const MIGRATIONS: [&str; 3] = [
         BEGIN SELECT RAISE(ABORT, 'what is in the audit stays as it is'); END;
     CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
         BEGIN SELECT RAISE(ABORT, 'what is in the audit stays in it'); END;",
+    // From here on a session's phase may be the start of an agent in place of one that is ended first.
+    "ALTER TABLE customers ADD COLUMN disabled INTEGER;",
 ];
 
 /// The version that this binary writes.
@@ -145,7 +147,7 @@ mod tests {
                  AND creation_digest IS NULL AND data_version = 0"
             ));
             assert!(is_there("history WHERE id = x'02' AND ended = 7 AND creation_key IS NULL"));
-            assert!(is_there("customers WHERE key = 'ann' AND email = 'Ann' AND created = 3"));
+            assert!(is_there("customers WHERE key = 'ann' AND email = 'Ann' AND created = 3 AND disabled IS NULL"));
             assert_eq!(is_there("requests WHERE session = x'01' AND noted = 1"), versions > 1);
             assert!(["operator_tokens", "console_sessions", "audit"].into_iter().all(|table| !is_there(table)));
         }

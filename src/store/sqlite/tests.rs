@@ -486,6 +486,7 @@ fn session_of(customer: &str, bytes: usize) -> NewSession {
         token: TokenHash([7; 32]),
         origin: None,
         key: None,
+        account: None,
     }
 }
 
@@ -493,12 +494,14 @@ async fn admitted(store: &SqliteStore, new: NewSession) -> SessionRecord {
     match store.admit(new).await.unwrap() {
         Admission::Admitted(record) => record,
         Admission::AlreadyLive(record) | Admission::Repeated(record, _) => panic!("{} is there", record.id),
+        Admission::AccountChanged => panic!("no account was checked"),
     }
 }
 
 fn record_of(answer: &Admission) -> &SessionRecord {
     match answer {
         Admission::Admitted(record) | Admission::AlreadyLive(record) | Admission::Repeated(record, _) => record,
+        Admission::AccountChanged => panic!("no account was checked"),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::failpoint::Failpoint;
 use crate::metrics::Writes;
 use crate::store::StoreError;
 
+use super::accounts::Accounts;
 use super::checkpoint::Checkpointer;
 use super::data_files::{DataFile, DataFiles};
 use super::index::Index;
@@ -122,6 +123,7 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Box<dyn Change>>,
     index: Arc<Index>,
     files: Arc<DataFiles>,
+    accounts: Arc<Accounts>,
     available: Arc<AtomicBool>,
     writes: Arc<Writes>,
     checkpointer: Checkpointer,
@@ -134,11 +136,13 @@ impl Writer {
         queue: mpsc::Receiver<Box<dyn Change>>,
         index: Arc<Index>,
         files: Arc<DataFiles>,
+        accounts: Arc<Accounts>,
         available: Arc<AtomicBool>,
         writes: Arc<Writes>,
     ) -> Self {
         let checkpointer = Checkpointer::start(path.clone());
-        Self { path, connection: Some(connection), queue, index, files, available, writes, checkpointer }
+        let connection = Some(connection);
+        Self { path, connection, queue, index, files, accounts, available, writes, checkpointer }
     }
 
     /// Writes until the last sender is gone, then closes the file.
@@ -153,6 +157,7 @@ impl Writer {
                 batch.push(next);
             }
             self.write(&mut batch);
+            self.accounts.settle();
         }
         self.checkpointer.stop();
         if let Some(connection) = self.connection.take() {

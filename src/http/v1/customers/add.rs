@@ -121,7 +121,7 @@ async fn as_before(
     let attempt = attempt.inspect_err(noted)?;
     let credentials = Credentials { email, password: password.expose(), persona: "" };
     match app.embedded.verify(credentials).await {
-        Ok(Verdict::Accepted) => {
+        Ok(Verdict::Accepted(_)) => {
             attempt.succeeded(app.clock.now());
             Ok(existing)
         }

@@ -16,11 +16,22 @@ pub struct CustomerView {
     /// When it was added, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub created: String,
+    /// Whether no password of it is good.
+    pub disabled: bool,
+    /// Since when, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub disabled_since: Option<String>,
 }
 
 impl From<&Customer> for CustomerView {
     fn from(customer: &Customer) -> Self {
-        Self { email: customer.email.clone(), created: customer.created.to_string() }
+        Self {
+            email: customer.email.clone(),
+            created: customer.created.to_string(),
+            disabled: customer.disabled.is_some(),
+            disabled_since: customer.disabled.map(|at| at.to_string()),
+        }
     }
 }
 
