@@ -187,6 +187,14 @@ impl Agent {
         }
     }
 
+    /// How many requests wait for its answer.
+    pub fn open_requests(&self) -> usize {
+        match self {
+            Self::Process(agent) => agent.open_requests(),
+            Self::Http(agent) => agent.open_requests(),
+        }
+    }
+
     /// What the agent last said of its progress.
     pub fn progress(&self) -> Option<String> {
         match self {

@@ -105,6 +105,14 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// The wall clock.
     fn wall(&self) -> WallTime;
 
+    /// What the wall clock shows at that time, or showed, for people to read.
+    fn wall_at(&self, at: Timestamp) -> WallTime {
+        let (now, wall) = (self.now(), self.wall().unix_millis());
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let ahead = millis(at.saturating_since(now)).saturating_sub(millis(now.saturating_since(at)));
+        WallTime::from_unix_millis(wall.saturating_add(ahead))
+    }
+
     /// Completes once `now` has reached `deadline`.
     fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::http::v1::nodes::NodeView;
+use crate::http::v1::throttled::list::ThrottledView;
 use crate::id::SessionId;
 use crate::principal::Scope;
 use crate::shutdown::Tasks;
@@ -68,6 +69,13 @@ pub enum Command {
         email: String,
         /// Which of the two.
         disabled: bool,
+    },
+    /// List whose sign-ins are being slowed.
+    ListThrottled,
+    /// Forget what failed for a customer's account.
+    ClearThrottled {
+        /// The email.
+        email: String,
     },
     /// List customers in the order of their keys.
     ListCustomers {
@@ -158,6 +166,8 @@ pub enum Reply {
     },
     /// The customers asked for.
     Customers(Vec<CustomerRow>),
+    /// Who is being slowed.
+    Throttled(Vec<ThrottledView>),
     /// The sessions asked for.
     Sessions(Vec<SessionRow>),
     /// The events asked for.

@@ -24,6 +24,7 @@ pub mod gate;
 pub mod hashing;
 pub mod password;
 pub mod remote;
+pub mod slowed;
 pub mod throttle;
 
 use embedded::Embedded;

@@ -5,8 +5,8 @@
 //!  (idle) ------------> PENDING -------------> STARTING ---------------> RUNNING
 //!                         ^                     |  |  ^                    |  |
 //!                         +---------------------+  |  +--------------------+  |
-//!                          start failed, may retry |    agent or host lost    | stop, idle, lifetime,
-//!                                                  |    (restart policy)      | agent finished
+//!                          start failed, may retry |    agent or host lost,   | stop, idle, lifetime,
+//!                                                  |    restart asked for     | agent finished
 //!            stop, expired                   stop, v gave up                  v
 //!    PENDING -------------------------------> STOPPING ------------------> ENDED
 //!                                 outcome: completed | failed | stopped | expired, with a reason

@@ -268,6 +268,8 @@ pub struct Filter {
     pub ended: bool,
     /// Only those older than this one: the cursor of the next page.
     pub before: Option<SessionId>,
+    /// Only this one and younger ones.
+    pub from: Option<SessionId>,
 }
 
 /// Why the store did not do what it was asked.

@@ -226,7 +226,12 @@ impl Conversation {
 
     /// Whether no call but pings waits for its answer.
     pub(super) fn is_idle(&self) -> bool {
-        lock(&self.calls).len() <= self.pings.load(Ordering::Relaxed)
+        self.open_requests() == 0
+    }
+
+    /// How many calls wait for their answer, pings left out.
+    pub(super) fn open_requests(&self) -> usize {
+        lock(&self.calls).len().saturating_sub(self.pings.load(Ordering::Relaxed))
     }
 
     /// Asks the agent whether it is there. This is no activity of its session.

@@ -124,6 +124,11 @@ impl HttpAgent {
         self.exchanges.last_activity()
     }
 
+    /// How many requests wait for its answer.
+    pub fn open_requests(&self) -> usize {
+        self.exchanges.open_requests()
+    }
+
     /// What the service last said of the session's progress.
     pub fn progress(&self) -> Option<String> {
         self.exchanges.progress()

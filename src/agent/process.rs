@@ -123,6 +123,11 @@ impl ProcessAgent {
         self.conversation.last_activity()
     }
 
+    /// How many requests wait for its answer.
+    pub fn open_requests(&self) -> usize {
+        self.conversation.open_requests()
+    }
+
     /// What the agent last said of its progress.
     pub fn progress(&self) -> Option<String> {
         self.conversation.progress()

@@ -54,6 +54,11 @@ impl Failures {
         Decision::Restart { after: wait(streak, jitter), failures: Self { recent, streak } }
     }
 
+    /// How many agents were lost in the time before `now` that counts.
+    pub fn count(&self, now: Timestamp) -> usize {
+        self.recent.iter().filter(|at| now.saturating_since(**at) < WINDOW).count()
+    }
+
     /// Whether nothing was lost lately.
     pub fn is_none(&self) -> bool {
         self.recent.is_empty()

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::Overrides;
 use crate::control::{Command, CustomerRow, Reply};
+use crate::http::v1::throttled::list::ThrottledView;
 use crate::id::Printable;
 
 use super::operate::operate;
@@ -26,6 +27,10 @@ pub(super) enum Customer {
     Remove(Named),
     /// List the customers.
     List(List),
+    /// List whose sign-ins the running server slows, because too many have failed.
+    Throttled(Throttled),
+    /// Forget what failed for a customer, so that the next password is checked at once.
+    Unthrottle(Named),
 }
 
 #[derive(Debug, Args)]
@@ -54,6 +59,15 @@ pub(super) struct List {
     configuration: Configuration,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Throttled {
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
 impl Customer {
     pub(super) fn run(self) -> Outcome {
         match self {
@@ -63,6 +77,8 @@ impl Customer {
             Self::Enable(named) => named.execute(|email| Ok(Command::SetDisabled { email, disabled: false })),
             Self::Remove(named) => named.execute(|email| Ok(Command::RemoveCustomer { email })),
             Self::List(list) => list.run(),
+            Self::Throttled(throttled) => throttled.run(),
+            Self::Unthrottle(named) => named.execute(|email| Ok(Command::ClearThrottled { email })),
         }
     }
 }
@@ -106,6 +122,34 @@ impl List {
             rows.iter().map(cells),
             "no customers; add one with `frontdesk customer add`",
         )?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Throttled {
+    fn run(self) -> Outcome {
+        let config = self.configuration.load(Overrides::default())?.config;
+        let Reply::Throttled(rows) = operate(&config, Command::ListThrottled)? else {
+            return Err(Failure::Failed(
+                "the running server gave another answer; use its version of this command".into(),
+            ));
+        };
+        if self.json {
+            return table::print_json(&rows);
+        }
+        let cells = |row: &ThrottledView| {
+            let account = row.email.as_ref().or(row.operator.as_ref());
+            let account = account.map(|account| Printable(account).to_string());
+            let address = row.address.clone();
+            vec![
+                account.unwrap_or_else(|| "everybody".to_owned()),
+                address.unwrap_or_else(|| "everywhere".to_owned()),
+                row.failures.to_string(),
+                row.refused.to_string(),
+                row.until.clone(),
+            ]
+        };
+        table::print(&["ACCOUNT", "FROM", "FAILED", "REFUSED", "UNTIL"], rows.iter().map(cells), "nobody is slowed")?;
         Ok(ExitCode::SUCCESS)
     }
 }

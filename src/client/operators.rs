@@ -17,6 +17,7 @@ use crate::http::v1::customers::disable::Disabled;
 use crate::http::v1::customers::set_password::NewPassword;
 use crate::http::v1::secret::Secret;
 use crate::http::v1::sessions::restart;
+use crate::http::v1::throttled::list::ThrottledView;
 use crate::http_client::FetchError;
 use crate::id::{Epoch, SessionId};
 use crate::principal::OperatorTokenId;
@@ -199,6 +200,23 @@ impl Client {
     /// See [`ClientError`].
     pub async fn set_disabled(&self, email: &str, disabled: bool) -> Result<CustomerView, ClientError> {
         self.json(&Call::new(Method::PUT, format!("{}/disabled", customer(email))).json(&Disabled { disabled })).await
+    }
+
+    /// Whose sign-ins are being slowed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn throttled(&self) -> Result<Vec<ThrottledView>, ClientError> {
+        self.all("/v1/throttled").await
+    }
+
+    /// Forgets what failed for a customer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn unthrottle(&self, email: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/throttled/{}", utf8_percent_encode(email, NON_ALPHANUMERIC));
+        self.call(&Call::new(Method::DELETE, path)).await.map(drop)
     }
 
     /// Removes a customer and stops its session.

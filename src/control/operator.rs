@@ -14,6 +14,7 @@ use crate::customer::{self, RemoveError};
 use crate::events::EventLog;
 use crate::http::App;
 use crate::http::v1::nodes::NodeView;
+use crate::http::v1::throttled::list::ThrottledView;
 use crate::id::{CustomerKey, Printable, SessionId};
 use crate::principal::Scope;
 use crate::session::machine::{self, Event, Limits};
@@ -127,6 +128,10 @@ impl Operator {
             Command::SetPassword { email, password } => self.set_password(&email, password.into()).await,
             Command::RemoveCustomer { email } => self.remove_customer(&email).await,
             Command::SetDisabled { email, disabled } => self.set_disabled(&email, disabled).await,
+            Command::ListThrottled => {
+                Ok(Reply::Throttled(self.app.as_deref().map(ThrottledView::all).unwrap_or_default()))
+            }
+            Command::ClearThrottled { email } => self.clear_throttled(&email).await,
             Command::ListCustomers { after, most } => self.customers(after.as_deref(), most).await,
             Command::ListSessions { email, ended, before, most } => {
                 self.sessions(email.as_deref(), ended, before, most).await
@@ -260,6 +265,9 @@ impl Operator {
     async fn set_password(&self, email: &str, password: SecretString) -> Result<Reply, String> {
         self.embedded.set_password(email, password).await.map_err(|error| words(&error, email))?;
         let key = self.embedded.key(email);
+        if let Some(app) = &self.app {
+            app.gate.forgive(&key, self.clock.now());
+        }
         tracing::info!(customer = %key, "password changed");
         self.note(AuditEntry { customer: Some(key), ..self.entry(Action::PasswordChanged) }).await?;
         Ok(done(format!("changed the password of {}", Printable(email))))
@@ -317,6 +325,16 @@ impl Operator {
         })?;
         let (state, stopped) = (state(disabled), if had_session { " and its session is stopping" } else { "" });
         Ok(done(format!("{} is {state}{stopped}", Printable(email))))
+    }
+
+    async fn clear_throttled(&self, email: &str) -> Result<Reply, String> {
+        let gate = &self.app.as_ref().ok_or("no server runs, and with none nobody is slowed")?.gate;
+        let keys = customer::keys(&self.embedded, email);
+        for key in &keys {
+            gate.forgive(key, self.clock.now());
+        }
+        self.note(AuditEntry { customer: keys.into_iter().next(), ..self.entry(Action::ThrottleCleared) }).await?;
+        Ok(done(format!("{} may try again", Printable(email))))
     }
 
     async fn customers(&self, after: Option<&str>, most: usize) -> Result<Reply, String> {

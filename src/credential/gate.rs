@@ -18,8 +18,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::throttle::{Admission, Attempt, Bottleneck, Quota, Sender, Throttle, ThrottleConfig, TooManyAttempts};
+use super::slowed::{Slowed, SlowedOne};
+use super::throttle::{
+    Account, Admission, Attempt, Bottleneck, Quota, Sender, Throttle, ThrottleConfig, TooManyAttempts,
+};
 use crate::clock::Timestamp;
+use crate::id::Printable;
 
 /// Why a password is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,13 +39,14 @@ pub enum NotAdmitted {
 /// The throttle, and the queues before it.
 pub struct Gate {
     throttle: Throttle,
+    slowed: Slowed,
     queues: Arc<Queues>,
 }
 
 impl Gate {
     /// A gate that has seen no failure yet.
     pub fn new(config: ThrottleConfig) -> Self {
-        Self { throttle: Throttle::new(config), queues: Arc::default() }
+        Self { throttle: Throttle::new(config), slowed: Slowed::default(), queues: Arc::default() }
     }
 
     /// Puts other limits in force.
@@ -56,27 +61,50 @@ impl Gate {
     /// # Errors
     ///
     /// [`NotAdmitted`], at once if too many failed lately, or after `patience` if too many were still in flight.
-    pub async fn admit(
+    pub async fn admit<'a>(
         &self,
-        account: &str,
+        account: impl Into<Account<'a>>,
         sender: impl Into<Sender>,
         patience: Duration,
         now: impl Fn() -> Timestamp,
     ) -> Result<Admitted, NotAdmitted> {
-        let sender = sender.into();
+        let (account, sender) = (account.into(), sender.into());
         let ask = || self.throttle.admit(account, sender, now());
-        match ask() {
+        let decided = match ask() {
             Admission::Go(attempt) => Ok(self.admitted(attempt)),
-            Admission::Refuse(refusal) => Err(refusal.into()),
+            Admission::Refuse(refusal) => Err(refusal),
             Admission::Wait(at) => {
                 let waited = tokio::time::timeout(patience, self.wait(at, ask)).await;
-                Ok(waited.map_err(|_elapsed| NotAdmitted::WaitedInVain)??)
+                waited.map_err(|_elapsed| NotAdmitted::WaitedInVain)?
             }
+        };
+        Ok(decided.inspect_err(|refusal| self.note(account, sender, *refusal, now()))?)
+    }
+
+    /// Who is being slowed at `now`, the longest first.
+    pub fn slowed(&self, now: Timestamp) -> Vec<SlowedOne> {
+        self.slowed.at(now)
+    }
+
+    /// Forgets what failed for an account until `now`.
+    pub fn forgive<'a>(&self, account: impl Into<Account<'a>>, now: Timestamp) {
+        let account = account.into();
+        self.throttle.forgive(account, now);
+        self.slowed.forget(account);
+    }
+
+    /// Notes a refusal, and logs the first of many.
+    fn note(&self, account: Account<'_>, sender: Sender, refusal: TooManyAttempts, now: Timestamp) {
+        if self.slowed.note(account, sender, refusal, now) {
+            let (Account::Customer(name) | Account::Operator(name)) = account;
+            let (Sender::Address(peer) | Sender::Proxy(peer)) = sender;
+            tracing::warn!(account = %Printable(name), peer = %peer, limit = ?refusal.limit, failures = refusal.failures,
+                "sign-ins are being slowed: too many have failed");
         }
     }
 
     /// What is left of the failures that `sender` may make; see [`Throttle::quotas`].
-    pub fn quotas(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
+    pub fn quotas<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
         self.throttle.quotas(account, sender, now)
     }
 

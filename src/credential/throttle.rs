@@ -61,6 +61,7 @@ use self::bucket::{Limit, Room};
 use self::table::{Table, Trusted};
 use crate::clock::Timestamp;
 use crate::config;
+use crate::id::CustomerKey;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -132,6 +133,33 @@ impl From<IpAddr> for Sender {
     }
 }
 
+/// Whose password is guessed. A customer and an operator of one name are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Account<'a> {
+    /// The customer with this key.
+    Customer(&'a str),
+    /// Who signs in with the operator's token of this id; or with none that could be one.
+    Operator(&'a str),
+}
+
+impl<'a> From<&'a str> for Account<'a> {
+    fn from(customer: &'a str) -> Self {
+        Self::Customer(customer)
+    }
+}
+
+impl<'a> From<&'a String> for Account<'a> {
+    fn from(customer: &'a String) -> Self {
+        Self::Customer(customer)
+    }
+}
+
+impl<'a> From<&'a CustomerKey> for Account<'a> {
+    fn from(customer: &'a CustomerKey) -> Self {
+        Self::Customer(customer.as_str())
+    }
+}
+
 /// The counts of failed checks, shared by all requests.
 pub struct Throttle {
     is_on: AtomicBool,
@@ -174,11 +202,12 @@ impl Throttle {
     /// What is left of `sender`'s failures for `account`, and of those from his address for all; nothing if throttling is
     /// off. Depends on what `sender` himself has failed at, and not on whether the account exists; of other addresses'
     /// failures it tells nothing.
-    pub fn quotas(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
+    pub fn quotas<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
         let Some(shared) = self.in_force() else { return Vec::new() };
-        let keys = Keys::new(&shared.keys, account, sender.into());
+        let keys = Keys::new(&shared.keys, account.into(), sender.into());
         let tables = shared.lock();
-        let of_pair = tables.pairs.quota("account", tables.pairs.find(keys.pair), now);
+        let account = tables.accounts.find(keys.account);
+        let of_pair = tables.pairs.quota("account", tables.pairs.find(tables.pair(&keys, account)), now);
         let of_address = tables.addresses.quota("address", tables.addresses.find(keys.address), now);
         of_pair.into_iter().chain(of_address.filter(|_| !keys.proxied)).collect()
     }
@@ -187,16 +216,30 @@ impl Throttle {
     ///
     /// Depends on earlier outcomes only: neither on the password nor on whether the account exists. Waiting and refused
     /// attempts leave no trace, so asking again costs nobody anything.
-    pub fn admit(&self, account: &str, sender: impl Into<Sender>, now: Timestamp) -> Admission {
+    pub fn admit<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Admission {
         let Some(shared) = self.in_force() else { return Admission::Go(Attempt { hold: None }) };
-        let keys = Keys::new(&shared.keys, account, sender.into());
+        let keys = Keys::new(&shared.keys, account.into(), sender.into());
         match shared.lock().admit(&keys, now) {
             Ok(places) => {
                 Admission::Go(Attempt { hold: Some(Hold { shared: Arc::clone(shared), places, since: now }) })
             }
             Err(Obstacle::Full(bottleneck)) => Admission::Wait(bottleneck),
-            Err(Obstacle::Spent(retry_after)) => Admission::Refuse(TooManyAttempts { retry_after }),
+            Err(Obstacle::Spent(refusal)) => Admission::Refuse(refusal),
         }
+    }
+
+    /// Forgets what failed for an account until `now`, from all addresses. What failed from an address for all accounts
+    /// stays, and attempts in flight still count if they fail.
+    pub fn forgive(&self, account: Account<'_>, now: Timestamp) {
+        let shared = &self.shared;
+        let key = shared.keys.hash_one(account);
+        let mut tables = shared.lock();
+        let accounts = &mut tables.accounts;
+        let place = accounts.find(key);
+        let place = accounts.enter(place, key, false, now);
+        accounts.forgive(place, now);
+        accounts.extra_mut(place).amnesty();
+        accounts.leave(place, false);
     }
 }
 
@@ -232,6 +275,21 @@ pub enum Admission {
 pub struct TooManyAttempts {
     /// When to try again; never zero.
     pub retry_after: Duration,
+    /// Which limit says so; of several that with the longest time.
+    pub limit: Limited,
+    /// How many failures it counts at the moment.
+    pub failures: u32,
+}
+
+/// What a limit counts failures of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    /// One account from one address.
+    AccountAndAddress,
+    /// One address.
+    Address,
+    /// One account.
+    Account,
 }
 
 /// The bucket that is full of attempts in flight. Names a place in a table while any of them is in flight.
@@ -327,7 +385,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(keys: &RandomState, account: &str, sender: Sender) -> Self {
+    fn new(keys: &RandomState, account: Account<'_>, sender: Sender) -> Self {
         let (address, proxied) = match sender {
             Sender::Address(address) => (address, false),
             Sender::Proxy(address) => (address, true),
@@ -360,25 +418,42 @@ struct Places {
 
 enum Obstacle {
     Full(Bottleneck),
-    Spent(Duration),
+    Spent(TooManyAttempts),
 }
 
 impl Tables {
     fn admit(&mut self, keys: &Keys, now: Timestamp) -> Result<Places, Obstacle> {
-        let pair = self.pairs.find(keys.pair);
-        let address = self.addresses.find(keys.address);
         let account = self.accounts.find(keys.account);
+        let pair_key = self.pair(keys, account);
+        let pair = self.pairs.find(pair_key);
+        let address = self.addresses.find(keys.address);
         let trusted = account.is_some_and(|place| self.accounts.extra(place).contains(keys.address));
         let (address_in_force, account_in_force) = (address.filter(|_| !keys.proxied), account.filter(|_| !trusted));
         self.look(pair, address_in_force, account_in_force, now)?;
         Ok(Places {
-            pair: self.pairs.enter(pair, keys.pair, true, now),
+            pair: self.pairs.enter(pair, pair_key, true, now),
             address: self.addresses.enter(address, keys.address, !keys.proxied, now),
             account: self.accounts.enter(account, keys.account, !trusted, now),
             address_key: keys.address,
             trusted,
             proxied: keys.proxied,
         })
+    }
+
+    /// The key of an account and an address: another one after each amnesty of the account.
+    fn pair(&self, keys: &Keys, account: Option<u32>) -> u64 {
+        // Odd, so that no two amnesties have one product.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let amnesties = account.map_or(0, |place| self.accounts.extra(place).amnesties());
+        keys.pair ^ u64::from(amnesties).wrapping_mul(SPREAD)
+    }
+
+    fn failures(&self, at: Bottleneck, now: Timestamp) -> (Limited, u32) {
+        match at {
+            Bottleneck::Pair(place) => (Limited::AccountAndAddress, self.pairs.failures(place, now)),
+            Bottleneck::Address(place) => (Limited::Address, self.addresses.failures(place, now)),
+            Bottleneck::Account(place) => (Limited::Account, self.accounts.failures(place, now)),
+        }
     }
 
     /// A refusal by any bucket goes before waiting at another, and names the longest time.
@@ -394,16 +469,22 @@ impl Tables {
             address.map(|place| (self.addresses.room(place, now), Bottleneck::Address(place))),
             account.map(|place| (self.accounts.room(place, now), Bottleneck::Account(place))),
         ];
-        let (mut full, mut spent) = (None, None);
+        let (mut full, mut spent) = (None, None::<(Duration, Bottleneck)>);
         for (room, bottleneck) in rooms.into_iter().flatten() {
             match room {
                 Room::Free => {}
                 Room::Full => full = full.or(Some(bottleneck)),
-                Room::Spent(retry_after) => spent = spent.max(Some(retry_after)),
+                Room::Spent(after) if spent.is_none_or(|(longest, _)| after > longest) => {
+                    spent = Some((after, bottleneck));
+                }
+                Room::Spent(_) => {}
             }
         }
         match (spent, full) {
-            (Some(retry_after), _) => Err(Obstacle::Spent(retry_after)),
+            (Some((retry_after, at)), _) => {
+                let (limit, failures) = self.failures(at, now);
+                Err(Obstacle::Spent(TooManyAttempts { retry_after, limit, failures }))
+            }
             (None, Some(bottleneck)) => Err(Obstacle::Full(bottleneck)),
             (None, None) => Ok(()),
         }

@@ -68,7 +68,7 @@ pub async fn create(
     }
     let mut answer = answer(created);
     timing.write(&mut answer);
-    let quotas = app.gate.quotas(customer.as_str(), peer.sender(), app.clock.now());
+    let quotas = app.gate.quotas(&customer, peer.sender(), app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }

@@ -148,6 +148,20 @@ pub static ROUTES: &[Route] = &[
         &v1::customers::disable::OPERATION,
         || put(v1::customers::disable::handle),
     ),
+    ours(
+        Method::GET,
+        "/v1/throttled",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::throttled::list::OPERATION,
+        || get(v1::throttled::list::handle),
+    ),
+    ours(
+        Method::DELETE,
+        "/v1/throttled/{email}",
+        Access::Operator(Scope::CustomersWrite),
+        &v1::throttled::clear::OPERATION,
+        || delete(v1::throttled::clear::handle),
+    ),
     ours(Method::PUT, "/v1/password", Access::Password, &v1::password::OPERATION, || put(v1::password::handle)),
     ours(Method::GET, "/v1/tokens", Access::Operator(Scope::Admin), &v1::tokens::list::OPERATION, || {
         get(v1::tokens::list::handle)

@@ -30,6 +30,7 @@ pub mod secret;
 pub mod sessions;
 mod stream;
 mod streamed_event;
+pub mod throttled;
 pub mod tokens;
 pub mod wait;
 

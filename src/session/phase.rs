@@ -302,6 +302,18 @@ impl Phase {
         }
     }
 
+    /// The recent losses of its agents, if it has or had one that was ready.
+    pub fn failures(&self) -> Option<&Failures> {
+        match self {
+            Self::Starting { start: Start::Restart { failures, .. } | Start::Replacement { failures, .. }, .. }
+            | Self::Running { failures, .. } => Some(failures),
+            Self::Starting { start: Start::First { .. }, .. }
+            | Self::Pending { .. }
+            | Self::Stopping { .. }
+            | Self::Ended { .. } => None,
+        }
+    }
+
     /// Whether an agent of this epoch is there that was ready, as far as the record tells.
     pub fn has_agent(&self) -> bool {
         match self {

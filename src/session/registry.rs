@@ -110,6 +110,8 @@ pub enum RelayError {
 pub struct Driven {
     /// Its agent's process, if it has one.
     pub pid: Option<u32>,
+    /// How many requests wait for its agent's answer, if it has one that is ready.
+    pub open_requests: Option<usize>,
     /// What the agent last said of its progress.
     pub progress: Option<String>,
     /// Why an agent of the session was last lost.
@@ -326,6 +328,7 @@ impl Registry {
         let agent = view.agent.as_ref();
         Some(Driven {
             pid: agent.and_then(Agent::pid),
+            open_requests: agent.map(Agent::open_requests),
             progress: agent.and_then(Agent::progress),
             lost: view.lost,
             usage: agent.and_then(Agent::usage),

@@ -101,6 +101,8 @@ actions! {
     CustomerEnabled = "customer.enabled",
     /// A customer was removed.
     CustomerRemoved = "customer.removed",
+    /// What had failed for a customer's account was forgiven.
+    ThrottleCleared = "throttle.cleared",
     /// An operator's token was made.
     TokenMade = "token.made",
     /// An operator's token was revoked.

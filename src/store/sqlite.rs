@@ -293,6 +293,7 @@ impl Store for SqliteStore {
                         .outcome
                         .is_none_or(|outcome| record.phase.ending().is_some_and(|ending| ending.outcome == outcome))
                     && filter.before.is_none_or(|before| record.id < before)
+                    && filter.from.is_none_or(|from| record.id >= from)
             };
             let found = match &filter.customer {
                 Some(customer) => {

@@ -75,6 +75,7 @@ mod v1_password;
 mod v1_restart;
 mod v1_sessions;
 mod v1_streams;
+mod v1_throttled;
 mod v1_tokens;
 mod vanished_clients;
 mod verify;

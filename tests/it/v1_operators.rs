@@ -8,7 +8,7 @@ use frontdesk::store::{Action, Actor, Audit, AuditEntry};
 use serde_json::{Value, json};
 
 use crate::desk::{BOB, persona};
-use crate::harness::{ADA, Answer, Server, Setup, until};
+use crate::harness::{ADA, Answer, Server, Setup, percent, until};
 use crate::operators::{Operated, items, problem};
 
 const READ: Scope = Scope::SessionsRead;
@@ -35,6 +35,55 @@ fn operators_list_sessions_the_youngest_first_by_filters_and_pages() {
 
     for query in ["?limit=0", "?limit=1001", "?cursor=first", "?phase=running", "?ended=maybe", "?email="] {
         assert_eq!(problem(&list(query)), (400, "invalid_request".into()), "{query}");
+    }
+}
+
+#[test]
+fn sessions_are_listed_by_their_age() {
+    let desk = two_sessions();
+    let all = items(&desk.call(READ, "GET", "/v1/sessions", &Value::Null));
+    let (bob, ada) = (all[0]["created"].as_str().unwrap(), all[1]["created"].as_str().unwrap());
+    let emails = |query: &str| {
+        let list = desk.call(READ, "GET", &format!("/v1/sessions?{query}"), &Value::Null);
+        items(&list).iter().map(|session| session["email"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(emails(&format!("created_after={bob}")), [BOB.0]);
+    assert_eq!(emails(&format!("created_before={bob}")), [ADA.0]);
+    assert_eq!(emails(&format!("created_after={ada}&created_before={bob}")), [ADA.0]);
+    assert_eq!(emails(&format!("created_after={ada}&email={}", percent(BOB.0))), [BOB.0]);
+    assert_eq!(emails(&format!("created_before={ada}&ended=true")), [""; 0]);
+    assert_eq!(emails("created_after=2999-01-01T00:00:00Z"), [""; 0]);
+    let answer = desk.call(READ, "GET", "/v1/sessions?created_after=yesterday", &Value::Null);
+    assert_eq!(problem(&answer), (400, "invalid_request".into()));
+}
+
+#[test]
+fn operators_see_of_a_running_session_since_when_on_which_node_and_with_how_much_to_do() {
+    let desk = two_sessions();
+
+    let all = items(&desk.call(READ, "GET", "/v1/sessions", &Value::Null));
+
+    let node = items(&desk.call(READ, "GET", "/v1/nodes", &Value::Null)).remove(0);
+    let (bob, ada) = (&all[0], &all[1]);
+    assert_eq!((&ada["node"], &ada["open_requests"], &ada["recent_losses"]), (&node["id"], &json!(0), &json!(0)));
+    assert!(ada["running_since"].as_str().unwrap() >= ada["created"].as_str().unwrap(), "{ada}");
+    let absent = ["open_requests", "recent_losses", "running_since"].map(|name| bob.get(name));
+    assert_eq!(absent, [None; 3], "{bob}");
+}
+
+#[test]
+fn how_a_persona_s_agents_are_started_is_for_admins_and_values_of_variables_for_nobody() {
+    let keys = "environment = { KEY = \"hush\" }";
+    let desk = Operated::new(Setup::with_config(&persona("CUSTOMERS", r#"["sh", "-c", "exec cat"]"#, keys)));
+
+    let seen = desk.call(ADMIN, "GET", "/v1/personas", &Value::Null);
+
+    let start = &items(&seen)[0]["start"];
+    assert_eq!((&start["command"], &start["environment"]), (&json!(["sh", "-c", "exec cat"]), &json!(["KEY"])));
+    assert!(!String::from_utf8(seen.body).unwrap().contains("hush"));
+    for scope in [READ, WRITE, Scope::CustomersWrite] {
+        assert_eq!(items(&desk.call(scope, "GET", "/v1/personas", &Value::Null))[0].get("start"), None, "{scope}");
     }
 }
 

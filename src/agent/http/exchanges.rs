@@ -234,6 +234,11 @@ impl Exchanges {
         }
     }
 
+    /// How many requests wait for its answer.
+    pub(super) fn open_requests(&self) -> usize {
+        lock(&self.calls).len()
+    }
+
     /// What the agent last said of its progress.
     pub(super) fn progress(&self) -> Option<String> {
         lock(&self.progress).clone()

@@ -102,6 +102,17 @@ impl Bucket {
         u32::try_from(failures).unwrap_or(u32::MAX)
     }
 
+    /// How many failures have not leaked away.
+    pub(super) fn failures(&self, limit: &Limit, now: Timestamp) -> u32 {
+        let failures = self.weight(now).as_micros().div_ceil(limit.each.as_micros().max(1));
+        u32::try_from(failures).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets what failed; attempts in flight go on.
+    pub(super) fn forgive(&mut self, now: Timestamp) {
+        self.empty_at = now;
+    }
+
     /// What still has to leak away.
     pub(super) fn weight(&self, now: Timestamp) -> Duration {
         self.empty_at.saturating_since(now)

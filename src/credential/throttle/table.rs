@@ -19,19 +19,32 @@ const LOOKS_WHEN_FULL: usize = 64;
 /// as what is in use.
 const LOOKS_WHILE_GROWING: usize = 2;
 
-/// The addresses that last succeeded for an account, latest first, as keyed hashes; zero is none.
+/// The addresses that last succeeded for an account, latest first, as keyed hashes, of which zero is none; and how often
+/// its failures were forgiven.
 #[derive(Default)]
-pub(super) struct Trusted([u64; 8]);
+pub(super) struct Trusted {
+    addresses: [u64; 8],
+    amnesties: u32,
+}
 
 impl Trusted {
     pub(super) fn contains(&self, address: u64) -> bool {
-        address != 0 && self.0.contains(&address)
+        address != 0 && self.addresses.contains(&address)
     }
 
     pub(super) fn insert(&mut self, address: u64) {
-        let until = self.0.iter().position(|&known| known == address).unwrap_or(self.0.len() - 1);
-        self.0[..=until].rotate_right(1);
-        self.0[0] = address;
+        let known = self.addresses.iter().position(|&known| known == address);
+        let until = known.unwrap_or(self.addresses.len() - 1);
+        self.addresses[..=until].rotate_right(1);
+        self.addresses[0] = address;
+    }
+
+    pub(super) fn amnesty(&mut self) {
+        self.amnesties = self.amnesties.wrapping_add(1);
+    }
+
+    pub(super) fn amnesties(&self) -> u32 {
+        self.amnesties
     }
 }
 
@@ -49,7 +62,8 @@ impl Extra for () {
 
 impl Extra for Trusted {
     fn is_precious(&self) -> bool {
-        self.0[0] != 0
+        // Without its number an amnesty would be undone.
+        self.addresses[0] != 0 || self.amnesties != 0
     }
 }
 
@@ -98,6 +112,15 @@ impl<X: Extra> Table<X> {
         let remaining = bucket.map_or(limit, |bucket| bucket.remaining(&self.limit, now));
         let full_after = bucket.map_or(Duration::ZERO, |bucket| bucket.weight(now));
         Some(Quota { name, limit, window, remaining, full_after })
+    }
+
+    /// How many failures the bucket at `place` counts.
+    pub(super) fn failures(&self, place: u32, now: Timestamp) -> u32 {
+        self.entries[place as usize].bucket.failures(&self.limit, now)
+    }
+
+    pub(super) fn forgive(&mut self, place: u32, now: Timestamp) {
+        self.entries[place as usize].bucket.forgive(now);
     }
 
     pub(super) fn extra(&self, place: u32) -> &X {

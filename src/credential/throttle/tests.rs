@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::table::{Table, Trusted};
-use super::{Admission, Attempt, Bottleneck, CROWD, Limit, MINUTE, Sender, Throttle, ThrottleConfig};
+use super::{Account, Admission, Attempt, Bottleneck, CROWD, Limit, Limited, MINUTE, Sender, Throttle, ThrottleConfig};
 use crate::clock::Timestamp;
 
 mod properties;
@@ -63,6 +63,49 @@ fn guesses(throttle: &Throttle, account: &str, address: IpAddr, now: Timestamp) 
 
 fn login(throttle: &Throttle, account: &str, address: IpAddr, now: Timestamp) {
     throttle.admit(account, address, now).go().succeeded(now);
+}
+
+#[test]
+fn what_failed_for_an_account_is_forgiven_from_all_addresses_and_what_others_failed_at_is_not() {
+    let throttle = Throttle::new(ThrottleConfig::default());
+    for address in 1..=2 {
+        for _ in 0..10 {
+            throttle.admit("ann", home(address), at(0)).go().refused(at(0));
+            throttle.admit("bob", home(address), at(0)).go().refused(at(0));
+        }
+    }
+
+    throttle.forgive(Account::Customer("ann"), at(0));
+
+    for address in 1..=2 {
+        assert_eq!(throttle.quotas("ann", home(address), at(0))[0].remaining, 10);
+        throttle.admit("ann", home(address), at(0)).go().failed_to_check();
+        assert_eq!(throttle.admit("bob", home(address), at(0)).refused(), Some(6.0));
+    }
+    assert_eq!(throttle.quotas("ann", home(1), at(0))[1].remaining, 80, "the address has failed twenty times");
+}
+
+#[test]
+fn who_is_forgiven_and_guesses_on_is_slowed_again_and_who_was_in_flight_still_counts() {
+    let throttle = Throttle::new(ThrottleConfig::default());
+    let in_flight = throttle.admit("ann", home(1), at(0)).go();
+    throttle.forgive(Account::Customer("ann"), at(0));
+    in_flight.refused(at(0));
+    for _ in 0..10 {
+        throttle.admit("ann", home(1), at(0)).go().refused(at(0));
+    }
+    let Admission::Refuse(refusal) = throttle.admit("ann", home(1), at(0)) else { panic!("let through") };
+    assert_eq!((refusal.limit, refusal.failures), (Limited::AccountAndAddress, 10));
+}
+
+#[test]
+fn a_customer_and_an_operator_of_one_name_have_counts_of_their_own() {
+    let throttle = Throttle::new(ThrottleConfig::default());
+    for _ in 0..10 {
+        throttle.admit(Account::Operator("ann"), home(1), at(0)).go().refused(at(0));
+    }
+    assert!(throttle.admit(Account::Operator("ann"), home(1), at(0)).refused().is_some());
+    throttle.admit(Account::Customer("ann"), home(1), at(0)).go().failed_to_check();
 }
 
 #[test]
@@ -380,7 +423,7 @@ fn inventions_push_out_few_of_the_addresses_that_succeeded() {
     let mut tables = throttle.shared.lock();
     let keys = &throttle.shared.keys;
     let known = (0..1_000).filter(|n| {
-        let keys = super::Keys::new(keys, &format!("customer {n}"), home(*n).into());
+        let keys = super::Keys::new(keys, (&format!("customer {n}")).into(), home(*n).into());
         tables.admit(&keys, at(0)).is_ok_and(|places| places.trusted)
     });
     assert!(known.count() > 950);

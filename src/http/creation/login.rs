@@ -52,7 +52,7 @@ pub async fn check(
     body: &Arc<Body>,
 ) -> Result<Option<CheckedAccount>, Refusal> {
     let patience = app.config().credential.timeout;
-    let attempt = app.gate.admit(customer.as_str(), peer.sender(), patience, || app.clock.now()).await;
+    let attempt = app.gate.admit(customer, peer.sender(), patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, peer, Some(customer)))?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
     let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());

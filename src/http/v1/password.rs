@@ -101,7 +101,7 @@ async fn answer(app: &Arc<App>, peer: Peer, change: Change, body: Body) -> Respo
         Ok(changed) => json(StatusCode::OK, &changed),
         Err(refusal) => refusal.problem(),
     };
-    let quotas = app.gate.quotas(customer.as_str(), peer.sender(), app.clock.now());
+    let quotas = app.gate.quotas(&customer, peer.sender(), app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{AgentKind, Persona, PersonaName, Protocol};
 use crate::http::App;
+use crate::http::access::Admitted;
 use crate::http::body;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
+use crate::principal::{Principal, Scope};
 
 use super::json;
 use super::page::Page;
@@ -22,7 +24,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     tag: Tag::Server,
     summary: "List personas",
     description: "The kinds of session that this server has, in the order of their names, with what holds for each. \
-                  Nothing of how their agents are started.",
+                  How their agents are started is for operators with the scope admin; values of variables are for nobody.",
     query: None,
     headers: &[],
     body: None,
@@ -53,6 +55,33 @@ pub struct PersonaView {
     pub timeouts: Timeouts,
     /// What its agents may take; what is absent is not limited.
     pub limits: Limits,
+    /// How its agents are started; for operators with the scope admin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartView>,
+}
+
+/// How agents are started or found.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PersonaStart")]
+pub struct StartView {
+    /// The command of a process with its arguments.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub command: Vec<String>,
+    /// The name of a service in the service mapping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The user that processes run as; the server's, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where processes run; where the server does, if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_directory: Option<String>,
+    /// Whether each session has a directory of its own instead.
+    pub own_directory: bool,
+    /// The names of the variables that are added to their environment.
+    pub environment: Vec<String>,
+    /// The names of the server's own variables that they see.
+    pub inherit_environment: Vec<String>,
 }
 
 /// How agents are reached.
@@ -127,16 +156,24 @@ pub struct Limits {
     pub line_bytes: u64,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    json(StatusCode::OK, &all(&app))
+    let sees_start = matches!(&admitted.caller.principal, Principal::Operator(operator) if operator.may(Scope::Admin));
+    json(StatusCode::OK, &page(&app, sees_start))
 }
 
 /// All personas, in the order of their names.
 pub(in crate::http) fn all(app: &App) -> Page<PersonaView> {
+    page(app, false)
+}
+
+fn page(app: &App, sees_start: bool) -> Page<PersonaView> {
     let config = app.config();
-    let view = |(name, persona): (&PersonaName, &Persona)| PersonaView::of(name, persona, config.limits.message);
+    let view = |(name, persona): (&PersonaName, &Persona)| PersonaView {
+        start: sees_start.then(|| StartView::of(persona)),
+        ..PersonaView::of(name, persona, config.limits.message)
+    };
     Page { items: config.personas.iter().map(view).collect(), next: None }
 }
 
@@ -174,6 +211,21 @@ impl PersonaView {
                 output_bytes_per_second: persona.output_rate,
                 line_bytes: persona.line.unwrap_or(line_bytes),
             },
+            start: None,
+        }
+    }
+}
+
+impl StartView {
+    fn of(persona: &Persona) -> Self {
+        Self {
+            command: persona.command.clone(),
+            service: persona.service.clone(),
+            user: persona.user.clone(),
+            working_directory: persona.working_directory.as_ref().map(|path| path.display().to_string()),
+            own_directory: persona.own_directory,
+            environment: persona.environment.keys().cloned().collect(),
+            inherit_environment: persona.inherit_environment.clone(),
         }
     }
 }

@@ -278,6 +278,7 @@ fn of_history(filter: &Filter) -> Conditions {
     const END: [u8; 17] = [0xff; 17];
     let before = filter.before.as_ref().map_or(END.to_vec(), |id| id.as_bytes().to_vec());
     Conditions::new("id < ?", [before.into()])
+        .and("id >= ?", filter.from.as_ref().map(|id| id.as_bytes().to_vec()))
         .and("customer = ?", filter.customer.as_ref().map(|customer| customer.as_str().to_owned()))
         .and("persona = ?", filter.persona.clone())
         .and("phase ->> '$.ENDED.ending.outcome' = ?", filter.outcome.map(|outcome| outcome.to_string()))

@@ -130,6 +130,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that it shares with the store")]
     pub(super) fn new(
         path: PathBuf,
         connection: Connection,

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::credential::throttle::Account;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::caller::{self, Caller, Shown};
@@ -78,7 +79,7 @@ async fn answer(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> Re
         }
         Err(refusal) => refusal.problem(),
     };
-    let quotas = app.gate.quotas(&account, caller.peer.sender(), app.clock.now());
+    let quotas = app.gate.quotas(Account::Operator(&account), caller.peer.sender(), app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }
@@ -87,7 +88,7 @@ async fn answer(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> Re
 /// one.
 fn account(app: &App, token: &str) -> String {
     let claimed = app.store.desk().token_key.read_operator(token);
-    claimed.map_or("an operator".to_owned(), |claimed| format!("operator {}", claimed.token))
+    claimed.map_or("unknown".to_owned(), |claimed| claimed.token.to_string())
 }
 
 /// The secret of a new session at the console.
@@ -118,7 +119,7 @@ fn not_opened(error: StoreError) -> Refusal {
 /// Whose token it is, unless too many attempts have failed lately.
 async fn check(app: &App, caller: &Caller, token: &str, account: &str) -> Result<Operator, Refusal> {
     let patience = app.config().credential.timeout;
-    let attempt = app.gate.admit(account, caller.peer.sender(), patience, || app.clock.now()).await;
+    let attempt = app.gate.admit(Account::Operator(account), caller.peer.sender(), patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, caller.peer, None))?;
     match app.operator_of(token).await {
         Ok(operator) => {

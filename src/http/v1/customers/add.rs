@@ -74,7 +74,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
         }
         Err(refusal) => refusal.problem(),
     };
-    let quotas = app.gate.quotas(key.as_str(), admitted.caller.peer.sender(), app.clock.now());
+    let quotas = app.gate.quotas(&key, admitted.caller.peer.sender(), app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }
@@ -116,7 +116,7 @@ async fn as_before(
     }
     let patience = app.config().credential.timeout;
     let sender = caller.peer.sender();
-    let attempt = app.gate.admit(existing.key.as_str(), sender, patience, || app.clock.now()).await;
+    let attempt = app.gate.admit(&existing.key, sender, patience, || app.clock.now()).await;
     let noted = |refused: &_| app.audit_not_admitted(refused, caller.peer, Some(&existing.key));
     let attempt = attempt.inspect_err(noted)?;
     let credentials = Credentials { email, password: password.expose(), persona: "" };

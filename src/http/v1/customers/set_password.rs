@@ -23,7 +23,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "setCustomerPassword",
     tag: Tag::Customers,
     summary: "Set a customer's password",
-    description: "The old one is good for nothing from then on. The customer's session goes on, and its tokens stay valid \
+    description: "The old one is good for nothing from then on, and attempts that failed for it do not count any more. The customer's session goes on, and its tokens stay valid \
                   unless `sign_out` is true: then the customer gets a new one by asking for a session.",
     query: None,
     headers: &[],
@@ -62,6 +62,7 @@ async fn set(app: Arc<App>, caller: Caller, email: String, new: NewPassword) -> 
     let customer = app.embedded.customer(&email).await?;
     app.audit_of_customer(&caller, Action::PasswordChanged, customer.key.clone()).await?;
     app.embedded.set_password(&email, new.password.0).await?;
+    app.gate.forgive(&customer.key, app.clock.now());
     tracing::info!(customer = %customer.key, "password changed");
     if new.sign_out {
         customer::sign_out(&*app.store, &customer.key, |_| None).await?;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::WallTime;
 use crate::customer;
 use crate::http::App;
 use crate::http::body;
@@ -58,6 +59,12 @@ pub struct Query {
     /// Ended ones, too.
     #[serde(default)]
     pub ended: bool,
+    /// Only those that were requested at this time or later, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub created_after: Option<String>,
+    /// Only those that were requested before this time, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub created_before: Option<String>,
     /// How many at most.
     #[serde(default)]
     pub limit: Limit,
@@ -86,11 +93,24 @@ pub(in crate::http) async fn page(app: &App, query: Query) -> Result<Page<Operat
         phase: query.phase,
         outcome: query.outcome,
         ended: query.ended || query.outcome.is_some() || query.phase == Some(PhaseName::Ended),
-        before: query.cursor,
+        before: [query.cursor, first_of("created_before", query.created_before.as_deref())?]
+            .into_iter()
+            .flatten()
+            .min(),
+        from: first_of("created_after", query.created_after.as_deref())?,
     };
     let email = query.email.as_deref();
     let found = customer::sessions(&*app.store, &app.embedded, email, &filter, query.limit.and_one()).await?;
     let page = Page::of(found, query.limit, |record| record.id.to_string());
     let places = app.registry.places(page.items.iter().map(|record| record.id).collect());
     Ok(page.map(|record| OperatorsView::of(app, &record, &places)))
+}
+
+/// The least id of a session that was requested at that time: ids sort by it.
+pub(super) fn first_of(name: &str, time: Option<&str>) -> Result<Option<SessionId>, Refusal> {
+    let read = time.map(|time| {
+        let time: Result<WallTime, _> = time.parse();
+        time.map_err(|_| Refusal::Invalid(format!("`{name}` must be a time such as 2026-01-31T12:00:00Z.")))
+    });
+    Ok(read.transpose()?.map(|time| SessionId::new(time, [0; 10])))
 }

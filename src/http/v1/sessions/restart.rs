@@ -57,6 +57,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 pub struct Query {
     /// The epoch of the agent that is to be replaced; whichever there is, if nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = u32::MAX))]
     pub epoch: Option<u32>,
 }
 

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::clock::WallTime;
 use crate::customer;
 use crate::http::App;
 use crate::http::access::Admitted;
@@ -23,6 +22,7 @@ use crate::id::SessionId;
 use crate::session::{PhaseName, SessionRecord};
 use crate::store::{Action, Filter};
 
+use super::list::first_of;
 use super::stop::{is_to_stop, reason};
 
 /// At most so many are stopped by one call.
@@ -170,32 +170,21 @@ impl Wanted {
         if let Some(email) = &self.email {
             check_email_length(email, MOST_EMAIL_CHARACTERS)?;
         }
-        let created_before: Option<WallTime> = match self.created_before.as_deref().map(str::parse) {
-            Some(Ok(time)) => Some(time),
-            Some(Err(_)) => {
-                return Err(Refusal::Invalid("`created_before` must be a time such as 2026-01-31T12:00:00Z.".into()));
-            }
-            None => None,
-        };
+        let created_before = first_of("created_before", self.created_before.as_deref())?;
         let filters = self.email.is_some() || self.persona.is_some() || self.phase.is_some();
         if !filters && created_before.is_none() && !self.all {
             let why = "Name which sessions to stop, by `email`, `persona`, `phase` or `created_before`; or all of them, by \
                        `\"all\": true`.";
             return Err(Refusal::Invalid(why.into()));
         }
-        Ok(Filter {
-            persona: self.persona.clone(),
-            phase: self.phase,
-            // Ids sort by the time of the request: this is the least of that moment.
-            before: created_before.map(|time| SessionId::new(time, [0; 10])),
-            ..Filter::default()
-        })
+        Ok(Filter { persona: self.persona.clone(), phase: self.phase, before: created_before, ..Filter::default() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::WallTime;
 
     fn wanted(text: &str) -> Result<Filter, Refusal> {
         crate::http::input::read::<Wanted>(text.as_bytes())?.filter()

@@ -10,7 +10,7 @@ use crate::http::App;
 use crate::http::v1::json;
 use crate::id::SessionId;
 use crate::session::registry::{Driven, Places};
-use crate::session::{Outcome, PhaseName, SessionRecord};
+use crate::session::{Outcome, Phase, PhaseName, SessionRecord};
 use crate::shim::wire::Usage;
 
 /// A session.
@@ -99,6 +99,18 @@ pub struct OperatorsView {
     /// Its agent's process, if it has one on this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// The node that has it.
+    pub node: String,
+    /// How many requests wait for its agent's answer, while it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_requests: Option<usize>,
+    /// How many of its agents were lost in the last ten minutes; more than ten end it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recent_losses: Option<usize>,
+    /// Since when its agent is ready, in RFC 3339, while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub running_since: Option<String>,
     /// What its agent takes, if that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageView>,
@@ -131,8 +143,16 @@ impl OperatorsView {
     }
 
     fn new(app: &App, record: &SessionRecord, queue: Option<String>) -> Self {
-        let driven = app.registry.driven(record.id);
+        let (driven, now) = (app.registry.driven(record.id), app.clock.now());
+        let running_since = match &record.phase {
+            Phase::Running { since, .. } => Some(app.clock.wall_at(*since).to_string()),
+            Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => None,
+        };
         Self {
+            node: app.store.desk().id.clone(),
+            open_requests: driven.as_ref().and_then(|driven| driven.open_requests),
+            recent_losses: record.phase.failures().map(|failures| failures.count(now)),
+            running_since,
             session: SessionView::new(record, driven.as_ref(), queue),
             customer: record.customer.as_str().to_owned(),
             pid: driven.as_ref().and_then(|driven| driven.pid),

@@ -50,7 +50,12 @@ pub(in crate::http) static OPERATION: Operation = Operation {
 pub struct NewToken {
     /// What people call it, and what the audit says of who it was: no control characters, no spaces around it, and no
     /// id.
-    #[schemars(length(min = 1, max = LONGEST_NAME))]
+    #[schemars(
+        length(min = 1, max = LONGEST_NAME),
+        regex(
+            pattern = r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$"
+        )
+    )]
     pub name: String,
     /// What it allows.
     #[schemars(length(min = 1))]

@@ -1,0 +1,49 @@
+//! `DELETE /v1/throttled/{email}`: forgets what failed for a customer.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+
+use crate::credential::Verifier;
+use crate::http::App;
+use crate::http::access::Admitted;
+use crate::http::body;
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::Refusal;
+use crate::http::operation::{Answer, Operation, Tag};
+use crate::http::v1::{no_content, path_part};
+use crate::store::Action;
+
+pub(in crate::http) static OPERATION: Operation = Operation {
+    id: "clearThrottled",
+    tag: Tag::Customers,
+    summary: "Let a customer try again",
+    description: "Attempts that failed for this customer, from whatever address, do not count any more. What failed from \
+                  an address for all customers still does. The answer is the same if nothing had failed.",
+    query: None,
+    headers: &[],
+    body: None,
+    answers: &[Answer { status: 204, description: "Nothing counts.", contents: &[], headers: &[] }],
+    problems: &[Code::InvalidRequest],
+};
+
+pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    body::discard(&parts, body).await;
+    match clear(&app, &admitted.caller, &mut parts).await {
+        Ok(()) => no_content(),
+        Err(refusal) => refusal.problem(),
+    }
+}
+
+async fn clear(app: &App, caller: &Caller, parts: &mut Parts) -> Result<(), Refusal> {
+    let email = path_part(parts, "email").await?;
+    // As whoever decides about passwords knows the customer.
+    let key = app.verifiers.in_force().key(&email);
+    app.audit_of_customer(caller, Action::ThrottleCleared, key.clone()).await?;
+    app.gate.forgive(&key, app.clock.now());
+    Ok(())
+}
