@@ -10,6 +10,8 @@ use crate::clock::{Timestamp, boot_time};
 /// What is done sooner is worth no line.
 const AT_ONCE: Duration = Duration::from_secs(1);
 const BETWEEN_FRAMES: Duration = Duration::from_millis(100);
+/// How soon it is seen that the work is done.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// The progress of one piece of work. Dropping it clears the terminal's line.
@@ -45,6 +47,20 @@ impl Progress {
         }
     }
 
+    /// Does the work, and shows for how long it has been at it.
+    pub(super) fn during<T: Send>(what: &str, work: impl FnOnce() -> T + Send) -> T {
+        let (progress, began) = (Self::begin(), boot_time());
+        std::thread::scope(|scope| {
+            let work = scope.spawn(work);
+            while !work.is_finished() {
+                let seconds = boot_time().saturating_since(began).as_secs();
+                progress.show(&format!("{what}, {seconds} s"), None);
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
+            work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// Shows how many bytes, or whatever else is counted, are done.
     pub(super) fn count(&self, what: &str, done: u64, whole: u64) {
         self.show(what, (whole > 0).then(|| done as f64 / whole as f64));
@@ -75,6 +91,11 @@ mod tests {
         assert_eq!(bar(0.5), format!("[{}{}]", "=".repeat(10), " ".repeat(10)));
         assert_eq!(bar(1.0), format!("[{}]", "=".repeat(20)));
         assert_eq!(bar(2.0), format!("[{}]", "=".repeat(20)));
+    }
+
+    #[test]
+    fn what_the_work_gives_is_handed_on() {
+        assert_eq!(Progress::during("adding", || 1 + 1), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -18,6 +19,7 @@ use crate::shutdown::{AtStop, Tasks};
 use crate::telemetry::LogLevel;
 use crate::{descriptors, server, telemetry};
 
+use super::progress::Progress;
 use super::{Configuration, Failure, Outcome, stop, welcome};
 
 #[derive(Clone, Debug, Default, Args)]
@@ -64,7 +66,7 @@ async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
     let hangup = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     let manager = ServiceManager::from_environment();
     manager.status("taking up the sessions and agents of an earlier server");
-    let node = Node::start(loaded.config).await?;
+    let node = started(loaded.config).await?;
     let app = &node.app;
     let reloader = Arc::new(Reloader::new(app.clone(), sources, level));
     let operator = Operator::new(
@@ -102,6 +104,27 @@ async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
     }
     tracing::info!("{}", stop::at_the_end(tasks.leaves_agents(), stop::living_agents(&agents)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the node. If that takes long, because an earlier server has left much, it says so.
+async fn started(config: Config) -> anyhow::Result<Node> {
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+    const BETWEEN_LINES: u32 = 100;
+    const TEXT: &str = "taking up the sessions and agents of an earlier server";
+    let progress = std::io::stderr().is_terminal().then(Progress::begin);
+    let mut starting = Box::pin(Node::start(config));
+    let mut looks = 0_u32;
+    loop {
+        tokio::select! {
+            node = &mut starting => return node,
+            () = tokio::time::sleep(BETWEEN_LOOKS) => looks += 1,
+        }
+        match &progress {
+            Some(progress) => progress.show(TEXT, None),
+            None if looks.is_multiple_of(BETWEEN_LINES) => tracing::info!("{TEXT}"),
+            None => {}
+        }
+    }
 }
 
 /// SIGHUP has the configuration read again. A terminal that is closed sends it, too: then whoever started the server is

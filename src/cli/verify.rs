@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::verify::{self, VerifyError};
 
+use super::progress::Progress;
 use super::{Failure, Outcome};
 
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub(super) struct Verify {
 impl Verify {
     /// 0 if nothing is wrong, 1 if something is, 2 if the path is no data directory.
     pub(super) fn run(self) -> Outcome {
-        let report = verify::verify(&self.data_dir).map_err(|error| match error {
+        let report = Progress::during("verifying", || verify::verify(&self.data_dir)).map_err(|error| match error {
             VerifyError::NoDataDirectory(_) => Failure::Usage(error.to_string()),
             VerifyError::Unreadable(..) => Failure::Failed(error.to_string()),
         })?;
