@@ -38,9 +38,9 @@ fn the_busiest_calls_allocate_no_more_than_is_recorded() {
     let view = format!("/v1/sessions/{}", desk.session(&token));
 
     let counts = [
-        ("GET /sessionSTATUS", desk.least(|| desk.get(&status, None)), 25),
-        ("GET /v1/sessions/{id}", desk.least(|| desk.get(&view, Some(&token))), 53),
-        ("POST /requestSessionCreation", desk.least_of_creations(token), 53),
+        ("GET /sessionSTATUS", desk.least(|| desk.get(&status, None)), 34),
+        ("GET /v1/sessions/{id}", desk.least(|| desk.get(&view, Some(&token))), 62),
+        ("POST /requestSessionCreation", desk.least_of_creations(token), 63),
     ];
 
     let wrong: Vec<String> =
