@@ -9,23 +9,37 @@ use crate::report::{Goal, Row};
 use crate::turns::turns;
 use crate::{Report, Setting};
 
-/// One turn is one session for each customer; they are stopped outside of the time that counts. The floor reads as many
-/// of the same bodies.
+/// One turn is one session for each customer; they are stopped outside of the time that counts. The floors read as many
+/// of the same bodies; the second has each on the disk before it answers.
 pub fn measure(setting: &Setting, customers: &mut Customers, report: &mut Report) {
     customers.sign_in_all();
     let repeats = setting.scale.repeats * 2;
-    let floor = Program::bare(&["post", &answer_bytes(customers).to_string()]);
+    let bytes = answer_bytes(customers).to_string();
+    let file = customers.desk.scratch().join("rows");
+    let read = Program::bare(&["post", &bytes]);
+    let kept = Program::bare(&["append", file.to_str().expect("a path in UTF-8"), &bytes]);
     for (connections, goal) in [(32, 0.40), (256, 0.65)] {
-        let load = Load::all(floor.address(), connections);
+        let bare = |floor: &Program| {
+            let load = Load::all(floor.address(), connections);
+            run(&load, Creations::split(customers.remembered(), false)).0.rate()
+        };
+        let mut appends = Vec::new();
         let (floors, rates) = turns(
             repeats,
-            |_| run(&load, Creations::split(customers.remembered(), false)).0.rate(),
+            |_| {
+                appends.push(bare(&kept));
+                bare(&read)
+            },
             |_| customers.create(connections, None).rate(),
         );
-        let row = Row::new("create", &format!("creations, {connections} connections"), "calls/s", rates);
-        let row = row.floor(floors).goal(Goal::RatioAtLeast(goal));
+        let row = |name: &str, rates: &[f64]| {
+            Row::new("create", &format!("{name}, {connections} connections"), "calls/s", rates.to_vec())
+        };
+        let beside = row("creations beside append and sync", &rates).floor(appends);
+        let row = row("creations", &rates).floor(floors).goal(Goal::RatioAtLeast(goal));
         let half = row.value.median / 2.0;
         report.row(row);
+        report.row(beside);
         let (mut halves, mut tails) = (Vec::new(), Vec::new());
         for _ in 0..repeats {
             let outcome = customers.create(connections, Some(half));

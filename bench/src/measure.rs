@@ -21,8 +21,8 @@ pub const WORD: &str = "measure";
 pub const GROUPS: [(&[&str], u64); 7] = [
     (&["starts"], 60),
     (&["adoption"], 60),
-    (&["memory", "status", "start"], 270),
-    (&["signins", "create", "peer"], 330),
+    (&["memory", "status", "start"], 300),
+    (&["signins", "create", "peer"], 300),
     (&["remote"], 60),
     (&["relay"], 60),
     (&["events"], 60),

@@ -56,7 +56,7 @@ impl Scale {
             sessions: 1_000,
             customers: 24,
             sign_ins: 8,
-            turn: Duration::from_millis(200),
+            turn: Duration::from_millis(500),
             repeats: 1,
             starts: (3, 16),
             adopted: (10, 1),

@@ -3,16 +3,20 @@
 //! - `lookup FILE BYTES`: `GET /sessionSTATUS?message=...`, decoded and parsed, and `GET /v1/sessions/ID`, each looked up
 //!   among the emails and ids of the file; the latter is answered with so many bytes.
 //! - `post BYTES`: reads a body whole and answers with so many bytes.
+//! - `append FILE BYTES`: the same, but answers when the body is on the disk: one thread appends all that waits and syncs
+//!   it at once.
 //! - `proxy ADDRESS BYTES`: reads a body whole, asks the address with it as the message of a GET, and answers.
 //! - `credentials`: says `REGISTERED` to everything: the credential server behind the proxy and the desk.
 //!
-//! Nothing is checked, stored or logged. The first line of stdout is the address; it ends when its stdin does.
+//! Nothing is checked or logged. The first line of stdout is the address; it ends when its stdin does.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, mpsc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -22,6 +26,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use serde::Deserialize;
+use tokio::sync::oneshot;
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -29,6 +34,7 @@ fn main() {
     let kind = match arguments.as_slice() {
         ["lookup", file, bytes] => Kind::lookup(file, number(bytes)),
         ["post", bytes] => Kind::Post { answer: filler(number(bytes)) },
+        ["append", file, bytes] => Kind::Append { rows: writer(file), answer: filler(number(bytes)) },
         ["proxy", address, bytes] => Kind::proxy(address, number(bytes)),
         ["credentials"] => Kind::Credentials,
         _ => panic!("no such server: {arguments:?}"),
@@ -43,11 +49,15 @@ fn main() {
 enum Kind {
     Lookup { by_email: RwLock<HashMap<Box<str>, Persona>>, by_id: RwLock<HashMap<u128, Persona>>, answer: Bytes },
     Post { answer: Bytes },
+    Append { rows: mpsc::Sender<Row>, answer: Bytes },
     Proxy { client: Client<HttpConnector, Full<Bytes>>, address: SocketAddr, answer: Bytes },
     Credentials,
 }
 
 type Persona = &'static str;
+
+/// A body, and who waits until it is on the disk.
+type Row = (Bytes, oneshot::Sender<()>);
 
 impl Kind {
     /// Each line of the file is an email and an id.
@@ -90,6 +100,13 @@ impl Kind {
             Self::Post { answer } => {
                 let body = request.into_body().collect().await.expect("a body").to_bytes();
                 (if body.is_empty() { StatusCode::BAD_REQUEST } else { StatusCode::OK }, answer.clone())
+            }
+            Self::Append { rows, answer } => {
+                let body = request.into_body().collect().await.expect("a body").to_bytes();
+                let (tell, written) = oneshot::channel();
+                rows.send((body, tell)).expect("a thread that writes");
+                let is_written = written.await.is_ok();
+                (if is_written { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, answer.clone())
             }
             Self::Proxy { client, address, answer } => {
                 let body = request.into_body().collect().await.expect("a body").to_bytes();
@@ -134,6 +151,24 @@ async fn serve(listener: tokio::net::TcpListener, kind: Arc<Kind>) {
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
+}
+
+/// A thread that appends and syncs whatever has come while it was at the batch before.
+fn writer(path: &str) -> mpsc::Sender<Row> {
+    let (rows, waiting) = mpsc::channel::<Row>();
+    let mut file = File::create(path).expect("a file");
+    std::thread::spawn(move || {
+        while let Ok(first) = waiting.recv() {
+            let batch: Vec<Row> = std::iter::once(first).chain(waiting.try_iter()).collect();
+            let bytes: Vec<u8> = batch.iter().flat_map(|(body, _)| body).copied().collect();
+            file.write_all(&bytes).expect("room on the disk");
+            file.sync_data().expect("a disk that syncs");
+            for (_, tell) in batch {
+                let _ = tell.send(());
+            }
+        }
+    });
+    rows
 }
 
 fn filler(bytes: usize) -> Bytes {
