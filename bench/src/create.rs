@@ -40,17 +40,22 @@ pub fn measure(setting: &Setting, customers: &mut Customers, report: &mut Report
         let half = row.value.median / 2.0;
         report.row(row);
         report.row(beside);
-        let (mut halves, mut tails) = (Vec::new(), Vec::new());
-        for _ in 0..repeats {
-            let outcome = customers.create(connections, Some(half));
-            assert_eq!(outcome.bad, 0, "{} creations were refused", outcome.bad);
-            halves.push(outcome.milliseconds(0.5));
-            tails.push(outcome.milliseconds(0.99));
-        }
-        report.row(Row::new("create", &format!("p50 at half load, {connections} connections"), "ms", halves));
-        let tail = Row::new("create", &format!("p99 at half load, {connections} connections"), "ms", tails);
-        report.row(tail.goal(Goal::AtMost(5.0)));
+        half_load(customers, connections, half, repeats, report);
     }
+}
+
+/// How long creations take at half of what the server is able to do.
+fn half_load(customers: &Customers, connections: usize, rate: f64, repeats: usize, report: &mut Report) {
+    let (mut halves, mut tails) = (Vec::new(), Vec::new());
+    for _ in 0..repeats {
+        let outcome = customers.create(connections, Some(rate));
+        assert_eq!(outcome.bad, 0, "{} creations were refused", outcome.bad);
+        halves.push(outcome.milliseconds(0.5));
+        tails.push(outcome.milliseconds(0.99));
+    }
+    report.row(Row::new("create", &format!("p50 at half load, {connections} connections"), "ms", halves));
+    let tail = Row::new("create", &format!("p99 at half load, {connections} connections"), "ms", tails);
+    report.row(tail.goal(Goal::AtMost(5.0)));
 }
 
 fn answer_bytes(customers: &Customers) -> usize {
