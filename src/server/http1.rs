@@ -74,7 +74,6 @@ mod tests {
     use std::sync::Arc;
 
     use axum::Router;
-    use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
 
@@ -88,7 +87,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_no_more_of_its_answer_does_not_hold_a_server_that_goes() {
         let tasks = Tasks::default();
-        let router = Router::new().route("/", get(|| async { vec![7; 1 << 20] }));
+        let router = Router::new().fallback(|| async { vec![7; 1 << 20] });
         let surface = Surface { router, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() };
         let address = "127.0.0.1:1".parse().unwrap();
         let ends = Ends { remote: address, local: address, is_encrypted: false, surface: Arc::new(surface) };
