@@ -42,6 +42,7 @@ mod section;
 pub(super) mod session;
 pub(super) mod sessions;
 pub(super) mod sign_in;
+pub(super) mod throttled;
 mod timeline;
 pub(super) mod tokens;
 mod trouble;

@@ -209,6 +209,7 @@ pub static ROUTES: &[Route] = &[
     shown("/console/sessions/{id}", Access::OperatorOfSession(Scope::SessionsRead), || get(console::session::handle)),
     shown("/console/personas", Access::Operator(Scope::SessionsRead), || get(console::personas::handle)),
     shown("/console/customers", Access::Operator(Scope::CustomersWrite), || get(console::customers::handle)),
+    shown("/console/throttled", Access::Operator(Scope::CustomersWrite), || get(console::throttled::handle)),
     shown("/console/tokens", Access::Operator(Scope::Admin), || get(console::tokens::handle)),
     shown("/console/audit", Access::Operator(Scope::Admin), || get(console::audit::handle)),
     shown("/console/assets/{version}/{name}", Access::Anyone, || get(console::assets::handle)),

@@ -25,7 +25,7 @@ await walk(async (walker) => {
   // The overview, and every other page from the menu.
   await walker.see(walker.get('heading', 'Overview'));
   await walker.mustBeAccessible();
-  for (const section of ['Personas', 'Customers', 'Tokens', 'Audit', 'Sessions']) {
+  for (const section of ['Personas', 'Customers', 'Throttled', 'Tokens', 'Audit', 'Sessions']) {
     await walker.activate('link', section);
     await walker.see(page.getByRole('heading', { name: section, level: 1 }));
     await walker.mustBeAccessible();

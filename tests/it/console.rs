@@ -188,6 +188,14 @@ fn the_list_is_filtered_and_paged_by_its_address_as_the_interface_s() {
 }
 
 #[test]
+fn the_list_is_filtered_by_age() {
+    let console = Console::new();
+
+    assert!(console.see(Scope::SessionsRead, "/console/sessions?age=under-1h").contains(ADA.0));
+    assert!(!console.see(Scope::SessionsRead, "/console/sessions?age=over-1d").contains(ADA.0));
+}
+
+#[test]
 fn hostile_names_are_only_text() {
     let hostile = ("<script>alert(1)</script>\u{202e}@example.org", "correct horse");
     let console = Console::new();

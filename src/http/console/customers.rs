@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::clock::WallTime;
 use crate::http::access::Admitted;
@@ -86,15 +87,23 @@ fn add() -> Markup {
 
 fn row(customer: &CustomerView, operator: Option<&Operator>, now: WallTime) -> Markup {
     let sessions = address(Section::Sessions.path(), &[("email", &customer.email)]);
-    let sees_sessions = operator.is_some_and(|operator| operator.may(Scope::SessionsRead));
+    let may = |scope| operator.is_some_and(|operator| operator.may(scope));
+    let (sees_sessions, ends_sessions) = (may(Scope::SessionsRead), may(Scope::SessionsWrite));
     html! {
-        tr id=(path_of("customer-", &customer.email, "")) {
-            th.customer scope="row" { (words::text(&customer.email)) }
+        tr id=(path_of("customer-", &customer.email, "")) class=[customer.disabled.then_some("over")] {
+            th.customer scope="row" {
+                (words::text(&customer.email))
+                @if let Some(since) = &customer.disabled_since {
+                    " " span.mark-off title={ "since " (since) } { "disabled" }
+                }
+            }
             td.number data-label="Added" { (words::ago(&customer.created, now)) " ago" }
             td {
                 div.acts {
                     @if sees_sessions { a href=(sessions) { "Session" } }
                     (set_password(&customer.email))
+                    @if ends_sessions { (end_sessions(&customer.email)) }
+                    (disable(customer))
                     (remove(&customer.email))
                 }
             }
@@ -115,6 +124,42 @@ fn set_password(email: &str) -> Markup {
             }
         }
     }
+}
+
+fn end_sessions(email: &str) -> Markup {
+    let who = words::plain(email);
+    let end = Act {
+        method: "POST",
+        path: "/v1/sessions/stop",
+        body: Some(&json!({ "email": email }).to_string()),
+        label: "End its session",
+        question: Some((
+            &format!("End the session of {who}?"),
+            "Its agent is asked to finish, and killed if it has not after its persona's grace. The account stays as it is.",
+        )),
+        done: "Its session is ending, if it had one.",
+        is_dangerous: true,
+    };
+    end.button()
+}
+
+fn disable(customer: &CustomerView) -> Markup {
+    let (who, disable) = (words::plain(&customer.email), !customer.disabled);
+    let question = format!("Disable {who}?");
+    let act = Act {
+        method: "PUT",
+        path: &path_of("/v1/customers/", &customer.email, "/disabled"),
+        body: Some(&json!({ "disabled": disable }).to_string()),
+        label: if disable { "Disable" } else { "Enable" },
+        question: disable.then_some((
+            &*question,
+            "Its password is refused from now on as a wrong one is, and its session is stopped. Enabled again, the password is \
+             what it was.",
+        )),
+        done: if disable { "The customer is disabled." } else { "The customer is enabled." },
+        is_dangerous: disable,
+    };
+    act.button()
 }
 
 fn remove(email: &str) -> Markup {

@@ -36,7 +36,7 @@ pub(super) fn page(app: &App, operator: Option<&Operator>, page: &Page) -> Marku
         @if operator.is_some() { (said(&NodeView::of(app))) }
         noscript { p.alert { "Without JavaScript this page shows what is, and changes nothing." } }
         main #main tabindex="-1" { (page.content) }
-        @if operator.is_some() { (footer(app)) (dialog()) }
+        @if operator.is_some() { (footer(app, page.stream.is_some())) (dialog()) }
     };
     document(&page.title, page.stream.as_deref(), operator.is_some(), &content)
 }
@@ -68,18 +68,19 @@ fn said(node: &NodeView) -> Markup {
                 p.alert role="alert" { strong { "The server takes no new work: " } (reason) "." }
             }
         }
-        p.said #said role="status" aria-live="polite" {}
+        p.said #said role="status" {}
+        p.unseen #announced role="status" {}
     }
 }
 
-fn footer(app: &App) -> Markup {
+fn footer(app: &App, is_live: bool) -> Markup {
     html! {
         footer {
             p {
                 "Frontdesk " (env!("CARGO_PKG_VERSION")) " on " (app.presence.address)
                 " · " a href="/docs" { "The interface" }
             }
-            p.pulse #pulse { "Updates when something happens" }
+            p.pulse #pulse { (if is_live { "Updated when something happens" } else { "Updated now and then" }) }
         }
     }
 }

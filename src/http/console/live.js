@@ -88,10 +88,17 @@ function take_over(fresh) {
     const ours = document.getElementById(theirs.id);
     if (ours) morph(ours, theirs);
   }
+  if (document.title !== fresh.title) announce(fresh.title);
   document.title = fresh.title;
   if (focused && focused !== document.body && !focused.isConnected) document.querySelector("#main").focus();
   if (!source || source.readyState === EventSource.OPEN) pulse(source ? "Live" : "Updated now and then");
   document.dispatchEvent(new Event("frontdesk:fresh"));
+}
+
+// The title says what matters most; whoever does not see the page hears of it.
+function announce(title) {
+  const place = document.querySelector("#announced");
+  if (place) place.textContent = title.split(" · ")[0];
 }
 
 // Makes an element what another one is, keeping all of it that can be kept.
@@ -105,6 +112,9 @@ export function morph(ours, theirs) {
   for (const { name, value } of theirs.attributes) {
     if (ours.getAttribute(name) !== value && !belongs_to_the_user(ours, name)) ours.setAttribute(name, value);
   }
+  // What is gone goes first, so that nothing that stays has to move and lose the focus.
+  const staying = new Set([...theirs.children].map((child) => child.id));
+  for (const child of [...ours.children]) if (child.id && !staying.has(child.id)) child.remove();
   let place = ours.firstChild;
   for (const child of [...theirs.childNodes]) {
     const match = counterpart(ours, place, child);

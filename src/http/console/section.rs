@@ -16,6 +16,8 @@ pub(super) enum Section {
     Personas,
     /// The accounts of the embedded credential server.
     Customers,
+    /// Whose sign-ins are being slowed.
+    Throttled,
     /// Operators' tokens.
     Tokens,
     /// Who did what.
@@ -26,8 +28,8 @@ pub(super) enum Section {
 
 impl Section {
     /// Those in the menu, in its order.
-    pub(super) const MENU: [Self; 6] =
-        [Self::Overview, Self::Sessions, Self::Personas, Self::Customers, Self::Tokens, Self::Audit];
+    pub(super) const MENU: [Self; 7] =
+        [Self::Overview, Self::Sessions, Self::Personas, Self::Customers, Self::Throttled, Self::Tokens, Self::Audit];
 
     pub(super) const fn title(self) -> &'static str {
         match self {
@@ -35,6 +37,7 @@ impl Section {
             Self::Sessions => "Sessions",
             Self::Personas => "Personas",
             Self::Customers => "Customers",
+            Self::Throttled => "Throttled",
             Self::Tokens => "Tokens",
             Self::Audit => "Audit",
             Self::None => "",
@@ -47,6 +50,7 @@ impl Section {
             Self::Sessions => "/console/sessions",
             Self::Personas => "/console/personas",
             Self::Customers => "/console/customers",
+            Self::Throttled => "/console/throttled",
             Self::Tokens => "/console/tokens",
             Self::Audit => "/console/audit",
         }
@@ -56,7 +60,7 @@ impl Section {
     pub(super) const fn scope(self) -> Scope {
         match self {
             Self::Overview | Self::Sessions | Self::Personas | Self::None => Scope::SessionsRead,
-            Self::Customers => Scope::CustomersWrite,
+            Self::Customers | Self::Throttled => Scope::CustomersWrite,
             Self::Tokens | Self::Audit => Scope::Admin,
         }
     }

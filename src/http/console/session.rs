@@ -163,6 +163,9 @@ fn columns(app: &App, view: &OperatorsView) -> Markup {
                 (facts(&[
                     ("PID", Some(html! { (view.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string())) })),
                     ("Epoch", Some(html! { (session.epoch) })),
+                    ("Ready for", view.running_since.as_deref().map(|since| words::ago(since, app.clock.wall()))),
+                    ("Lost in 10 min", view.recent_losses.filter(|lost| *lost > 0).map(|lost| html! { (lost) })),
+                    ("Open requests", view.open_requests.map(|open| html! { (open) })),
                     ("Memory", view.usage.map(|usage| html! { (words::bytes(usage.memory_bytes)) })),
                     ("CPU time", view.usage.map(|usage| html! { (words::seconds(usage.cpu_seconds)) })),
                     ("Processes", view.usage.map(|usage| html! { (usage.processes) })),

@@ -28,8 +28,22 @@ struct Form {
     persona: String,
     phase: Option<PhaseName>,
     outcome: Option<Outcome>,
+    age: Option<Age>,
     ended: bool,
     cursor: String,
+}
+
+/// How old the sessions are that somebody looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum Age {
+    #[serde(rename = "under-10m")]
+    UnderTenMinutes,
+    #[serde(rename = "under-1h")]
+    UnderAnHour,
+    #[serde(rename = "over-1h")]
+    OverAnHour,
+    #[serde(rename = "over-1d")]
+    OverADay,
 }
 
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
@@ -41,9 +55,13 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 
 async fn page(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Page, Refusal> {
     let form: Form = query(parts)?;
-    let found = list::page(app, query(parts)?).await?;
-    let may_change = operator(&admitted.caller.principal).is_some_and(|operator| operator.may(Scope::SessionsWrite));
     let now = app.clock.wall();
+    let mut wanted: list::Query = query(parts)?;
+    if let Some(age) = form.age {
+        age.narrow(&mut wanted, now);
+    }
+    let found = list::page(app, wanted).await?;
+    let may_change = operator(&admitted.caller.principal).is_some_and(|operator| operator.may(Scope::SessionsWrite));
     let content = html! {
         h1 { "Sessions" }
         (filters(app, &form))
@@ -76,10 +94,46 @@ impl Form {
             ("persona", &self.persona),
             ("phase", self.phase.map_or("", PhaseName::name)),
             ("outcome", &outcome),
+            ("age", self.age.map_or("", Age::name)),
             ("ended", if self.ended { "true" } else { "" }),
             ("cursor", cursor),
         ];
         address(Section::Sessions.path(), &parameters)
+    }
+}
+
+impl Age {
+    const ALL: [Self; 4] = [Self::UnderTenMinutes, Self::UnderAnHour, Self::OverAnHour, Self::OverADay];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::UnderTenMinutes => "under-10m",
+            Self::UnderAnHour => "under-1h",
+            Self::OverAnHour => "over-1h",
+            Self::OverADay => "over-1d",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::UnderTenMinutes => "under 10 min",
+            Self::UnderAnHour => "under 1 h",
+            Self::OverAnHour => "over 1 h",
+            Self::OverADay => "over 1 d",
+        }
+    }
+
+    /// Asks for sessions of this age alone.
+    fn narrow(self, wanted: &mut list::Query, now: WallTime) {
+        let ago = |minutes: i64| {
+            Some(WallTime::from_unix_millis(now.unix_millis().saturating_sub(minutes * 60_000)).to_string())
+        };
+        match self {
+            Self::UnderTenMinutes => wanted.created_after = ago(10),
+            Self::UnderAnHour => wanted.created_after = ago(60),
+            Self::OverAnHour => wanted.created_before = ago(60),
+            Self::OverADay => wanted.created_before = ago(24 * 60),
+        }
     }
 }
 
@@ -111,6 +165,15 @@ fn filters(app: &App, form: &Form) -> Markup {
                     option value="" { "any" }
                     @for outcome in Outcome::ALL {
                         option value=(outcome) selected[form.outcome == Some(outcome)] { (outcome) }
+                    }
+                }
+            }
+            label {
+                "Age"
+                select name="age" {
+                    option value="" { "any" }
+                    @for age in Age::ALL {
+                        option value=(age.name()) selected[form.age == Some(age)] { (age.words()) }
                     }
                 }
             }
@@ -203,5 +266,27 @@ pub(super) fn why(operators: &OperatorsView) -> Markup {
         }
         @if let Some(queue) = &session.queue { span { (queue) } " " }
         @if let Some(progress) = &session.progress { span.quiet { (words::text(progress)) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_age_is_read_by_its_name_and_asks_for_one_side_of_a_moment() {
+        let now: WallTime = "2026-01-31T12:00:00Z".parse().unwrap();
+        let narrowed = |age: Age| {
+            let named: Form = serde_urlencoded::from_str(&format!("age={}", age.name())).unwrap();
+            assert_eq!(named.age, Some(age));
+            let mut wanted = list::Query::default();
+            age.narrow(&mut wanted, now);
+            (wanted.created_after, wanted.created_before)
+        };
+        let at = |time: &str| Some(time.to_owned());
+        assert_eq!(narrowed(Age::UnderTenMinutes), (at("2026-01-31T11:50:00Z"), None));
+        assert_eq!(narrowed(Age::UnderAnHour), (at("2026-01-31T11:00:00Z"), None));
+        assert_eq!(narrowed(Age::OverAnHour), (None, at("2026-01-31T11:00:00Z")));
+        assert_eq!(narrowed(Age::OverADay), (None, at("2026-01-30T12:00:00Z")));
     }
 }

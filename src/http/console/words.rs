@@ -61,6 +61,12 @@ pub(super) fn ago(at: &str, now: WallTime) -> Markup {
     html! { time datetime=(at) title=(at) { (elapsed.map_or_else(|| at.to_owned(), duration)) } }
 }
 
+/// How long until a moment, with the time itself.
+pub(super) fn left(at: &str, now: WallTime) -> Markup {
+    let left = at.parse().ok().map(|at: WallTime| since(now, at));
+    html! { time datetime=(at) title=(at) { (left.map_or_else(|| at.to_owned(), duration)) } }
+}
+
 /// The time between two moments, to the second; nothing if the clock was set back between them.
 fn since(at: WallTime, now: WallTime) -> Duration {
     let millis = now.unix_millis().saturating_sub(at.unix_millis());
