@@ -83,6 +83,14 @@ impl Row {
         })
     }
 
+    /// For programs: with the ratio, and whether the goal is reached.
+    pub fn json(&self) -> serde_json::Value {
+        let mut json = serde_json::to_value(self).expect("a row serialises");
+        json["ratio"] = self.ratio().into();
+        json["reached"] = self.is_reached().into();
+        json
+    }
+
     /// One column a cell: figure, floor, server, ratio, goal, whether it is reached.
     fn cells(&self) -> [String; 6] {
         let reached = self.is_reached().map_or("", |is_reached| if is_reached { "yes" } else { "no" });
@@ -199,6 +207,7 @@ mod tests {
             markdown(&rows).lines().last().unwrap(),
             "| status: 32 connections, calls/s | 100,000 | 90,000 | 0.90 | ratio at least 0.85 | yes |"
         );
+        assert_eq!((&rows[0].json()["ratio"], &rows[0].json()["reached"]), (&0.9.into(), &true.into()));
         assert!(text(&rows).lines().all(|line| line.len() < 160));
     }
 }

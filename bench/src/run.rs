@@ -124,7 +124,8 @@ impl Run<'_> {
     }
 
     fn print(&self) -> ExitCode {
-        let json = serde_json::json!({"machine": page::machine(), "figures": self.rows, "failed": self.failed});
+        let figures: Vec<_> = self.rows.iter().map(Row::json).collect();
+        let json = serde_json::json!({"machine": page::machine(), "figures": figures, "failed": self.failed});
         let json = serde_json::to_string_pretty(&json).expect("figures serialise");
         let _ = std::fs::write(target().join("results.json"), &json);
         println!("{}", if self.words.is_json { json } else { report::text(&self.rows) });
