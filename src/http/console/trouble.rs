@@ -61,9 +61,22 @@ pub(super) fn section(view: &OverviewView, now: WallTime) -> Markup {
 fn persona_in_trouble(persona: &TroubledPersonaView) -> Markup {
     let counts = [
         (persona.restarting as u64, "starting again now"),
-        (persona.restarts_10_min, if persona.restarts_10_min == 1 { "restart in 10 min" } else { "restarts in 10 min" }),
-        (persona.start_failures_hour, if persona.start_failures_hour == 1 { "failed start within the hour" } else { "failed starts within the hour" }),
-        (persona.failed_hour, if persona.failed_hour == 1 { "session failed within the hour" } else { "sessions failed within the hour" }),
+        (
+            persona.restarts_10_min,
+            if persona.restarts_10_min == 1 { "restart in 10 min" } else { "restarts in 10 min" },
+        ),
+        (
+            persona.start_failures_hour,
+            if persona.start_failures_hour == 1 {
+                "failed start within the hour"
+            } else {
+                "failed starts within the hour"
+            },
+        ),
+        (
+            persona.failed_hour,
+            if persona.failed_hour == 1 { "session failed within the hour" } else { "sessions failed within the hour" },
+        ),
     ];
     let counts: Vec<_> = counts
         .iter()
