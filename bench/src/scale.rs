@@ -63,7 +63,7 @@ impl Scale {
             agents: 4,
             running: 8,
             idle: 50,
-            readers: 5,
+            readers: 40,
             talk: Duration::from_secs(1),
         }
     }
