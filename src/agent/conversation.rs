@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::clock::{Clock, Timestamp};
@@ -58,16 +59,54 @@ struct Shim {
     taken: Arc<Notify>,
 }
 
-/// A line on its way to the agent, until it is written or taken back.
+/// A line on its way to the agent, until it is written or taken back. Its place in the queue is that of its number; its
+/// text may come later.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     number: u64,
-    text: Arc<Mutex<Option<Bytes>>>,
+    slot: Arc<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    text: Mutex<Text>,
+    changed: Notify,
+}
+
+/// What stands in a line.
+#[derive(Debug)]
+enum Text {
+    /// It is being made, or has to be noted before the agent may get it.
+    ToCome,
+    There(Bytes),
+    /// It was written, or taken back.
+    Gone,
 }
 
 impl Line {
-    fn new(number: u64, text: Bytes) -> Self {
-        Self { number, text: Arc::new(Mutex::new(Some(text))) }
+    fn to_come(number: u64) -> Self {
+        Self::with(number, Text::ToCome)
+    }
+
+    /// One without a number, which is complete.
+    fn of_notification(text: Bytes) -> Self {
+        Self::with(0, Text::There(text))
+    }
+
+    fn with(number: u64, text: Text) -> Self {
+        Self { number, slot: Arc::new(Slot { text: Mutex::new(text), changed: Notify::new() }) }
+    }
+
+    fn fill(&self, text: Bytes) {
+        *lock(&self.slot.text) = Text::There(text);
+        self.slot.changed.notify_one();
+    }
+
+    /// Whether it was too late: the line was written.
+    fn take_back(&self) -> bool {
+        let before = std::mem::replace(&mut *lock(&self.slot.text), Text::Gone);
+        self.slot.changed.notify_one();
+        matches!(before, Text::Gone)
     }
 
     /// The number of its call, or zero for a notification.
@@ -75,9 +114,20 @@ impl Line {
         self.number
     }
 
-    /// The text, unless it was taken before.
-    pub(super) fn take(&self) -> Option<Bytes> {
-        lock(&self.text).take()
+    /// The text, once it is there; `None` if it was taken back. Cancel-safe: what is not returned stays.
+    pub(super) async fn text(&self) -> Option<Bytes> {
+        loop {
+            {
+                let mut text = lock(&self.slot.text);
+                if !matches!(*text, Text::ToCome) {
+                    return match std::mem::replace(&mut *text, Text::Gone) {
+                        Text::There(text) => Some(text),
+                        Text::ToCome | Text::Gone => None,
+                    };
+                }
+            }
+            self.slot.changed.notified().await;
+        }
     }
 }
 
@@ -126,16 +176,29 @@ impl Conversation {
         begun: impl FnOnce(u64),
     ) -> Result<Json, CallError> {
         let (reply, answer) = oneshot::channel();
-        let id = lock(&self.calls).begin(reply)?;
+        let line = self.begin(reply)?;
+        let pending = PendingCall { conversation: self, line, method };
+        let id = pending.line.number();
         begun(id);
-        let mut pending = PendingCall { conversation: self, id, line: None, method };
-        let line = Line::new(id, rpc::request(id, method, params).await);
-        pending.line = Some(line.clone());
-        if let Some(lines) = self.lines() {
-            // If the line can't be sent, the agent is ending and its table is about to be closed.
-            let _ = lines.send(line).await;
-        }
+        pending.line.fill(rpc::request(id, method, params).await);
         answer.await.unwrap_or(Err(CallError::TimedOut))
+    }
+
+    /// Notes a call, and queues its line. Both in one step: what comes to a shim with a number below one that it has seen
+    /// is a repetition to it.
+    fn begin(&self, reply: oneshot::Sender<Result<Json, CallError>>) -> Result<Line, CallError> {
+        let lines = self.lines();
+        let mut calls = lock(&self.calls);
+        let line = Line::to_come(calls.begin(reply)?);
+        // Without a queue the agent is ending, and the table is about to be closed.
+        if let Some(lines) = lines
+            && let Err(TrySendError::Full(_)) = lines.try_send(line.clone())
+        {
+            // It is full of lines that were taken back, since the agent does not read.
+            calls.finish(line.number());
+            return Err(CallError::TooMany);
+        }
+        Ok(line)
     }
 
     /// Makes a call whose answer stays in the spool until it is stored: `note` is given its number first and may prevent
@@ -147,19 +210,15 @@ impl Conversation {
         note: impl AsyncFnOnce(u64) -> Result<(), E>,
     ) -> Result<KeptCall<'_>, E> {
         let (reply, answer) = oneshot::channel();
-        let number = lock(&self.calls).begin(reply)?;
+        let line = self.begin(reply)?;
+        let pending = PendingCall { conversation: self, line, method: "request" };
+        let number = pending.line.number();
         lock(&self.kept).insert(number, None);
         let mut call = KeptCall { kept: Some((self, number)), outcome: Err(CallError::TimedOut) };
-        let mut pending = PendingCall { conversation: self, id: number, line: None, method: "request" };
         note(number).await?;
         self.touch();
         let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
-        let line = Line::new(number, rpc::request(number, "request", &params).await);
-        pending.line = Some(line.clone());
-        if let Some(lines) = self.lines() {
-            // If the line can't be sent, the agent is ending and its table is about to be closed.
-            let _ = lines.send(line).await;
-        }
+        pending.line.fill(rpc::request(number, "request", &params).await);
         let answer = tokio::time::timeout(timeout, answer).await;
         self.touch();
         call.outcome = answer.map_or(Err(CallError::TimedOut), |answer| answer.unwrap_or(Err(CallError::TimedOut)));
@@ -407,20 +466,19 @@ impl Drop for KeptCall<'_> {
 /// Takes a call out of the table when its caller goes away, and its line out of the queue, or tells the agent.
 struct PendingCall<'a> {
     conversation: &'a Conversation,
-    id: u64,
-    /// Nothing while it is being built.
-    line: Option<Line>,
+    line: Line,
     method: &'static str,
 }
 
 impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
-        let has_waited = lock(&self.conversation.calls).finish(self.id).is_some();
-        let was_written = self.line.as_ref().is_some_and(|line| line.take().is_none());
+        let number = self.line.number();
+        let has_waited = lock(&self.conversation.calls).finish(number).is_some();
+        let was_written = self.line.take_back();
         if has_waited && was_written && self.method == "request" {
-            let line = rpc::notify("cancel", format!("{{\"ID\":{}}}", self.id).as_bytes());
+            let line = rpc::notify("cancel", format!("{{\"ID\":{number}}}").as_bytes());
             // An agent that does not read does not notice a cancel either.
-            let _ = self.conversation.lines().map(|lines| lines.try_send(Line::new(0, line)));
+            let _ = self.conversation.lines().map(|lines| lines.try_send(Line::of_notification(line)));
         }
     }
 }
@@ -428,4 +486,75 @@ impl Drop for PendingCall<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks panics half-way through a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn conversation(most_calls: usize) -> (Arc<Conversation>, Queues) {
+        let conversation = Conversation::new(most_calls, Arc::new(ManualClock::new(Timestamp::from_micros(0))));
+        let queues = conversation.open();
+        (Arc::new(conversation), queues)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn lines_are_queued_in_the_order_of_their_numbers_whoever_makes_the_calls() {
+        const CALLERS: u64 = 8;
+        const CALLS: u64 = 200;
+        let (conversation, mut queues) = conversation(CALLERS as usize);
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..CALLERS {
+            let conversation = Arc::clone(&conversation);
+            callers.spawn(async move {
+                for _ in 0..CALLS {
+                    conversation.request(b"1", LONG, |_| ()).await.unwrap();
+                }
+            });
+        }
+        for expected in 1..=CALLERS * CALLS {
+            let line = queues.lines.recv().await.unwrap();
+            assert_eq!(line.number(), expected);
+            assert!(line.text().await.is_some());
+            conversation.answer(expected, Ok("1".into()), 0).unwrap();
+        }
+        assert!(callers.join_all().await.len() == CALLERS as usize);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_noted_first_is_overtaken_by_none_and_given_to_nobody_if_it_can_t_be() {
+        let (conversation, mut queues) = conversation(4);
+        let (noted, note) = oneshot::channel::<bool>();
+        let kept = async {
+            let note = async |_| if note.await.unwrap() { Ok(()) } else { Err(CallError::NotSpoken) };
+            conversation.call_and_keep::<CallError>(b"1", LONG, note).await.map(drop)
+        };
+        let later = conversation.request(b"2", LONG, |_| ());
+        let agent = async {
+            let (first, second) = (queues.lines.recv().await.unwrap(), queues.lines.recv().await.unwrap());
+            assert_eq!((first.number(), second.number()), (1, 2));
+            assert!(tokio::time::timeout(Duration::from_millis(20), first.text()).await.is_err(), "it was not noted");
+            noted.send(false).unwrap();
+            assert_eq!(first.text().await, None);
+            assert!(second.text().await.is_some());
+            conversation.answer(2, Ok("2".into()), 0).unwrap();
+        };
+        let (kept, later, ()) = tokio::join!(kept, later, agent);
+        assert_eq!(kept, Err(CallError::NotSpoken));
+        assert!(later.is_ok());
+    }
+
+    #[tokio::test]
+    async fn calls_to_an_agent_that_reads_nothing_are_refused_once_the_queue_is_full_of_what_was_taken_back() {
+        let (conversation, queues) = conversation(1);
+        let mut given_up = 0;
+        while conversation.request(b"1", Duration::from_millis(1), |_| ()).await == Err(CallError::TimedOut) {
+            given_up += 1;
+        }
+        assert_eq!(given_up, queues.lines.len());
+        assert_eq!(conversation.request(b"1", LONG, |_| ()).await, Err(CallError::TooMany));
+    }
 }

@@ -146,7 +146,7 @@ impl Mouth {
 
     /// Writes what is queued, until nobody is left to queue anything or the shim is gone.
     pub(super) async fn speak(mut self, mut queues: Queues) {
-        let (mut is_free, mut has_lines) = (true, true);
+        let (mut is_free, mut has_lines, mut next) = (true, true, None::<Line>);
         loop {
             let written = tokio::select! {
                 biased;
@@ -159,19 +159,18 @@ impl Mouth {
                     is_free = true;
                     Ok(())
                 }
-                line = queues.lines.recv(), if is_free && has_lines => match line {
-                    Some(line) => match line.take() {
-                        Some(text) => {
-                            is_free = false;
-                            self.deliver(line.number(), text).await
-                        }
-                        // Its caller has gone.
-                        None => Ok(()),
-                    },
-                    None => {
-                        has_lines = false;
-                        Ok(())
+                text = text(next.as_ref()), if is_free && next.is_some() => match (next.take(), text) {
+                    (Some(line), Some(text)) => {
+                        is_free = false;
+                        self.deliver(line.number(), text).await
                     }
+                    // Its caller has gone.
+                    _ => Ok(()),
+                },
+                line = queues.lines.recv(), if next.is_none() && has_lines => {
+                    has_lines = line.is_some();
+                    next = line;
+                    Ok(())
                 }
             };
             if written.is_err() {
@@ -193,5 +192,13 @@ impl Mouth {
     async fn deliver(&mut self, number: u64, text: Bytes) -> io::Result<()> {
         let header = Header::new(Kind::Deliver, number, &text).to_bytes();
         self.stream.write_all_buf(&mut Bytes::from_owner(header).chain(text)).await
+    }
+}
+
+/// The text of a line, once it is there. Cancel-safe.
+async fn text(line: Option<&Line>) -> Option<Bytes> {
+    match line {
+        Some(line) => line.text().await,
+        None => std::future::pending().await,
     }
 }
