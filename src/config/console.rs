@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-use super::duration;
+use super::{duration, value};
 
 /// `[console]`: whether there is one, and how long an operator stays signed in.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Console {
     /// Whether the console's pages are there, and operators may sign in at them. Default true.
+    #[serde(deserialize_with = "value::boolean")]
     pub enabled: bool,
     /// How long a sign-in lasts that is not used; 1ms to 36500d. Default 30 minutes.
     #[serde(with = "duration::positive")]

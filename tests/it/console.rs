@@ -6,7 +6,7 @@ use frontdesk::principal::Scope;
 use serde_json::{Value, json};
 
 use crate::desk::persona;
-use crate::harness::{ADA, Answer, Setup, until};
+use crate::harness::{ADA, Answer, Setup, percent, until};
 use crate::operators::{Operated, items};
 use crate::v1_sessions::{Opened, create};
 
@@ -214,6 +214,23 @@ fn hostile_names_are_only_text() {
         assert!(page.contains("&lt;script&gt;alert(1)"), "{path}: {page}");
         assert!(!page.contains("<script>alert") && !page.contains('\u{202e}'), "{path}: {page}");
     }
+}
+
+#[test]
+fn who_is_slowed_and_who_is_disabled_stand_on_their_pages_with_the_way_back() {
+    let console = Console::new();
+    let wrong = json!({"email": ADA.0, "password": "wrong", "persona": "CUSTOMERS"});
+    until("she is slowed", || create(&console.desk.server, &[], &wrong).status == 429);
+    let path = format!("/v1/customers/{}/disabled", percent(ADA.0));
+    assert_eq!(console.desk.call(Scope::Admin, "PUT", &path, &json!({"disabled": true})).status, 200);
+
+    let slowed = console.see(Scope::CustomersWrite, "/console/throttled");
+    let customers = console.see(Scope::CustomersWrite, "/console/customers");
+
+    let forgive = format!("data-path=\"/v1/throttled/{}\"", percent(ADA.0));
+    assert!(slowed.contains(ADA.0) && slowed.contains(&forgive), "{slowed}");
+    assert!(customers.contains(">disabled<") && customers.contains(">Enable</button>"), "{customers}");
+    assert!(!customers.contains("End its session"), "who may not stop sessions is offered to");
 }
 
 #[test]

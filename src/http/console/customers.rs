@@ -17,7 +17,7 @@ use crate::http::v1::customers::view::CustomerView;
 use crate::http::{App, body};
 use crate::principal::{Operator, Scope};
 
-use super::acts::{Act, path_of};
+use super::acts::{self, Act, path_of};
 use super::section::Section;
 use super::{Page, address, answer, operator, query, words};
 
@@ -131,7 +131,7 @@ fn end_sessions(email: &str) -> Markup {
     let end = Act {
         method: "POST",
         path: "/v1/sessions/stop",
-        body: Some(&json!({ "email": email }).to_string()),
+        body: Some(&acts::json(&json!({ "email": email }))),
         label: "End its session",
         question: Some((
             &format!("End the session of {who}?"),
@@ -149,7 +149,7 @@ fn disable(customer: &CustomerView) -> Markup {
     let act = Act {
         method: "PUT",
         path: &path_of("/v1/customers/", &customer.email, "/disabled"),
-        body: Some(&json!({ "disabled": disable }).to_string()),
+        body: Some(&acts::json(&json!({ "disabled": disable }))),
         label: if disable { "Disable" } else { "Enable" },
         question: disable.then_some((
             &*question,
