@@ -128,9 +128,11 @@ mod tests {
             let path = directory.path().join("store.db");
             let old = file::open(&path, &MIGRATIONS[..versions]).unwrap();
             old.execute_batch(
-                "INSERT INTO sessions VALUES (x'01', 'ann', NULL, 'SALES', 5, NULL, 1, '', x'', x'7b7d');
-                 INSERT INTO history VALUES (x'02', 'ann', NULL, 'SALES', 0, NULL, 2, '', x'', 7);
-                 INSERT INTO customers VALUES ('ann', 'Ann', 'hash', 3);",
+                "INSERT INTO sessions (id, customer, persona, created, revision, phase, tokens, data)
+                     VALUES (x'01', 'ann', 'SALES', 5, 1, '', x'', x'7b7d');
+                 INSERT INTO history (id, customer, persona, created, revision, phase, tokens, ended)
+                     VALUES (x'02', 'ann', 'SALES', 0, 2, '', x'', 7);
+                 INSERT INTO customers (key, email, password_hash, created) VALUES ('ann', 'Ann', 'hash', 3);",
             )
             .unwrap();
             if versions > 1 {
