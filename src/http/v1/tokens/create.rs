@@ -62,8 +62,8 @@ pub struct NewToken {
     pub scopes: Vec<Scope>,
     /// For how long it is good; 90 days unless said otherwise.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64", range(min = LIFETIMES.start().as_secs(), max = LIFETIMES.end().as_secs()))]
-    pub valid_for_seconds: Option<u64>,
+    #[schemars(with = "f64", range(min = LIFETIMES.start().as_secs(), max = LIFETIMES.end().as_secs()))]
+    pub valid_for_seconds: Option<f64>,
     /// It is good until it is revoked, whatever else is said.
     #[serde(default)]
     pub never_expires: bool,
@@ -94,7 +94,10 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admit
 }
 
 async fn create(app: &App, caller: &Caller, new: NewToken) -> Result<CreatedToken, Refusal> {
-    let valid_for = new.valid_for_seconds.map_or(LIFETIME, Duration::from_secs);
+    let seconds = new.valid_for_seconds.map(Duration::try_from_secs_f64).transpose();
+    let valid_for = seconds.ok().map(|time| time.unwrap_or(LIFETIME)).filter(|time| LIFETIMES.contains(time));
+    // What is no time is a mistake, also where it would not count.
+    let valid_for = valid_for.ok_or(TokenError::Lifetime)?;
     let valid_for = (!new.never_expires).then_some(valid_for);
     let Made { token, text } = operator_token::make(&*app.store, &*app.clock, &new.name, &new.scopes, valid_for)?;
     let known = app.store.operator_tokens().await?;
