@@ -11,7 +11,7 @@ fn unknown_paths_and_wrong_methods_are_refused_as_json_and_the_connection_goes_o
     let server = Server::start(Setup::default());
     let mut wire = Wire::open(server.address);
     let body = b"{\"EMAIL\":\"nobody\"}";
-    for path in ["/", "/serverRunning/", "/SERVERRUNNING", "/requestSessionCreation/x", "/favicon.ico?x=1"] {
+    for path in ["//", "/serverRunning/", "/SERVERRUNNING", "/requestSessionCreation/x", "/favicon.ico?x=1"] {
         let answer = wire.send("POST", path, "", body);
         assert_eq!(answer.pair(), (404, "NOT_FOUND".into()), "{path}");
         assert_eq!(answer.header("content-type"), "application/json");
@@ -20,6 +20,7 @@ fn unknown_paths_and_wrong_methods_are_refused_as_json_and_the_connection_goes_o
         ("GET", "/requestSessionCreation", "POST"),
         ("PUT", "/initializeSession", "POST"),
         ("POST", "/handleSessionRequests", "PUT"),
+        ("POST", "/", "GET,HEAD"),
         ("DELETE", "/serverRunning", "GET,HEAD"),
         ("POST", "/sessionSTATUS?message={}", "GET,HEAD"),
         ("OPTIONS", "/serverRunning", "GET,HEAD"),

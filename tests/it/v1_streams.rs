@@ -142,7 +142,7 @@ fn readers_that_read_nothing_hold_up_nobody_and_cost_little() {
 
 #[test]
 fn readers_that_read_nothing_hold_little_of_a_large_event() {
-    const READERS: usize = 12;
+    const READERS: usize = 24;
     let desk = Desk::new("");
     let ada = started(&desk);
     let mut reader = follow(&desk, &ada, &[("Last-Event-ID", "3")]);
@@ -162,9 +162,10 @@ fn readers_that_read_nothing_hold_little_of_a_large_event() {
     tell();
     tell();
 
-    // Three times in the memory of each, one of them would be 144 MB.
+    // Three times in the memory of each, one of them would be 288 MB. What is told passes through the server's memory,
+    // too, and the allocator keeps some of that.
     let grown = resident(desk.server.pid()).saturating_sub(before);
-    assert!(grown < 80 << 20, "{grown} bytes");
+    assert!(grown < 160 << 20, "{grown} bytes");
     drop(idle);
 }
 

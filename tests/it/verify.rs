@@ -186,7 +186,8 @@ fn with_plain_agent() -> (Server, String, u32) {
 
 fn verify(server: &Server) -> (i32, String) {
     let (status, text, errors) = server.run(&["verify", "frontdesk-data"], "");
-    assert_eq!(errors, "");
+    // It looks twice where something is wrong, and says so after a second.
+    assert!(errors.lines().all(|line| line.starts_with("verifying, ")), "{errors}");
     (status.code().unwrap(), text)
 }
 
