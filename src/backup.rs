@@ -107,6 +107,9 @@ pub enum BackupError {
         /// What is wrong.
         why: String,
     },
+    /// A session's data is not there.
+    #[error("{} is missing, and a live session needs it; `frontdesk verify` says which one: stop it, and take the backup again", .0.display())]
+    Lost(PathBuf),
     /// The file system refused.
     #[error("{}: {source}; check that it is there, may be used, and that the disk has room", .path.display())]
     Io {

@@ -25,6 +25,8 @@ use super::rpc;
 
 /// Bytes of a line for the log.
 const LONGEST_NOTE_BYTES: usize = 4_000;
+/// How long the lines behind one may wait for it to be noted.
+const NOTE_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines for the log that may wait for the shim; further ones are dropped.
 const WAITING_NOTES: usize = 64;
 
@@ -187,18 +189,21 @@ impl Conversation {
     /// Notes a call, and queues its line. Both in one step: what comes to a shim with a number below one that it has seen
     /// is a repetition to it.
     fn begin(&self, reply: oneshot::Sender<Result<Json, CallError>>) -> Result<Line, CallError> {
-        let lines = self.lines();
+        // Held over both, so that no queue is opened or closed in between.
+        let shim = lock(&self.shim);
         let mut calls = lock(&self.calls);
         let line = Line::to_come(calls.begin(reply)?);
-        // Without a queue the agent is ending, and the table is about to be closed.
-        if let Some(lines) = lines
-            && let Err(TrySendError::Full(_)) = lines.try_send(line.clone())
-        {
+        let queued = shim.as_ref().and_then(|shim| shim.lines.as_ref()).map(|lines| lines.try_send(line.clone()));
+        let error = match queued {
+            Some(Ok(())) => return Ok(line),
             // It is full of lines that were taken back, since the agent does not read.
-            calls.finish(line.number());
-            return Err(CallError::TooMany);
-        }
-        Ok(line)
+            Some(Err(TrySendError::Full(_))) => CallError::TooMany,
+            Some(Err(TrySendError::Closed(_))) | None => {
+                CallError::Lost(Reason::new("its shim can't be reached at the moment"))
+            }
+        };
+        calls.finish(line.number());
+        Err(error)
     }
 
     /// Makes a call whose answer stays in the spool until it is stored: `note` is given its number first and may prevent
@@ -215,7 +220,11 @@ impl Conversation {
         let number = pending.line.number();
         lock(&self.kept).insert(number, None);
         let mut call = KeptCall { kept: Some((self, number)), outcome: Err(CallError::TimedOut) };
-        note(number).await?;
+        // Others wait behind it.
+        match tokio::time::timeout(timeout.min(NOTE_PATIENCE), note(number)).await {
+            Ok(noted) => noted?,
+            Err(_) => return Err(CallError::TimedOut.into()),
+        }
         self.touch();
         let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
         pending.line.fill(rpc::request(number, "request", &params).await);

@@ -38,11 +38,17 @@ impl Moment {
         let events = paths.events().exists().then(|| inspect::open(&paths.events())).transpose()?;
         let store = inspect::open(&paths.database())?;
         let mut links = Links::make(paths)?;
+        let mut missing = None;
         loop {
             events.as_ref().map(hold).transpose()?;
             hold(&store)?;
-            if links.add_all(&paths.session_data(), inspect::data_file_names(&store)?)? {
-                return Ok(Self { store, events, links });
+            let before = missing.take();
+            missing = links.add_all(&paths.session_data(), inspect::data_file_names(&store)?)?;
+            match &missing {
+                None => return Ok(Self { store, events, links }),
+                // The row goes before its file: a later moment does not name a file that went in order.
+                Some(name) if missing == before => return Err(BackupError::Lost(paths.session_data().join(name))),
+                Some(_) => {}
             }
             for connection in events.iter().chain([&store]) {
                 connection.execute_batch("ROLLBACK").map_err(unavailable)?;
@@ -125,26 +131,31 @@ struct Links {
 
 impl Links {
     fn make(paths: &DataPaths) -> Result<Self, BackupError> {
+        // They would keep data of customers who are gone.
+        clear_links(paths);
         let number = u32::from_ne_bytes(crate::random::bytes());
-        let path = paths.root().join(format!("{LINKS}{number:08x}"));
-        DirBuilder::new().mode(0o700).create(&path).map_err(at(&path))?;
-        let lock = File::open(&path).map_err(at(&path))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| at(&path)(errno.into()))?;
+        let (made, path) = (format!("links-{number:08x}"), paths.root().join(format!("{LINKS}{number:08x}")));
+        let made = paths.root().join(made);
+        DirBuilder::new().mode(0o700).create(&made).map_err(at(&made))?;
+        let lock = File::open(&made).map_err(at(&made))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| at(&made)(errno.into()))?;
+        // Only what is locked has a name that another command takes for a killed backup's.
+        fs::rename(&made, &path).map_err(at(&path))?;
         Ok(Self { path, names: Vec::new(), _lock: lock })
     }
 
-    /// Makes these the links; whether all of the files were still there.
-    fn add_all(&mut self, directory: &Path, names: Vec<String>) -> Result<bool, BackupError> {
+    /// Makes these the links, or returns the name of a file that was not there.
+    fn add_all(&mut self, directory: &Path, names: Vec<String>) -> Result<Option<String>, BackupError> {
         for name in &names {
             match fs::hard_link(directory.join(name), self.path.join(name)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(name.clone())),
                 Err(error) => return Err(at(&directory.join(name))(error)),
             }
         }
         self.names = names;
-        Ok(true)
+        Ok(None)
     }
 }
 

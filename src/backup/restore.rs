@@ -45,7 +45,9 @@ pub fn restore(file: &Path, directory: &Path, report: Report<'_>) -> Result<Rest
     }
     // Tokens, which are good by another key, stay good.
     sqlite::renew_desk(&desk.join(STORE))?;
-    let findings = verify::verify(&desk).map_or_else(|_| Vec::new(), |report| report.findings);
+    let verified = verify::verify(&desk);
+    let verified = verified.map_err(|error| BackupError::Damaged { path: file.to_owned(), why: error.to_string() })?;
+    let findings = verified.findings;
     for made in [&desk.join(DATA), &desk] {
         data_dir::sync_directory(made).map_err(at(made))?;
     }

@@ -61,12 +61,19 @@ impl Restore {
         for finding in &restored.findings {
             anstream::eprintln!("{}", super::caution(&finding.sentence));
         }
+        if restored.manifest.live > 0 {
+            anstream::eprintln!("{}", super::caution(SERVICES));
+        }
         let Manifest { taken, .. } = &restored.manifest;
         let place = config.data_dir.display();
         output::line(&format!("restored the backup of {taken} to {place}: {}", holds(&restored.manifest)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// A service knows a session by its id and epoch, which both desks have.
+const SERVICES: &str = "agents that are services can't tell this desk from the one that the backup is of; if there are any, \
+                        start it only when that one is gone";
 
 fn by_time() -> String {
     let now = SystemClock::resume(None).wall().to_string();
@@ -85,7 +92,7 @@ fn failure(error: BackupError) -> Failure {
             Failure::Usage(error.to_string())
         }
         BackupError::Store(_) => anyhow::Error::from(error).into(),
-        BackupError::UnderWay(_) | BackupError::Damaged { .. } | BackupError::Io { .. } => {
+        BackupError::UnderWay(_) | BackupError::Damaged { .. } | BackupError::Lost(_) | BackupError::Io { .. } => {
             Failure::Failed(error.to_string())
         }
     }

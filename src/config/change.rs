@@ -113,7 +113,7 @@ impl fmt::Display for Change {
             Difference::Value { old, new } => write!(f, "{key}: {} -> {}", shown(old), shown(new)),
             Difference::Hidden => write!(f, "{key}: another value"),
             Difference::Added => write!(f, "{key}: new"),
-            Difference::Removed => write!(f, "{key}: gone; its live sessions go on"),
+            Difference::Removed => write!(f, "{key}: gone; its live sessions go on until the next start"),
         }
     }
 }
@@ -175,7 +175,7 @@ mod tests {
                 ("personas.A.command: another value".to_owned(), true),
                 ("personas.A.idle_timeout: \"off\" -> \"5m\"".to_owned(), true),
                 ("personas.A.environment: another value".to_owned(), true),
-                ("personas.B: gone; its live sessions go on".to_owned(), true),
+                ("personas.B: gone; its live sessions go on until the next start".to_owned(), true),
                 ("personas.\"C.D\": new".to_owned(), true),
             ]
         );

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,7 +40,9 @@ impl<S> Socket<S> {
             return written;
         }
         let patience = self.patience.get_or_insert_with(|| Box::pin(patience(self.tasks.clone())));
-        patience.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(patience.as_mut().poll(cx));
+        self.patience = None;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

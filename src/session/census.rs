@@ -1,6 +1,6 @@
 //! How many live sessions there are in each phase. Pure.
 
-use super::phase::{Phase, Start};
+use super::phase::Phase;
 
 /// Live sessions by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Census {
             Phase::Pending { .. } => change(&mut self.pending),
             Phase::Starting { start, .. } => {
                 change(&mut self.starting);
-                if matches!(start, Start::Restart { .. }) {
+                if start.is_again() {
                     change(&mut self.restarting);
                 }
             }

@@ -408,6 +408,10 @@ impl Registry {
             return Err(InitialiseError::NotPending);
         }
         let room = self.inner.room.try_enter().ok_or(InitialiseError::NoCapacity)?;
+        // Who drains the node sees this place taken, or this sees the drain.
+        if self.is_drained() {
+            return Err(InitialiseError::Drained);
+        }
         let command = Command { room: Some(room), ..command };
         self.insert_driver(drivers, seen, command, None).ok_or(InitialiseError::NotPending)
     }

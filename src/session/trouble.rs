@@ -54,7 +54,8 @@ impl Trouble {
         wall: WallTime,
     ) -> Option<Self> {
         let (kind, weight) = match &record.phase {
-            Phase::Stopping { deadline, .. } => {
+            Phase::Stopping { deadline, .. }
+            | Phase::Starting { not_before: deadline, start: Start::Replacement { .. }, .. } => {
                 let over = now.saturating_since(*deadline + AFTER_KILL);
                 (!over.is_zero()).then_some((TroubleKind::StopOverdue, now.saturating_since(*deadline).as_secs()))?
             }

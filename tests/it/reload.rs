@@ -35,7 +35,7 @@ fn what_can_change_is_in_force_at_once_and_what_needs_a_restart_is_listed() {
         "history.keep: \"30d\" -> \"1d\" (in force)\n",
         "limits.max_running: 2000 -> 1 (in force)\n",
         "personas.NEW: new (in force)\n",
-        "personas.OLD: gone; its live sessions go on (in force)\n",
+        "personas.OLD: gone; its live sessions go on until the next start (in force)\n",
         "configuration read again: 4 changed and in force, 1 after a restart\n",
     ] {
         assert!(output.contains(line), "{line} is not in\n{output}");

@@ -23,6 +23,7 @@ fn the_next_agent_answers_after_a_restart_and_the_sequence_says_who_wanted_it() 
     assert_eq!(answer.json()["reason"], "restarted by the operator sessions:write");
     until("the next agent answers", || desk.server.relay(ADA.0, &session.token, &json!(1)).status == 200);
     assert!(before.iter().all(|pid| !desk.server.agents().contains(pid)), "the first agent is still there");
+    until("all is told", || sequence(&desk.server, &session.id).len() >= 6);
     let told: Vec<_> = sequence(&desk.server, &session.id)
         .iter()
         .map(|event| serde_json::from_str::<Value>(event.body.get()).unwrap())
@@ -103,15 +104,15 @@ fn a_session_that_waits_to_start_its_agent_again_starts_at_once() {
     let desk = Desk::new(&persona("CUSTOMERS", &command, &keys));
     let ada = desk.open(ADA);
     desk.ask(&ada, &json!({"exit": 1}));
-    // By then it waits for two seconds and more.
-    until("it has failed often", || desk.row(&ada).epoch >= 6);
+    // By then it waits for almost five seconds and more.
+    until("it has failed often", || desk.row(&ada).epoch >= 7);
     std::fs::write(directory.path().join("go"), "").unwrap();
 
     let (status, said, errors) = desk.server.run(&["session", "restart", ADA.0], "");
 
     assert!(status.success(), "{errors}");
     assert!(said.contains("is restarting"), "{said}");
-    assert!(desk.epoch_when_answering(&ada) >= 7);
+    assert!(desk.epoch_when_answering(&ada) >= 8);
     let told = sequence(&desk.server, &ada.id);
     assert!(told.iter().any(|event| event.body.get().contains("restarted by an operator")), "{told:?}");
 }

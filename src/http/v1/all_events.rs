@@ -145,7 +145,7 @@ async fn pass_on(app: &App, growth: Growth, only: Option<Kind>, writer: &mut Wri
             let view = EventView { session: Some(session), ..EventView::of(event) };
             writer.tell(event.kind.name(), &view).await?;
         }
-        if let Some(large) = page.large.filter(|large| large.number <= last) {
+        if let Some(large) = page.large.filter(|large| is_wanted(&large)) {
             write_large(app, writer, session, &large, Some(session)).await?;
         }
     }

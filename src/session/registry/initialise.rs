@@ -68,9 +68,6 @@ impl Registry {
             let reason = format!("its persona {} is no longer configured", record.persona);
             return Err(InitialiseError::StartFailed(Reason::new(reason)));
         }
-        if self.is_drained() {
-            return Err(InitialiseError::Drained);
-        }
         let (reply, accepted) = oneshot::channel();
         let view = self.claim_with_room(record, Command { event: Event::Initialise, room: None, note, reply })?;
         match accepted.await {

@@ -39,13 +39,18 @@ impl Room {
     /// Makes room for so many instead. Agents beyond it run on.
     pub(super) fn resize(&self, most: usize) {
         let before = self.most.swap(most, Ordering::SeqCst);
+        // Owed first: a place that is given back meanwhile pays, and is lent to nobody.
         let lost = before.saturating_sub(most);
-        let owed = lost - self.places.forget_permits(lost);
-        self.debt.fetch_add(owed, Ordering::SeqCst);
-        let won = most.saturating_sub(before);
-        let repaid = self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| Some(debt.saturating_sub(won)));
-        let repaid = repaid.unwrap_or_default().min(won);
-        self.places.add_permits(won - repaid);
+        self.debt.fetch_add(lost, Ordering::SeqCst);
+        self.add(self.places.forget_permits(lost));
+        self.add(most.saturating_sub(before));
+    }
+
+    /// Makes so many more places, as far as they are not owed.
+    fn add(&self, places: usize) {
+        let repay = |debt: usize| Some(debt.saturating_sub(places));
+        let debt = self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, repay).unwrap_or_default();
+        self.places.add_permits(places - debt.min(places));
     }
 
     /// A place, if one is free.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::session::phase::{Phase, Reason};
+use crate::session::phase::{Phase, Reason, Start};
 use crate::session::record::SessionRecord;
 use crate::session::trouble::{Trouble, worst};
 use crate::store::StoreError;
@@ -32,7 +32,7 @@ impl Registry {
         let mut restarting = HashMap::new();
         let mut found = Vec::new();
         for (record, lost) in self.driven_in_suspicion() {
-            if matches!(&record.phase, Phase::Starting { start, .. } if start.is_again()) {
+            if matches!(&record.phase, Phase::Starting { start: Start::Restart { reason: None, .. }, .. }) {
                 *restarting.entry(Arc::clone(&record.persona)).or_default() += 1;
             }
             found.extend(Trouble::of(&record, lost.as_ref(), false, now, wall));

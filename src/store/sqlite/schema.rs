@@ -106,7 +106,12 @@ const MIGRATIONS: [&str; 4] = [
     CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
         BEGIN SELECT RAISE(ABORT, 'what is in the audit stays in it'); END;",
     // From here on a session's phase may be the start of an agent in place of one that is ended first.
-    "ALTER TABLE customers ADD COLUMN disabled INTEGER;",
+    // `size` is that of a keyed request's answer. What counts against `limits.answers` is longer than what stands in the
+    // place of a dropped one (79 bytes), and is summed up out of the index alone: the answers themselves are long.
+    "ALTER TABLE customers ADD COLUMN disabled INTEGER;
+    ALTER TABLE requests ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    UPDATE requests SET size = ifnull(length(answer), 0);
+    CREATE INDEX requests_by_size ON requests (session, noted, size) WHERE size > 79;",
 ];
 
 /// The version that this binary writes.
