@@ -99,7 +99,8 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
         fact("page", &format!("{server}/  (customers sign in here)"));
     }
     if config.console.enabled {
-        fact("console", &format!("{server}/console  (operators sign in here)"));
+        let make = format!("{} token create me --scope admin", binary());
+        fact("console", &format!("{server}/console  (operators, by the token of `{make}`)"));
     }
     fact("data", &node.data_dir().paths().root().display().to_string());
     fact("personas", &personas.join(", "));

@@ -188,8 +188,9 @@ async fn leaves_at_once(app: &App) {
 
 /// Completes when a caller is no longer known. While the store is away nobody is forgotten.
 async fn no_longer_known(app: &App, caller: &Caller) {
+    const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
         if matches!(app.is_still_known(caller).await, Ok(false)) {
             return;
         }
