@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn first(epoch: u32) -> Phase {
-        starting(epoch, Start::First { failed_starts: epoch - 1 })
+        starting(epoch, Start::First { failed_starts: epoch - 1, last_failure: None })
     }
 
     fn again(epoch: u32) -> Phase {

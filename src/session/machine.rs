@@ -153,11 +153,14 @@ pub fn step(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -> Re
 }
 
 fn step_pending(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) -> Result<Step, Rejection> {
-    let Phase::Pending { deadline, epoch, failed_starts, .. } = phase else {
+    let Phase::Pending { deadline, epoch, failed_starts, last_failure } = phase else {
         return Err(Rejection::DoesNotApply);
     };
     match event {
-        Event::Initialise => Ok(start(epoch.next(), now, limits, Start::First { failed_starts: *failed_starts })),
+        Event::Initialise => {
+            let first = Start::First { failed_starts: *failed_starts, last_failure: last_failure.clone() };
+            Ok(start(epoch.next(), now, limits, first))
+        }
         Event::Stop { reason, .. } => Ok(end(*epoch, Ending::new(Outcome::Stopped, reason.clone()))),
         Event::Tick { .. } if now >= *deadline => {
             let reason = format!("no initialise within {}", humantime::format_duration(limits.pending_timeout));
@@ -187,7 +190,7 @@ fn step_starting(phase: &Phase, event: &Event, limits: &Limits, now: Timestamp) 
         Event::Initialise => Err(Rejection::NotPending),
         Event::AgentReady { .. } => Ok(ready(*epoch, kind, now)),
         Event::AgentLost { reason, jitter, .. } => Ok(match kind {
-            Start::First { failed_starts } => first_start_failed(*epoch, *failed_starts, reason, limits, now),
+            Start::First { failed_starts, .. } => first_start_failed(*epoch, *failed_starts, reason, limits, now),
             Start::Restart { first_ready, failures, .. } | Start::Replacement { first_ready, failures, .. } => {
                 lost(*epoch, *first_ready, failures, now, reason, *jitter, limits, now)
             }

@@ -126,6 +126,9 @@ pub enum Start {
     First {
         /// How many starts have failed before this one.
         failed_starts: u32,
+        /// Why the last of them failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_failure: Option<Box<Reason>>,
     },
     /// A running agent was lost.
     Restart {
@@ -294,11 +297,13 @@ impl Phase {
     /// Why the session is where it is, if there is more to say than the phase's name.
     pub fn why(&self) -> Option<&Reason> {
         match self {
-            Self::Pending { last_failure, .. } => last_failure.as_deref(),
+            Self::Pending { last_failure, .. } | Self::Starting { start: Start::First { last_failure, .. }, .. } => {
+                last_failure.as_deref()
+            }
             Self::Starting { start: Start::Restart { reason, .. }, .. } => reason.as_deref(),
             Self::Starting { start: Start::Replacement { reason, .. }, .. } => Some(reason),
             Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(&ending.reason),
-            Self::Starting { start: Start::First { .. }, .. } | Self::Running { .. } => None,
+            Self::Running { .. } => None,
         }
     }
 

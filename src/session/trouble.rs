@@ -66,7 +66,7 @@ impl Trouble {
                 (TroubleKind::Unstable, failures.lately(now) as u64)
             }
             Phase::Pending { failed_starts: failed @ 1.., .. }
-            | Phase::Starting { start: Start::First { failed_starts: failed @ 1.. }, .. } => {
+            | Phase::Starting { start: Start::First { failed_starts: failed @ 1.., .. }, .. } => {
                 (TroubleKind::StartFailed, u64::from(*failed))
             }
             Phase::Pending { .. } if is_queued && waited(record, wall) >= LONG_WAIT => {
@@ -186,7 +186,7 @@ mod tests {
             epoch: Epoch(1),
             not_before: NOW,
             deadline: NOW,
-            start: Start::First { failed_starts: 0 },
+            start: Start::First { failed_starts: 0, last_failure: None },
         };
         for fine in [pending(0), first, running(0), running(1), stopping(5)] {
             assert_eq!(judged(fine, false), None);

@@ -482,7 +482,12 @@ fn running(epoch: u32) -> Phase {
 
 fn starting(epoch: u32) -> Phase {
     let at = Timestamp::from_micros(5);
-    Phase::Starting { epoch: Epoch(epoch), not_before: at, deadline: at, start: Start::First { failed_starts: 0 } }
+    Phase::Starting {
+        epoch: Epoch(epoch),
+        not_before: at,
+        deadline: at,
+        start: Start::First { failed_starts: 0, last_failure: None },
+    }
 }
 
 fn ended(reason: &str) -> Phase {

@@ -27,7 +27,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     description: "A stream of server-sent events of every session, from now on: each is named by its kind, and its data \
                   has `session` beside what the session's own stream tells. It can't be resumed. A reader that falls \
                   behind gets `lagged` instead of what it missed, with the least number of events that were, and looks at the list of sessions again. The \
-                  stream ends within 15 seconds after the token or the sign-in by which it was opened.",
+                  stream ends within seconds after the token or the sign-in by which it was opened.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,

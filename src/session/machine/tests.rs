@@ -24,9 +24,22 @@ mod pending {
         let deadline = NOW + LIMITS.start_timeout;
         assert_eq!(
             step.phase,
-            Phase::Starting { epoch: Epoch(5), not_before: NOW, deadline, start: Start::First { failed_starts: 1 } }
+            Phase::Starting {
+                epoch: Epoch(5),
+                not_before: NOW,
+                deadline,
+                start: Start::First { failed_starts: 1, last_failure: None }
+            }
         );
         assert_eq!(step.effects, [Effect::StartAgent { epoch: Epoch(5), not_before: NOW, deadline }]);
+    }
+
+    #[test]
+    fn a_start_after_one_that_failed_says_why_that_was() {
+        let mut phase = pending(4);
+        let Phase::Pending { last_failure, .. } = &mut phase else { unreachable!() };
+        *last_failure = Some(Box::new(Reason::new("crashed")));
+        assert_eq!(at_now(&phase, &Event::Initialise).phase.why().map(Reason::as_str), Some("crashed"));
     }
 
     #[test]
@@ -92,7 +105,7 @@ mod starting {
     fn the_last_attempt_that_fails_ends_it_with_the_last_reason() {
         let mut phase = starting(3);
         let Phase::Starting { start, .. } = &mut phase else { unreachable!() };
-        *start = Start::First { failed_starts: 2 };
+        *start = Start::First { failed_starts: 2, last_failure: None };
         let step = at_now(&phase, &lost_event(3));
         assert_eq!(step.phase, ended(3, Outcome::Failed, "gave up after 3 failed starts: crashed"));
     }
@@ -495,7 +508,7 @@ mod stored_form {
                     epoch: Epoch(1),
                     not_before: at(5),
                     deadline: at(9),
-                    start: Start::First { failed_starts: 0 },
+                    start: Start::First { failed_starts: 0, last_failure: None },
                 },
                 r#"{"STARTING":{"epoch":1,"not_before":5,"deadline":9,"start":{"FIRST":{"failed_starts":0}}}}"#,
             ),
@@ -789,7 +802,7 @@ fn pending(epoch: u32) -> Phase {
 }
 
 fn starting(epoch: u32) -> Phase {
-    let start = Start::First { failed_starts: 0 };
+    let start = Start::First { failed_starts: 0, last_failure: None };
     Phase::Starting { epoch: Epoch(epoch), not_before: NOW, deadline: NOW + LIMITS.start_timeout, start }
 }
 

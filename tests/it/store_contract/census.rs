@@ -10,7 +10,7 @@ use super::{Place, WALL, admit, at, ended};
 pub(super) async fn the_census_follows_every_move_and_is_the_same_after_reopening(place: &dyn Place) {
     let store = place.open();
     let starting = |start| Phase::Starting { epoch: Epoch(1), not_before: at(1), deadline: at(2), start };
-    let first = starting(Start::First { failed_starts: 0 });
+    let first = starting(Start::First { failed_starts: 0, last_failure: None });
     let again = starting(Start::Restart { first_ready: at(1), failures: Failures::default(), reason: None });
     let running = Phase::Running { epoch: Epoch(1), since: at(1), first_ready: at(1), failures: Failures::default() };
     let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));

@@ -36,7 +36,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   is stored. Numbers have no gaps; where old events had to go, or the reader knows of more than there were, `gap` names the first that follows. A \
                   comment comes every 15 seconds. Before the server goes, `draining` says so: connect again and go on. \
                   After the transition to ENDED the stream ends, and connecting again is answered with 204, at which \
-                  browsers stop. It also ends within 15 seconds after the token or the console's sign-in by which it was \
+                  browsers stop. It also ends within seconds after the token or the console's sign-in by which it was \
                   opened.\n\nWith `Accept: application/json`, a page of events instead.",
     query: Some(schema_of::<Query>),
     headers: &[Header::number("Last-Event-ID", "The number of the last event that is known; goes before `after`.")],
