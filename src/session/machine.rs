@@ -383,7 +383,8 @@ fn stop_by(epoch: Epoch, ending: Ending, deadline: Timestamp) -> Step {
 fn first_start_failed(epoch: Epoch, before: u32, reason: &Reason, limits: &Limits, now: Timestamp) -> Step {
     let failed_starts = before.saturating_add(1);
     if failed_starts >= limits.start_attempts {
-        let reason = Reason::new(format!("gave up after {failed_starts} failed starts: {reason}"));
+        let starts = if failed_starts == 1 { "start" } else { "starts" };
+        let reason = Reason::new(format!("gave up after {failed_starts} failed {starts}: {reason}"));
         return end(epoch, Ending::new(Outcome::Failed, reason));
     }
     Step {
