@@ -4,9 +4,12 @@
 const LEAST_BETWEEN_MS = 1_000;
 const MOST_BETWEEN_MS = 10_000;
 const BETWEEN_TRIES_MS = 5_000;
+const LONGEST_FETCH_MS = 10_000;
 const KINDS = ["snapshot", "transition", "progress", "event", "log", "output", "gap", "lagged", "draining", "problem"];
 
 let fetched_at = performance.now();
+// When the server last showed what is on the page.
+let shown_at = new Date();
 let fetching = false;
 let wanted = null;
 let source = null;
@@ -63,15 +66,16 @@ async function fetch_again() {
   try {
     const headers = { Accept: "text/html", ...unattended() };
     attended = false;
-    const response = await fetch(location.href, { headers, cache: "no-store" });
+    const signal = AbortSignal.timeout(LONGEST_FETCH_MS);
+    const response = await fetch(location.href, { headers, signal, cache: "no-store" });
     const text = await response.text();
     // Whoever is not signed in any more was sent to the sign-in.
     if (response.redirected) return location.assign(response.url);
     if (response.ok) take_over(new DOMParser().parseFromString(markup?.createHTML(text) ?? text, "text/html"));
     else if (response.status === 404) { hang_up(); pulse("This page is gone", true); }
-    else pulse("The server can't show this page at the moment", true);
+    else pulse(`The server can't show this page at the moment; ${what_is_seen()}`, true);
   } catch {
-    pulse("The server can't be reached; trying again", true);
+    pulse(`The server does not answer; ${what_is_seen()}`, true);
   } finally {
     fetched_at = performance.now();
     fetching = false;
@@ -91,7 +95,8 @@ function take_over(fresh) {
   if (document.title !== fresh.title) announce(fresh.title);
   document.title = fresh.title;
   if (focused && focused !== document.body && !focused.isConnected) document.querySelector("#main").focus();
-  if (!source || source.readyState === EventSource.OPEN) pulse(source ? "Live" : "Updated now and then");
+  shown_at = new Date();
+  pulse(source?.readyState === EventSource.OPEN ? "Live" : "Updated now and then");
   document.dispatchEvent(new Event("frontdesk:fresh"));
 }
 
@@ -153,9 +158,11 @@ function listen() {
   const address = new URL(stream, location.origin);
   if (last_id) address.searchParams.set("after", last_id);
   const own = source = new EventSource(address);
-  own.onopen = () => pulse("Live");
+  // What is on a page that was out of date becomes live only with what is fetched now.
+  own.onopen = () => { if (is_stale()) refresh(); else pulse("Live"); };
   own.onerror = () => {
-    pulse("Reconnecting", true);
+    if (!is_stale()) pulse(`Reconnecting; ${what_is_seen()}`, true);
+    if (!document.hidden) refresh();
     if (own.readyState !== EventSource.CLOSED || source !== own) return;
     source = null;
     if (ended) return pulse("It has ended");
@@ -187,9 +194,15 @@ function hang_up() {
   source = null;
 }
 
+// Says how fresh the page is. What is bad stays in sight, and takes the colours from all that may be out of date.
 function pulse(text, is_bad = false) {
-  const pulse = document.querySelector("#pulse");
-  if (!pulse || pulse.textContent === text) return;
-  pulse.textContent = text;
-  pulse.classList.toggle("bad", is_bad);
+  const place = document.querySelector("#pulse");
+  if (!place || place.textContent === text) return;
+  if (is_bad && !is_stale()) announce(text);
+  place.textContent = text;
+  place.classList.toggle("bad", is_bad);
+  document.body.classList.toggle("stale", is_bad);
 }
+
+const is_stale = () => document.body.classList.contains("stale");
+const what_is_seen = () => `what you see is of ${shown_at.toLocaleTimeString("en-GB")}`;
