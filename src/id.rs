@@ -116,8 +116,8 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// Bidirectional controls print nothing of their own and change how their neighbours read.
-fn is_reordering(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+pub(crate) fn is_reordering(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The fencing number of a session: rises by one each time an agent is started for it. Zero means that none ever was.
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn emails_print_escaped_and_cut() {
-        let hostile = CustomerKey::new("a\u{1b}[31m\n\u{202e}b");
-        assert_eq!(hostile.to_string(), "a\\u{1b}[31m\\n\\u{202e}b");
+        let hostile = CustomerKey::new("a\u{1b}[31m\n\u{202e}\u{61c}b");
+        assert_eq!(hostile.to_string(), "a\\u{1b}[31m\\n\\u{202e}\\u{61c}b");
         let long = CustomerKey::new(&"x".repeat(1_000));
         assert_eq!(long.to_string().chars().count(), 201);
     }

@@ -10,7 +10,14 @@ const TAIL = 500;
 const path = `/v1${location.pathname.replace("/console", "")}`;
 const at = (id) => document.getElementById(id);
 
+// Shows what does not print, or would turn around what stands beside it, as words.code does in the server.
+const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const visible = (text) => text.replace(HIDDEN, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+
 export function start() {
+  // A narrow screen shows the end of the story first.
+  const story = document.querySelector("#timeline .scroll");
+  if (story) story.scrollLeft = story.scrollWidth;
   follow_events();
   if (at("log-text")) follow_log();
   if (at("request")) ask_by_hand();
@@ -44,7 +51,7 @@ function line({ number, kind, at: time, epoch, body }) {
   put("time", time);
   put(".kind", kind);
   put(".epoch", `epoch ${epoch}`);
-  put("code", JSON.stringify(body));
+  put("code", visible(JSON.stringify(body)));
   item.querySelector("time").dateTime = time;
   return item;
 }
@@ -86,7 +93,7 @@ function follow_log() {
   };
   const soon = () => { if (!due) { due = true; requestAnimationFrame(draw); } };
   const take = (piece) => {
-    const parts = (rest + piece).split("\n");
+    const parts = (rest + visible(piece)).split("\n");
     rest = parts.pop();
     lines = lines.concat(parts).slice(-MOST_LINES);
     soon();
@@ -143,8 +150,8 @@ function ask_by_hand() {
       await stream(`{"request":${request}}`, asking.signal, (name, data) => {
         if (name === "problem") return refuse(data.detail);
         if (name === "gap") return answer.append("… some parts are missing …\n");
-        if (name === "response") return answer.append(`${JSON.stringify(data.response, null, 2)}\n`);
-        for (const part of [data].flat()) answer.append(`${JSON.stringify(part)}\n`);
+        if (name === "response") return answer.append(`${visible(JSON.stringify(data.response, null, 2))}\n`);
+        for (const part of [data].flat()) answer.append(`${visible(JSON.stringify(part))}\n`);
       });
     } catch (error) {
       refuse(error.name === "AbortError" ? "Cancelled." : error.message);

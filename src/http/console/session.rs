@@ -240,7 +240,7 @@ fn line(event: &EventView) -> Markup {
             time datetime=(event.at) { (event.at) } " "
             span.kind { (event.kind) } " "
             span.epoch { "epoch " (event.epoch) } " "
-            code { (event.body.get()) }
+            code { (words::code(event.body.get())) }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
-use crate::id::Printable;
+use crate::id::{Printable, is_reordering};
 
 /// A duration in its two largest units.
 pub(super) fn duration(duration: Duration) -> String {
@@ -75,12 +75,27 @@ fn since(at: WallTime, now: WallTime) -> Duration {
 
 /// Text from outside: what does not print, or would turn around what stands beside it, is escaped; a long one is cut.
 pub(super) fn text(text: &str) -> Markup {
-    html! { bdi { (Printable(text)) } }
+    html! { bdi { (plain(text)) } }
 }
 
 /// The same without its element, for where only text may stand.
 pub(super) fn plain(text: &str) -> String {
+    // What is nothing but spaces would not be seen, and could not be pointed at.
+    if !text.is_empty() && text.trim().is_empty() {
+        return format!("\"{}\"", Printable(text));
+    }
     Printable(text).to_string()
+}
+
+/// Many lines from outside, whole: only what does not print, or would turn around what stands beside it, is escaped.
+pub(super) fn code(text: &str) -> String {
+    let is_hidden =
+        |character: char| (character.is_control() && !matches!(character, '\t' | '\n')) || is_reordering(character);
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_hidden(character) { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -130,6 +145,20 @@ mod tests {
     fn hostile_text_is_only_text() {
         let shown = text("<script>\u{202e}\u{7}\"&").into_string();
         assert_eq!(shown, r"<bdi>&lt;script&gt;\u{202e}\u{7}&quot;&amp;</bdi>");
+    }
+
+    #[test]
+    fn a_name_of_spaces_is_seen() {
+        assert_eq!((plain("  "), plain(" a"), plain("")), ("\"  \"".into(), " a".into(), String::new()));
+    }
+
+    #[test]
+    fn code_is_shown_whole_and_hides_nothing() {
+        assert_eq!(
+            code("{\"a\":\n\t\"\u{202e}gnp.exe\u{61c}\u{7f}\"}"),
+            "{\"a\":\n\t\"\\u{202e}gnp.exe\\u{61c}\\u{7f}\"}"
+        );
+        assert_eq!(code(&"x".repeat(1_000)).len(), 1_000);
     }
 
     #[test]

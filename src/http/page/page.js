@@ -194,7 +194,7 @@ async function happened(name, event, isNew) {
     tell(event.at, [PHASES[event.body.phase]?.word ?? event.body.phase, event.body.reason].filter(Boolean).join(': '));
     if (isNew) await look();
   } else if (name === 'progress') {
-    tell(event.at, event.body.TEXT);
+    tell(event.at, inWords(event.body.TEXT));
     if (isNew) show({ ...view, progress: event.body.TEXT });
   } else if (name === 'event') {
     tell(event.at, inWords(event.body));
@@ -229,7 +229,13 @@ function requestOf(text) {
 
 /** JSON as people read it: a text as it is. */
 function inWords(value) {
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+  return visible(typeof value === 'string' ? value : JSON.stringify(value, null, 2));
+}
+
+/** A text with nothing hidden in it: what does not print, or would turn around what stands beside it, is escaped. */
+function visible(text) {
+  const hidden = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+  return text.replace(hidden, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
 }
 
 /**
@@ -280,7 +286,7 @@ function showQuestion(text, cancel) {
     /** A part. Texts are pieces of one text, as language models write it. */
     add(part) {
       if (typeof part === 'string') written += part;
-      if (typeof part === 'string' && said.lastChild?.className === 'text') said.lastChild.append(part);
+      if (typeof part === 'string' && said.lastChild?.className === 'text') said.lastChild.append(inWords(part));
       else said.append(element('pre', { className: typeof part === 'string' ? 'text' : 'json' }, inWords(part)));
     },
     /** The answer itself; agents may say in it once more what they said in parts. */
@@ -366,7 +372,7 @@ function show(seen) {
   $('session').dataset.outcome = outcome ?? '';
   document.title = `${PHASES[phase].word} · ${view.persona} · Frontdesk`;
   $('sentence').textContent = sentence();
-  $('progress').textContent = progress ?? '';
+  $('progress').textContent = inWords(progress ?? '');
   $('progress').hidden = !progress || !isLive;
   for (const step of $('steps').children) {
     const isHere = step.dataset.phase === (phase === 'STOPPING' ? 'RUNNING' : phase);
