@@ -38,9 +38,9 @@ function attemptsLeft(header) {
  *
  * When no answer comes, or "not now", it tries again. All but one of the calls here may be sent twice: a creation has an
  * Idempotency-Key, under which the server does it once, and the others ask for what is then already so. The one that
- * may not says `once`.
+ * may not says `once`. Before it waits it tells `waiting` of the problem.
  */
-async function call(method, path, { body, headers, signal, once = false } = {}) {
+async function call(method, path, { body, headers, signal, waiting, once = false } = {}) {
   const attempts = once ? 1 : 6;
   const authorization = session && { Authorization: `Bearer ${session.token}` };
   const type = body && { 'Content-Type': 'application/json' };
@@ -57,6 +57,7 @@ async function call(method, path, { body, headers, signal, once = false } = {}) 
       problem = new Problem({ code: 'unreachable', detail: 'The server can’t be reached; try again in a moment.' });
     }
     if (attempt === attempts) throw problem;
+    waiting?.(problem);
     await pause(problem.retryAfter);
   }
 }
@@ -108,7 +109,8 @@ async function signIn({ email, password, persona }) {
   // `data` is any object, and what the agent is told when it starts. Here there is nothing to tell.
   const body = { email, password, persona, data: {} };
   try {
-    const created = await (await call('POST', '/v1/sessions', { body, headers: { 'Idempotency-Key': key } })).json();
+    const waiting = ({ message }) => notify(`${message} Trying again…`);
+    const created = await (await call('POST', '/v1/sessions', { body, waiting, headers: { 'Idempotency-Key': key } })).json();
     enter({ id: created.id, token: created.token });
   } catch (problem) {
     if (problem.code !== 'session_already_running') throw problem;
