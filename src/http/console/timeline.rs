@@ -94,7 +94,7 @@ fn drawn(segment: &Segment<'_>) -> Markup {
             rect x=(round(*left)) y="16" width=(round((width - 2.0).max(1.0))) height="28" rx="3" {}
             @if fits(name, *width) {
                 text.name x=(round(left + 8.0)) y="34" { (name) }
-            } @else if fits("", *width) {
+            } @else if fits(&name[..1], *width) {
                 text.name x=(round(left + 6.0)) y="34" { (&name[..1]) }
             }
             @if fits(&length, *width) { text.length x=(round(left + 2.0)) y="59" { (length) } }
