@@ -43,7 +43,10 @@ async fn page(app: &App, parts: &Parts) -> Result<Page, Refusal> {
         (filters(&form))
         div #list data-live {
             @if found.items.is_empty() {
-                p.empty { "Nothing is noted that is like that." }
+                p.empty {
+                    "Nothing is noted that is like that."
+                    @if !form.email.is_empty() { " " (words::WHOLE_EMAIL) }
+                }
             } @else {
                 (table(&found.items))
             }
@@ -69,7 +72,7 @@ impl Form {
 fn filters(form: &Form) -> Markup {
     html! {
         form.filters method="get" action=(Section::Audit.path()) role="search" aria-label="Audit" {
-            label { "Customer" input name="email" type="text" value=(form.email) autocomplete="off" spellcheck="false"; }
+            label { "Customer (whole email)" input name="email" type="text" value=(form.email) autocomplete="off" spellcheck="false"; }
             label { "Session" input name="session" type="text" value=(form.session) autocomplete="off" spellcheck="false"; }
             label {
                 "Action"
@@ -121,14 +124,14 @@ fn row(entry: &EntryView) -> Markup {
                 }
             }
             th scope="row" { (entry.action.0.name()) }
-            td data-label="To whom" {
+            td.customer data-label="To whom" {
                 @if let Some(customer) = &entry.customer { (words::text(customer)) " " }
                 @if let Some(session) = entry.session {
                     a href={ (Section::Sessions.path()) "/" (session) } { "session" }
                 }
             }
             td data-label="From" { @if let Some(from) = entry.from { (from) } }
-            td { @if let Some(detail) = &entry.detail { (words::text(detail)) } }
+            td.why { @if let Some(detail) = &entry.detail { (words::text(detail)) } }
         }
     }
 }

@@ -68,7 +68,10 @@ async fn page(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Page, Ref
         @if may_change { (with_selected()) }
         div #list data-live {
             @if found.items.is_empty() {
-                p.empty { (if form.is_empty() { "There is no live session." } else { "No session is like that." }) }
+                p.empty {
+                    (if form.is_empty() { "There is no live session." } else { "No session is like that." })
+                    @if !form.email.is_empty() { " " (words::WHOLE_EMAIL) }
+                }
             } @else {
                 (table(&found.items, may_change, now))
             }
@@ -140,7 +143,7 @@ impl Age {
 fn filters(app: &App, form: &Form) -> Markup {
     html! {
         form.filters method="get" action=(Section::Sessions.path()) role="search" aria-label="Sessions" {
-            label { "Customer" input name="email" type="text" value=(form.email) autocomplete="off" spellcheck="false"; }
+            label { "Customer (whole email)" input name="email" type="text" value=(form.email) autocomplete="off" spellcheck="false"; }
             label {
                 "Phase"
                 select name="phase" {

@@ -7,6 +7,9 @@ use maud::{Markup, html};
 use crate::clock::WallTime;
 use crate::id::{Printable, is_reordering};
 
+/// What is said where a filter by email has found nothing.
+pub(super) const WHOLE_EMAIL: &str = "The filter takes the whole email.";
+
 /// A duration in its two largest units.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
