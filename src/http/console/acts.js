@@ -187,21 +187,26 @@ const MANY = {
   restart: {
     verb: "Restart", method: "POST", query: ({ epoch }) => `/restart?epoch=${epoch}`, done: "are restarting",
     text: "Their agents are ended and started anew under the next epoch. The sessions go on; requests that are under way are lost.",
+    fits: (box) => "mayRestart" in box.dataset,
   },
 };
 
 async function act_on_many(what) {
-  const chosen = selected();
+  const all = selected();
   if (what === "none") {
-    chosen.forEach((box) => { box.checked = false; });
+    all.forEach((box) => { box.checked = false; });
     count_selected({});
     return document.querySelector("#main").focus();
   }
-  const { verb, method, query, done, text } = MANY[what];
+  const { verb, method, query, done, text, fits = () => true } = MANY[what];
+  const chosen = all.filter(fits);
+  if (chosen.length === 0) return say("Nothing to restart: no agent of the selected sessions runs or waits to start again.", true);
+  const others = all.length - chosen.length;
+  const left_out = others === 0 ? "" : ` Left out ${others === 1 ? "is 1 selected session" : `are ${others} selected sessions`} without an agent to restart.`;
   const shown = chosen.slice(0, 10).map((box) => box.dataset.who);
   if (chosen.length > shown.length) shown.push(`and ${chosen.length - shown.length} more`);
   const question = chosen.length === 1 ? `${verb} 1 session?` : `${verb} ${chosen.length} sessions?`;
-  if (!(await ask(question, text, verb, shown))) return;
+  if (!(await ask(question, text + left_out, verb, shown))) return;
   const left = [...chosen];
   const refused = [];
   const work = async () => {

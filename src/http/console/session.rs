@@ -135,7 +135,10 @@ fn acts(view: &OperatorsView, who: &str, persona: Option<&PersonaView>) -> Marku
     html! {
         @match session.phase {
             PhaseName::Pending => { (initialise.button()) (stop.button()) }
-            PhaseName::Starting | PhaseName::Running => { (restart.button()) (stop.button()) (kill.button()) }
+            PhaseName::Starting | PhaseName::Running => {
+                @if sessions::may_restart(view) { (restart.button()) }
+                (stop.button()) (kill.button())
+            }
             PhaseName::Stopping => { (kill.button()) }
             PhaseName::Ended => {}
         }

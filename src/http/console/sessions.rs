@@ -12,7 +12,7 @@ use crate::clock::WallTime;
 use crate::http::access::Admitted;
 use crate::http::error::Refusal;
 use crate::http::v1::sessions::list;
-use crate::http::v1::sessions::view::{OperatorsView, SessionView};
+use crate::http::v1::sessions::view::OperatorsView;
 use crate::http::{App, body};
 use crate::principal::Scope;
 use crate::session::{Outcome, PhaseName};
@@ -226,12 +226,13 @@ pub(super) fn table(sessions: &[OperatorsView], with_boxes: bool, now: WallTime)
 fn row(operators: &OperatorsView, with_boxes: bool, now: WallTime) -> Markup {
     let session = &operators.session;
     html! {
-        @let is_troubled = session.reason.is_some() && trouble(session).is_some();
+        @let is_troubled = session.reason.is_some() && trouble(operators).is_some();
         tr id={ "session-" (session.id) } class=[is_troubled.then_some("trouble")] {
             @if with_boxes {
                 td.box {
                     @if session.phase != PhaseName::Ended {
                         input type="checkbox" data-session=(session.id) data-epoch=(session.epoch) data-who=(words::plain(&session.email))
+                            data-phase=(session.phase.name()) data-may-restart[may_restart(operators)]
                             aria-label={ "Select the session of " (words::plain(&session.email)) };
                     }
                 }
@@ -250,13 +251,29 @@ fn row(operators: &OperatorsView, with_boxes: bool, now: WallTime) -> Markup {
 }
 
 /// What is wrong with a session that has a reason to be where it is, though nobody has asked for it.
-fn trouble(session: &SessionView) -> Option<&'static str> {
+fn trouble(operators: &OperatorsView) -> Option<&'static str> {
+    let session = &operators.session;
     match (session.phase, session.outcome) {
         (PhaseName::Pending, _) => Some("Not started"),
+        (PhaseName::Starting, _) if !had_an_agent(operators) => Some("Not started"),
         (PhaseName::Starting, _) => Some("Restarting"),
         (PhaseName::Running, _) => Some("Restarted"),
         (PhaseName::Stopping | PhaseName::Ended, Some(Outcome::Failed)) => Some("Failed"),
         (PhaseName::Stopping | PhaseName::Ended, _) => None,
+    }
+}
+
+/// Whether its agent was ready once: losses are counted from then on.
+const fn had_an_agent(operators: &OperatorsView) -> bool {
+    operators.recent_losses.is_some()
+}
+
+/// Whether a restart does something: its agent runs, or was lost and is not being started yet.
+pub(super) fn may_restart(operators: &OperatorsView) -> bool {
+    match operators.session.phase {
+        PhaseName::Running => true,
+        PhaseName::Starting => had_an_agent(operators) && operators.pid.is_none(),
+        PhaseName::Pending | PhaseName::Stopping | PhaseName::Ended => false,
     }
 }
 
@@ -265,7 +282,7 @@ pub(super) fn why(operators: &OperatorsView) -> Markup {
     let session = &operators.session;
     html! {
         @if let Some(reason) = &session.reason {
-            span.reason { @if let Some(what) = trouble(session) { strong { (what) ": " } } (words::text(reason)) } " "
+            span.reason { @if let Some(what) = trouble(operators) { strong { (what) ": " } } (words::text(reason)) } " "
         }
         @if let Some(queue) = &session.queue { span { (queue) } " " }
         @if let Some(progress) = &session.progress { span.quiet { (words::text(progress)) } }
