@@ -188,6 +188,32 @@ fn the_list_is_filtered_and_paged_by_its_address_as_the_interface_s() {
 }
 
 #[test]
+fn a_filter_that_finds_nobody_says_that_it_takes_the_whole_email() {
+    let console = Console::new();
+
+    for path in ["/console/sessions", "/console/audit"] {
+        let found = console.see(Scope::Admin, &format!("{path}?email={}", percent(ADA.0)));
+        let missed = console.see(Scope::Admin, &format!("{path}?email=ada"));
+
+        assert!(!found.contains("The filter takes") && missed.contains("The filter takes the whole email."), "{path}");
+    }
+}
+
+#[test]
+fn a_restart_is_offered_where_there_is_an_agent_to_restart() {
+    let console = Console::new();
+    let pages = ["/console/sessions".to_owned(), format!("/console/sessions/{}", console.adas.id)];
+    let offers = |path: &String| {
+        let page = console.see(Scope::SessionsWrite, path);
+        page.contains("data-may-restart") || page.contains("Restart its agent</button>")
+    };
+
+    assert_eq!(pages.iter().map(offers).collect::<Vec<_>>(), [false, false]);
+    assert_eq!(console.adas.initialise(&console.desk.server).status, 200);
+    assert_eq!(pages.iter().map(offers).collect::<Vec<_>>(), [true, true]);
+}
+
+#[test]
 fn the_list_is_filtered_by_age() {
     let console = Console::new();
 
