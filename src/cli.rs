@@ -117,6 +117,23 @@ impl Configuration {
         Config::load(&self.sources(overrides)).map_err(|error| Failure::Usage(error.to_string()))
     }
 
+    /// The configuration of a command that needs no more of it than the data directory: a server that runs can be looked at
+    /// and stopped whatever has since been written into its file.
+    fn place(&self) -> Result<Config, Failure> {
+        let sources = self.sources(Overrides::default());
+        let error = match Config::load(&sources) {
+            Ok(loaded) => return Ok(loaded.config),
+            Err(error) => error.to_string(),
+        };
+        let Some(config) = Config::salvage(&sources) else { return Err(Failure::Usage(error)) };
+        for problem in error.lines() {
+            anstream::eprintln!("{}", caution(problem));
+        }
+        let place = config.data_dir.display();
+        anstream::eprintln!("{}", caution(&format!("going on with the data directory {place} and defaults")));
+        Ok(config)
+    }
+
     fn sources(&self, overrides: Overrides) -> Sources {
         Sources {
             file: self.config.clone(),

@@ -38,6 +38,7 @@ mod log;
 mod network;
 mod page;
 mod persona;
+mod salvage;
 mod seed_api;
 mod show;
 mod size;

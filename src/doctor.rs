@@ -12,6 +12,8 @@ use crate::config::{Config, ConfigError, Loaded};
 use crate::service_mapping::{CREDENTIAL_SERVER, ServiceMapping};
 use crate::store::sqlite::inspect;
 
+use server::Running;
+
 pub(crate) mod agents;
 mod certificate;
 mod clocks;
@@ -60,22 +62,35 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at everything that the configuration leads to. Blocks but for what it asks of others over the network.
-pub async fn examine(loaded: &Result<Loaded, ConfigError>) -> Report {
-    let mut findings = configuration::check(loaded);
-    if let Ok(loaded) = loaded {
-        findings.extend(examine_all(&loaded.config).await);
+/// Looks at everything that the configuration leads to; of one that is not good, at what the data directory that was
+/// `salvaged` leads to. Blocks but for what it asks of others over the network.
+pub async fn examine(loaded: &Result<Loaded, ConfigError>, salvaged: Option<&Config>) -> Report {
+    let mut findings = configuration::check(loaded, salvaged);
+    if let Some(config) = loaded.as_ref().map_or(salvaged, |loaded| Some(&loaded.config)) {
+        let (running, found) = examine_place(config).await;
+        findings.extend(found);
+        if loaded.is_ok() {
+            findings.extend(examine_settings(config, &running).await);
+        }
     }
     Report { findings }
 }
 
-async fn examine_all(config: &Config) -> Vec<Finding> {
+/// The server, what it stores, and the machine.
+async fn examine_place(config: &Config) -> (Running, Vec<Finding>) {
     let directory = Path::new(&config.data_dir);
     let (running, mut findings) = server::check(directory).await;
     findings.extend(data_directory::check(directory));
     findings.extend(store::check(directory));
     findings.extend(machine::check(config, &machine::Facts::look(running.pid())));
     findings.extend(clocks::check(&clocks::Facts::look(inspect::heartbeat(directory))));
+    (running, findings)
+}
+
+/// What the settings name.
+async fn examine_settings(config: &Config, running: &Running) -> Vec<Finding> {
+    let directory = Path::new(&config.data_dir);
+    let mut findings = Vec::new();
     findings.extend(listener::check(config.listen, running.address()));
     findings.extend(certificate::check(config));
     findings.extend(agents::check(config));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::control::{AuditQuery, AuditRow, Command, Reply};
 use crate::id::Printable;
 
@@ -35,7 +35,7 @@ pub(super) struct Audit {
 impl Audit {
     pub(super) fn run(self) -> Outcome {
         const IN_A_TABLE: usize = 100;
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         if self.json {
             self.pages(&config, self.limit.unwrap_or(usize::MAX), |page| table::print_json(&page).map(drop))?;
             return Ok(ExitCode::SUCCESS);

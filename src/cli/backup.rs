@@ -40,7 +40,7 @@ pub(super) struct Restore {
 
 impl Backup {
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let target = if self.target.is_dir() { self.target.join(by_time()) } else { self.target };
         let progress = Progress::begin();
         let manifest = backup::take(&config.data_dir, &target, &|what, done, whole| progress.count(what, done, whole));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::config::Overrides;
+use crate::config::{Config, Overrides};
 use crate::control::{Command, CustomerRow, Reply};
 use crate::http::v1::throttled::list::ThrottledView;
 use crate::id::Printable;
@@ -86,15 +86,20 @@ impl Customer {
 impl WithPassword {
     fn execute(self, command: impl FnOnce(String, String) -> Command) -> Outcome {
         let from_stdin = self.password_stdin;
-        self.named.execute(|email| Ok(command(email, read_password(from_stdin, true)?)))
+        // First: nobody should type a password to learn that the file is wrong.
+        let config = self.named.configuration.load(Overrides::default())?.config;
+        self.named.execute_by(&config, |email| Ok(command(email, read_password(from_stdin, true)?)))
     }
 }
 
 impl Named {
-    /// Loads the configuration first: nobody should type a password to learn that the file is wrong.
     fn execute(self, command: impl FnOnce(String) -> Result<Command, Failure>) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
-        if let Reply::Done { message } = operate(&config, command(self.email)?)? {
+        let config = self.configuration.place()?;
+        self.execute_by(&config, command)
+    }
+
+    fn execute_by(self, config: &Config, command: impl FnOnce(String) -> Result<Command, Failure>) -> Outcome {
+        if let Reply::Done { message } = operate(config, command(self.email)?)? {
             output::line(&message)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -104,7 +109,7 @@ impl Named {
 impl List {
     fn run(self) -> Outcome {
         const A_PAGE: usize = 1_000;
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let (mut rows, mut after) = (Vec::new(), None);
         while let Reply::Customers(page) = operate(&config, Command::ListCustomers { after, most: A_PAGE })? {
             after = page.last().map(|row| row.key.clone());
@@ -128,7 +133,7 @@ impl List {
 
 impl Throttled {
     fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let Reply::Throttled(rows) = operate(&config, Command::ListThrottled)? else {
             return Err(Failure::Failed(
                 "the running server gave another answer; use its version of this command".into(),

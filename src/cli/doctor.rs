@@ -23,12 +23,14 @@ pub(super) struct Doctor {
 impl Doctor {
     /// 0 if nothing keeps the server from running, 1 if something does.
     pub(super) fn run(self) -> Outcome {
-        let loaded = Config::load(&self.configuration.sources(Overrides::default()));
+        let sources = self.configuration.sources(Overrides::default());
+        let loaded = Config::load(&sources);
+        let salvaged = if loaded.is_err() { Config::salvage(&sources) } else { None };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        let report = runtime.block_on(doctor::examine(&loaded));
+        let report = runtime.block_on(doctor::examine(&loaded, salvaged.as_ref()));
         if self.json {
             output::line(&serde_json::to_string(&report).context("the findings can't be written as JSON")?)?;
         } else {

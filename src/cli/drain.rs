@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::clock::boot_time;
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::http::v1::nodes::NodeView;
 
@@ -32,7 +32,7 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         if let Reply::Done { message } = operate(&config, Command::Drain { cancel: self.cancel })? {
             output::line(&message)?;
         }

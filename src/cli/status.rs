@@ -5,8 +5,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::config::Overrides;
-
 use super::{Configuration, Outcome, drain, output};
 
 /// Says whether the server is ready, and how much it has to do.
@@ -22,7 +20,7 @@ pub(super) struct Status {
 impl Status {
     /// 0 if the server is ready, 1 if it is not or there is none.
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let node = drain::node(&config)?;
         if self.json {
             output::line(&serde_json::to_string(&node).context("the server's state can't be written as JSON")?)?;

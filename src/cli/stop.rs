@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::clock::boot_time;
-use crate::config::Overrides;
 use crate::control::{Command, Reply};
 use crate::data_dir::DataPaths;
 use crate::shim::place::Place;
@@ -27,7 +26,7 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let paths = DataPaths::new(&config.data_dir);
         let was_held = is_held(&paths);
         let reply = operate(&config, Command::Stop { agents: self.agents })?;

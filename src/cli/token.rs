@@ -88,7 +88,7 @@ impl Create {
 
 impl List {
     fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let Reply::Tokens(rows) = operate(&config, Command::ListTokens)? else { return Err(stranger()) };
         if self.json {
             return table::print_json(&rows);
@@ -104,7 +104,7 @@ impl List {
 
 impl Revoke {
     fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         if let Reply::Done { message } = operate(&config, Command::RevokeToken { token: self.token })? {
             output::line(&message)?;
         }

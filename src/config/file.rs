@@ -73,11 +73,28 @@ pub(super) fn read(named: Option<&Path>, default: &Path) -> Result<Layer, Config
     parse(path, text)
 }
 
+/// What can be made out in a file that may be wrong anywhere. `None` if the file itself can't be read.
+pub(super) fn salvage(named: Option<&Path>, default: &Path) -> Option<Layer> {
+    let path = named.unwrap_or(default);
+    match fs::read(path) {
+        Ok(bytes) => {
+            let text = str::from_utf8(&bytes).ok()?;
+            Some(layer(path, text, DeTable::parse_recoverable(text).0))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Some(Layer::default()),
+        Err(_) => None,
+    }
+}
+
 fn parse(path: &Path, text: &str) -> Result<Layer, ConfigError> {
     let root = DeTable::parse(text).map_err(|error| syntax(path, text, &error))?;
+    Ok(layer(path, text, root))
+}
+
+fn layer(path: &Path, text: &str, root: Spanned<DeTable<'_>>) -> Layer {
     let mut reader = Reader { path: path.into(), line_starts: line_starts(text), layer: Layer::default() };
     reader.table(&KeyPath::default(), root.into_inner());
-    Ok(reader.layer)
+    reader.layer
 }
 
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {

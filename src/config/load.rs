@@ -144,10 +144,15 @@ fn merge(file: Layer, environment: Layer) -> Result<(Config, Origins), ConfigErr
 
 // Since every key is optional, a configuration of one value is right unless that value is wrong.
 fn problem_of(setting: &Setting) -> Option<Problem> {
-    let mut alone = Table::new();
-    setting.path.put(&mut alone, setting.value.clone());
-    let error = alone.try_into::<Config>().err()?;
+    let error = alone(setting).err()?;
     Some(Problem { origin: Some(setting.origin.clone()), text: format!("`{}` {}", setting.path, error.message()) })
+}
+
+/// The defaults with one setting.
+pub(super) fn alone(setting: &Setting) -> Result<Config, toml::de::Error> {
+    let mut table = Table::new();
+    setting.path.put(&mut table, setting.value.clone());
+    table.try_into()
 }
 
 fn located(conflict: Conflict, origins: &Origins) -> Problem {

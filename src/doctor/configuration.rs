@@ -1,19 +1,29 @@
 //! Whether the configuration is good: every problem at once, each with the place where it was written.
 
-use crate::config::{ConfigError, Loaded};
+use crate::config::{Config, ConfigError, Loaded};
 use crate::telemetry;
 
 use super::{Finding, Level};
 
 const ABOUT: &str = "configuration";
 
-pub(super) fn check(loaded: &Result<Loaded, ConfigError>) -> Vec<Finding> {
+pub(super) fn check(loaded: &Result<Loaded, ConfigError>, salvaged: Option<&Config>) -> Vec<Finding> {
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             let problems = error.to_string();
             let found = problems.lines().map(|problem| Finding::told(ABOUT, Level::Error, problem));
-            let rest = Finding::note(ABOUT, "nothing else was looked at", "correct the configuration, and ask again");
+            let rest = salvaged.map_or_else(
+                || "nothing else was looked at".to_owned(),
+                |config| {
+                    let place = config.data_dir.display();
+                    format!(
+                        "only the server, the data directory {place}, its store, the clocks and, by the default limits, the \
+                         machine were looked at"
+                    )
+                },
+            );
+            let rest = Finding::note(ABOUT, rest, "correct the configuration, and ask again");
             return found.chain([rest]).collect();
         }
     };
@@ -26,7 +36,7 @@ pub(super) fn check(loaded: &Result<Loaded, ConfigError>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Sources};
+    use crate::config::Sources;
 
     use super::*;
 
@@ -34,7 +44,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("frontdesk.toml");
         std::fs::write(&file, text).unwrap();
-        check(&Config::load(&Sources { file: Some(file), ..Sources::default() }))
+        check(&Config::load(&Sources { file: Some(file), ..Sources::default() }), None)
     }
 
     #[test]

@@ -53,12 +53,28 @@ fn each_part_of_a_broken_set_up_is_told_at_once() {
 }
 
 #[test]
-fn a_configuration_that_is_none_is_told_and_nothing_is_guessed() {
+fn beside_a_wrong_configuration_the_server_and_what_it_stores_are_looked_at() {
     let server = Server::start(Setup::default());
     std::fs::write(server.path("frontdesk.toml"), "lissten = 1\n").unwrap();
+
     let (code, found) = ask(&server);
-    assert_eq!((code, found.len()), (Some(1), 2), "{found:?}");
+    let (_, text, _) = server.run(&["doctor"], "");
+
+    assert_eq!(code, Some(1));
     assert!(found[0]["sentence"].as_str().unwrap().contains("did you mean `listen`?"));
+    assert!(found[1]["sentence"].as_str().unwrap().starts_with("only the server, "), "{found:?}");
+    for about in ["server: the server is ready", "data directory: ", "store: ", "machine: ", "clock: "] {
+        assert!(text.contains(&format!(" {about}")), "{about} is not in\n{text}");
+    }
+}
+
+#[test]
+fn without_a_data_directory_that_can_be_made_out_only_the_configuration_is_told() {
+    let server = Server::start(Setup::default());
+    std::fs::write(server.path("frontdesk.toml"), "data_dir = 5\n").unwrap();
+    let (status, text, _) = server.run(&["doctor"], "");
+    assert_eq!((status.code(), text.lines().count()), (Some(1), 3), "{text}");
+    assert!(text.contains("nothing else was looked at"), "{text}");
 }
 
 #[test]

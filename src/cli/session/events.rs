@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cli::operate::operate;
 use crate::cli::{Configuration, Failure, Outcome, output, table};
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::control::{Command, EventPage, EventRow, Reply};
 use crate::events::Kind;
 use crate::id::Printable;
@@ -37,7 +37,7 @@ pub(in crate::cli) struct Events {
 
 impl Events {
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let (mut session, mut after, mut is_first) = (self.session.clone(), self.after, true);
         loop {
             let page = page(&config, &session, after)?;

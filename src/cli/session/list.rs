@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::operate::operate;
 use crate::cli::{Configuration, Failure, Outcome, table};
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::control::{Command, Reply, SessionRow};
 use crate::id::Printable;
 
@@ -27,7 +27,7 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let rows = self.rows(&config)?;
         if self.json {
             return table::print_json(&rows);

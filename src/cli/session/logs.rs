@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::{Configuration, Failure, Outcome, output};
 use crate::client::{Client, ClientError, Code, LogQuery, Logs as Stream, SessionFilter};
-use crate::config::{Config, Overrides};
+use crate::config::Config;
 use crate::control::{Command, EventPage};
 use crate::data_dir::DataPaths;
 use crate::id::SessionId;
@@ -71,7 +71,7 @@ impl Logs {
     }
 
     fn read_file(&self) -> Result<(), Failure> {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         let EventPage { session, goes_on, .. } = look(&config, &self.session)?;
         let session = session.to_string();
         let place = Place::new(&DataPaths::new(&config.data_dir).agents().join(&session));

@@ -6,7 +6,6 @@ use clap::Args;
 
 use crate::cli::operate::operate;
 use crate::cli::{Configuration, Outcome, output};
-use crate::config::Overrides;
 use crate::control::{Command, Reply};
 
 #[derive(Debug, Args)]
@@ -20,7 +19,7 @@ pub(in crate::cli) struct Restart {
 
 impl Restart {
     pub(super) fn run(self) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+        let config = self.configuration.place()?;
         if let Reply::Done { message } = operate(&config, Command::RestartSession { session: self.session })? {
             output::line(&message)?;
         }
