@@ -106,7 +106,7 @@ pub enum Command {
     },
     /// Stop a session.
     StopSession {
-        /// Its id.
+        /// Its id, or its customer's email.
         id: String,
         /// Kill its agent at once.
         force: bool,

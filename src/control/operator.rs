@@ -386,16 +386,16 @@ impl Operator {
         }
     }
 
-    async fn stop_session(&self, id: &str, force: bool) -> Result<Reply, String> {
-        let unknown = || format!("there is no session {}; `frontdesk session list` shows them", Printable(id));
-        let id: SessionId = id.parse().map_err(|_| unknown())?;
-        let stored = self.store.session(id).await.map_err(|error| of_store(&error))?.ok_or_else(unknown)?;
+    async fn stop_session(&self, session: &str, force: bool) -> Result<Reply, String> {
+        let keys = [self.embedded.key(session), CustomerKey::new(session)];
+        let stored = events::find(&*self.store, session, keys).await?;
+        let id = stored.id;
         let record = self
-            .stop(&stored.record, force, "stopped by an operator")
+            .stop(&stored, force, "stopped by an operator")
             .await
             .map_err(|error| format!("session {id} was not stopped: {error}"))?;
-        if stored.record.phase.is_live() {
-            self.note(self.stopped(&stored.record, force)).await?;
+        if stored.phase.is_live() {
+            self.note(self.stopped(&stored, force)).await?;
         }
         Ok(done(match record.phase.ending() {
             Some(ending) if !record.phase.is_live() => format!("session {id} has ended: {}", ending.outcome),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Server, Setup, until};
 
+mod broken_file;
 mod errors;
 mod events;
 mod first_start;

@@ -6,7 +6,6 @@ use clap::Args;
 
 use crate::cli::operate::operate;
 use crate::cli::{Configuration, Failure, Outcome, output};
-use crate::config::Overrides;
 use crate::control::{Command, Reply};
 use crate::id::SessionId;
 use crate::session::PhaseName;
@@ -16,8 +15,9 @@ use super::{Target, Token};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Stop {
-    /// The session's id [default: that of the token].
-    id: Option<String>,
+    /// The session's id, or its customer's email: then the customer's latest session [default: that of the token].
+    #[arg(value_name = "ID|EMAIL")]
+    session: Option<String>,
     /// Kill its agent at once, without time to finish.
     #[arg(long)]
     force: bool,
@@ -32,12 +32,13 @@ pub(in crate::cli) struct Stop {
 impl Stop {
     pub(super) fn run(self) -> Outcome {
         let of_token = self.token.session()?;
-        match (&self.id, of_token) {
+        match (&self.session, of_token) {
             (None, Some(id)) => self.as_customer(id),
-            (Some(id), Some(of_token)) if id.parse() == Ok(of_token) => self.as_customer(of_token),
-            (Some(id), _) => self.as_operator(id),
+            (Some(session), Some(of_token)) if session.parse() == Ok(of_token) => self.as_customer(of_token),
+            (Some(session), _) => self.as_operator(session),
             (None, None) => Err(Failure::Usage(
-                "name the session by its id (`frontdesk session list` shows them), or set FRONTDESK_TOKEN to its token"
+                "name the session by its id (`frontdesk session list` shows them) or its customer's email, or set \
+                 FRONTDESK_TOKEN to its token"
                     .into(),
             )),
         }
@@ -54,10 +55,10 @@ impl Stop {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn as_operator(&self, id: &str) -> Outcome {
-        let config = self.configuration.load(Overrides::default())?.config;
+    fn as_operator(&self, session: &str) -> Outcome {
+        let config = self.configuration.place()?;
         if let Reply::Done { message } =
-            operate(&config, Command::StopSession { id: id.to_owned(), force: self.force })?
+            operate(&config, Command::StopSession { id: session.to_owned(), force: self.force })?
         {
             output::line(&message)?;
         }

@@ -59,7 +59,8 @@ fn what_a_customer_cannot_have_is_said_in_one_sentence() {
             &[],
             &["session", "stop", "01234567-89ab-7def-8123-456789abcdef"],
             "",
-            "there is no session 01234567-89ab-7def-8123-456789abcdef; `frontdesk session list` shows them",
+            "there is no session 01234567-89ab-7def-8123-456789abcdef, and none of a customer \
+             01234567-89ab-7def-8123-456789abcdef; `frontdesk session list --all` shows them",
         ),
     ] {
         let said = desk.run_with(environment, arguments, input);
@@ -86,7 +87,8 @@ fn what_is_typed_wrongly_exits_with_two_and_what_is_missing_with_one() {
         (
             &["session", "stop"],
             2,
-            "name the session by its id (`frontdesk session list` shows them), or set FRONTDESK_TOKEN to its token",
+            "name the session by its id (`frontdesk session list` shows them) or its customer's email, or set \
+             FRONTDESK_TOKEN to its token",
         ),
         (
             &["session", "stop", "--token", "abc"],
