@@ -38,6 +38,8 @@ const SOCKET: &str = "control.sock";
 const MOST_BYTES: u64 = 1 << 20;
 /// How long a command may take; all of them are a matter of seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a look may take. Only the audit is searched from end to end.
+const PATIENCE_OF_A_LOOK: Duration = Duration::from_secs(5);
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// What an operator may ask.
@@ -155,6 +157,38 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it changes nothing.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::ListThrottled
+            | Self::ListCustomers { .. }
+            | Self::ListSessions { .. }
+            | Self::ListEvents { .. }
+            | Self::ListTokens
+            | Self::ListAudit { .. }
+            | Self::Status => true,
+            Self::AddCustomer { .. }
+            | Self::SetPassword { .. }
+            | Self::RemoveCustomer { .. }
+            | Self::SetDisabled { .. }
+            | Self::ClearThrottled { .. }
+            | Self::StopSession { .. }
+            | Self::RestartSession { .. }
+            | Self::CreateToken { .. }
+            | Self::RevokeToken { .. }
+            | Self::Drain { .. }
+            | Self::Reload
+            | Self::Stop { .. } => false,
+        }
+    }
+
+    /// What nobody knows who got no answer.
+    fn doubt(&self) -> &'static str {
+        if self.only_looks() { "" } else { "; the command may have been carried out all the same" }
+    }
+}
+
 /// What the server answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -252,7 +286,8 @@ async fn handle(stream: UnixStream, operator: &Operator, own: u32) -> io::Result
 /// # Errors
 /// What the system said once a connection was there, or that there was no whole answer in time.
 pub async fn send(directory: &Path, command: &Command) -> io::Result<Option<Reply>> {
-    send_within(PATIENCE, directory, command).await
+    let is_short = command.only_looks() && !matches!(command, Command::ListAudit { .. });
+    send_within(if is_short { PATIENCE_OF_A_LOOK } else { PATIENCE }, directory, command).await
 }
 
 async fn send_within(patience: Duration, directory: &Path, command: &Command) -> io::Result<Option<Reply>> {
@@ -266,15 +301,11 @@ async fn send_within(patience: Duration, directory: &Path, command: &Command) ->
         stream.read_to_end(&mut answer).await?;
         Ok::<_, io::Error>(answer)
     });
-    let answer = answered.await.map_err(|_elapsed| {
-        io::Error::other(format!(
-            "it took longer than {patience:?}; the command may have been carried out all the same"
-        ))
-    })??;
+    let answer = answered
+        .await
+        .map_err(|_elapsed| io::Error::other(format!("it took longer than {patience:?}{}", command.doubt())))??;
     if !answer.ends_with(b"\n") {
-        return Err(io::Error::other(
-            "it closed the connection without a reply; the command may have been carried out all the same",
-        ));
+        return Err(io::Error::other(format!("it closed the connection without a reply{}", command.doubt())));
     }
     let reply = serde_json::from_slice(&answer).map_err(|error| {
         io::Error::other(format!("its reply is none that this version knows ({error}); use the server's version"))

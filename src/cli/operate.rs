@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::agent::Launcher;
 use crate::clock::{Clock, SystemClock};
@@ -35,7 +35,7 @@ async fn settle(config: &Config, command: Command) -> Result<Reply> {
     loop {
         attempt += 1;
         let sent = control::send(&config.data_dir, &command).await;
-        if let Some(reply) = sent.context("the running server did not answer on its control socket")? {
+        if let Some(reply) = sent.map_err(|error| unanswered(&command, &error))? {
             return Ok(reply);
         }
         match without_server(config, command.clone()).await {
@@ -43,6 +43,11 @@ async fn settle(config: &Config, command: Command) -> Result<Reply> {
             done => return done,
         }
     }
+}
+
+fn unanswered(command: &Command, error: &std::io::Error) -> anyhow::Error {
+    let what_to_do = if command.only_looks() { "; `frontdesk doctor` says more" } else { "" };
+    anyhow!("the running server did not answer on its control socket: {error}{what_to_do}")
 }
 
 fn is_in_use(error: &anyhow::Error) -> bool {
