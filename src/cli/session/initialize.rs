@@ -50,7 +50,9 @@ impl Initialize {
 /// Starts the agent, and waits for as long as the server tries.
 fn start(desk: &Desk, id: SessionId, about: &About<'_>) -> Result<(), Failure> {
     const A_WHILE: Duration = Duration::from_mins(5);
-    desk.session(id, about)?;
+    if desk.session(id, about)?.phase == PhaseName::Ended {
+        return Err(about.ended());
+    }
     while desk.wait(desk.client().initialize(id, A_WHILE), about)?.phase != PhaseName::Running {}
     Ok(())
 }

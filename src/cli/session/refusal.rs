@@ -44,6 +44,16 @@ impl About<'_> {
         Failure::Failed(self.words(code, "", Duration::from_secs(1)))
     }
 
+    /// The sentence for a token whose session has ended, which says nothing of the customer's next one.
+    pub(super) fn ended(&self) -> Failure {
+        Failure::Failed(format!(
+            "the token is of a session of {} that has ended; unset FRONTDESK_TOKEN, or set it to the token of the new one \
+             (`frontdesk session request {}` prints one)",
+            Printable(self.email),
+            quoted(self.email)
+        ))
+    }
+
     fn words(&self, code: Code, detail: &str, after: Duration) -> String {
         let (email, pasted) = (Printable(self.email), quoted(self.email));
         match code {

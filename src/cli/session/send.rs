@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::cli::output::{self, put_safely};
 use crate::cli::{Failure, Outcome};
 use crate::client::{Code, IdempotencyKey, Part};
+use crate::session::PhaseName;
 
 use super::refusal::{About, Doing};
 use super::{Target, Token};
@@ -40,7 +41,9 @@ impl Send {
         let key = key.map_err(|error| Failure::Usage(error.to_string()))?;
         let about = About { email: &self.email, persona: None, token: token.is_some(), doing: Doing::Ask };
         let Some(id) = token else { return Err(about.refused(Code::TokenRequired)) };
-        desk.session(id, &about)?;
+        if desk.session(id, &about)?.phase == PhaseName::Ended {
+            return Err(about.ended());
+        }
         if !self.stream && !std::io::stdout().is_terminal() {
             show(&desk.wait(desk.client().ask(id, &request, key), &about)?)?;
             return Ok(ExitCode::SUCCESS);

@@ -53,6 +53,9 @@ impl Status {
             return desk.wait(tokenless::ask(desk.server(), Method::GET, &path, String::new()), &about);
         };
         let session = desk.session(id, &about)?;
+        if session.phase == PhaseName::Ended {
+            return Err(about.ended());
+        }
         let word = if session.persona == self.persona { word(session.phase) } else { "IDLE" };
         Ok(word.to_owned())
     }

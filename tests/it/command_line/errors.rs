@@ -69,6 +69,26 @@ fn what_a_customer_cannot_have_is_said_in_one_sentence() {
 }
 
 #[test]
+fn a_token_whose_session_has_ended_says_nothing_of_the_next_one() {
+    let desk = Desk::start();
+    desk.server.add_customer(ADA);
+    let stale = desk.token();
+    let (code, said, errors) = desk.run(&["session", "stop", ADA.0], "");
+    assert!(code == 0 && said.ends_with(" has ended: stopped\n"), "{said} {errors}");
+    let fresh = desk.token();
+    for arguments in
+        [&["session", "status", ADA.0][..], &["session", "send", ADA.0, "1"], &["session", "initialize", ADA.0]]
+    {
+        let said = desk.run_with(&[("FRONTDESK_TOKEN", &stale)], arguments, "");
+        let sentence = "error: the token is of a session of ada@example.org that has ended; unset FRONTDESK_TOKEN, or set \
+                        it to the token of the new one (`frontdesk session request ada@example.org` prints one)\n";
+        assert_eq!(said, (1, String::new(), sentence.to_owned()), "{arguments:?}");
+    }
+    let status = desk.run_with(&[("FRONTDESK_TOKEN", &fresh)], &["session", "status", ADA.0], "");
+    assert_eq!(status, (0, "PENDING\n".to_owned(), String::new()));
+}
+
+#[test]
 fn what_is_typed_wrongly_exits_with_two_and_what_is_missing_with_one() {
     let nobody = "http://127.0.0.1:9";
     for (arguments, code, sentence) in [
