@@ -24,8 +24,12 @@ pub(super) fn print(heading: &[&str], rows: impl Iterator<Item = Vec<String>>, e
         "-".clone_into(cell);
     }
     let bold = Style::new().bold();
+    let columns = terminal_columns();
+    if columns.is_some() {
+        rows.iter_mut().for_each(|row| narrow(row));
+    }
     let widths = widths(heading, &rows);
-    if let Some(columns) = terminal_columns() {
+    if let Some(columns) = columns {
         let used: usize = widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum();
         rows.iter_mut().filter_map(|row| row.last_mut()).for_each(|cell| cut(cell, columns.saturating_sub(used)));
     }
@@ -44,7 +48,15 @@ fn terminal_columns() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// Cuts a last column at the terminal's edge, unless so little were left that a second line reads better.
+/// Cuts all columns but the last, so that no single cell pushes the others out of sight.
+fn narrow(row: &mut [String]) {
+    const MOST: usize = 40;
+    if let Some((_, cells)) = row.split_last_mut() {
+        cells.iter_mut().for_each(|cell| cut(cell, MOST));
+    }
+}
+
+/// Cuts a cell to the room it has, unless so little were left that a second line reads better.
 fn cut(cell: &mut String, room: usize) {
     const LEAST: usize = 12;
     let room = room.max(LEAST);
@@ -96,6 +108,14 @@ mod tests {
         assert_eq!(widths, [3, 9]);
         assert_eq!(line(&rows[0], &widths), "a    long cell");
         assert_eq!(line(&rows[1], &widths), "ünï");
+    }
+
+    #[test]
+    fn a_long_cell_before_the_last_is_cut_and_an_id_is_not() {
+        let id = "01234567-89ab-7def-8123-456789abcdef";
+        let mut row = [id.to_owned(), "e".repeat(201), "r".repeat(201)];
+        narrow(&mut row);
+        assert_eq!(row, [id.to_owned(), format!("{}…", "e".repeat(39)), "r".repeat(201)]);
     }
 
     #[test]
