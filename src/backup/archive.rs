@@ -80,7 +80,15 @@ pub(super) fn unpack(path: &Path, directory: &Path, report: Report<'_>) -> Resul
     let mut archive = tar::Archive::new(file);
     let (mut found, mut manifest): (Vec<Member>, Option<Manifest>) = (Vec::new(), None);
     for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
+        let is_first = found.is_empty() && manifest.is_none();
+        let mut entry = entry.map_err(|error| {
+            // What the system says is a failure to read; all else is what the archive's reader makes of foreign bytes.
+            if is_first && error.raw_os_error().is_none() {
+                damaged("it is no tar file".to_owned())
+            } else {
+                broken(error)
+            }
+        })?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if manifest.is_some() {
             return Err(damaged(format!("{name} comes after the manifest")));

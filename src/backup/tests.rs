@@ -87,6 +87,9 @@ fn a_backup_that_was_cut_or_changed_is_refused_in_words_and_leaves_nothing() {
         refused
     };
     refusal(b"");
+    for foreign in [&b"listen = '127.0.0.1:5500'\n"[..], &[b'x'; 4_096]] {
+        assert!(refusal(foreign).contains("is no whole backup: it is no tar file; "));
+    }
     refusal(&whole[..whole.len() / 2]);
     let mut changed = whole.clone();
     changed[5_000] ^= 1;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Launcher;
 use crate::clock::Clock;
-use crate::credential::Verifier;
 use crate::credential::embedded::{CustomerError, Embedded};
+use crate::credential::{InForce, Verifier};
 use crate::customer::{self, RemoveError};
 use crate::events::EventLog;
 use crate::http::App;
@@ -28,6 +28,7 @@ use super::{Command, Reloader, Reply, audit, events, tokens};
 
 const NO_SERVER: &str = "no server runs on this data directory; start it with `frontdesk serve`, or name the right one \
      with --data-dir";
+const NO_EFFECT: &str = "; that has no effect while the service mapping names a CREDENTIAL_SERVER, which decides alone";
 
 /// Executes commands. Cloning shares what it works on.
 #[derive(Clone)]
@@ -259,7 +260,9 @@ impl Operator {
         let customer = self.embedded.add(email, password).await.map_err(|error| words(&error, email))?;
         tracing::info!(customer = %customer.key, "customer added");
         self.note(AuditEntry { customer: Some(customer.key.clone()), ..self.entry(Action::CustomerAdded) }).await?;
-        Ok(done(format!("added {}", Printable(&customer.email))))
+        let is_asked = self.app.as_ref().is_none_or(|app| matches!(app.verifiers.in_force(), InForce::Embedded(_)));
+        let effect = if is_asked { "" } else { NO_EFFECT };
+        Ok(done(format!("added {}{effect}", Printable(&customer.email))))
     }
 
     async fn set_password(&self, email: &str, password: SecretString) -> Result<Reply, String> {

@@ -30,7 +30,8 @@ pub(super) fn check(path: &Path, mapping: &ServiceMapping, config: &Config) -> V
         .collect();
     found.extend(unmapped(path, mapping, config));
     if found.is_empty() {
-        found.push(Finding::ok(ABOUT, format!("{shown} has {} services", names.len())));
+        let services = if names.len() == 1 { "service" } else { "services" };
+        found.push(Finding::ok(ABOUT, format!("{shown} has {} {services}", names.len())));
     }
     found
 }
@@ -105,6 +106,7 @@ mod tests {
             Level::Ok
         );
         assert_eq!(of(r#"{"PAYMENTS": "localhost:1"}"#, None)[0].level, Level::Ok);
+        assert!(of(r#"{"PAYMENTS": "localhost:1"}"#, None)[0].sentence.ends_with(" has 1 service"));
     }
 
     #[test]

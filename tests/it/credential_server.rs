@@ -29,6 +29,15 @@ fn each_well_formed_creation_asks_exactly_once_and_nothing_else_asks() {
 }
 
 #[test]
+fn who_adds_a_customer_beside_it_is_told_that_this_has_no_effect() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let server = Server::start(stub.setup(""));
+    let (status, said, _) = server.run(&["customer", "add", "ada@example.org", "--password-stdin"], "correct horse");
+    assert!(status.success());
+    assert!(said.starts_with("added ada@example.org; that has no effect while "), "{said}");
+}
+
+#[test]
 fn only_registered_with_status_200_is_a_yes_and_everything_else_is_no_or_a_failure() {
     let stub = CredentialStub::start(Behaviour::Decide);
     let server = Server::start(stub.setup("[credential]\ntimeout = \"2s\"\n"));
