@@ -21,7 +21,6 @@
 //! log. Nothing here knows a session's phases or what an event means; who may read one is for others to decide.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -34,6 +33,7 @@ use crate::data_dir::DataPaths;
 use crate::id::{Epoch, Revision, SessionId};
 use crate::metrics::Writes;
 use crate::store::StoreError;
+use crate::store::sqlite::availability::Availability;
 use crate::store::sqlite::file;
 use crate::store::sqlite::readers::Readers;
 
@@ -141,7 +141,7 @@ pub struct Page {
 struct Inner {
     lanes: Lanes,
     queue: Option<mpsc::Sender<Message>>,
-    available: Arc<AtomicBool>,
+    availability: Arc<Availability>,
     readers: Arc<Readers>,
     parts: Semaphore,
     followers: Arc<Followers>,
@@ -159,10 +159,10 @@ impl EventLog {
     pub fn open(paths: &DataPaths, keep_bytes: u64) -> Result<Self, StoreError> {
         file::make_private(&paths.events_files())?;
         let connection = table::open(&paths.events())?;
-        let available = Arc::new(AtomicBool::new(true));
+        let availability = Arc::<Availability>::default();
         let (queue, receiver) = mpsc::channel();
         let followers = Arc::new(Followers::default());
-        let (told, flag) = (Arc::clone(&followers), Arc::clone(&available));
+        let (told, flag) = (Arc::clone(&followers), Arc::clone(&availability));
         let writes = Arc::<Writes>::default();
         let writer = Writer::new(paths.events(), connection, receiver, flag, told, keep_bytes, Arc::clone(&writes));
         let writer = std::thread::Builder::new()
@@ -171,7 +171,7 @@ impl EventLog {
             .map_err(|error| file::storage_failed(&error))?;
         let readers = Arc::new(Readers::new(paths.events()));
         let (queue, writer, parts) = (Some(queue), Some(writer), Semaphore::new(PARTS_AT_ONCE));
-        let inner = Inner { lanes: Lanes::new(), queue, available, readers, parts, followers, writes, writer };
+        let inner = Inner { lanes: Lanes::new(), queue, availability, readers, parts, followers, writes, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -376,12 +376,10 @@ impl fmt::Display for Kind {
 impl Inner {
     fn ready(&self) -> Result<(), StoreError> {
         if self.writer.as_ref().is_none_or(JoinHandle::is_finished) {
-            Err(stopped())
-        } else if self.available.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            Err(StoreError::Unavailable("the log of events is being reopened after a failed write".into()))
+            return Err(stopped());
         }
+        let refuses = |why| StoreError::Unavailable(format!("the log of events refuses writes: {why}"));
+        self.availability.check().map_err(refuses)
     }
 
     fn send(&self, message: Message) -> Result<(), StoreError> {

@@ -291,3 +291,13 @@ pub enum StoreError {
     #[error("the store is damaged: {0}")]
     Corrupt(String),
 }
+
+impl StoreError {
+    /// What the storage failed with, without saying that it is the store's.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Unavailable(why) | Self::Corrupt(why) => why.clone(),
+            Self::Conflict | Self::Missing | Self::Busy => self.to_string(),
+        }
+    }
+}

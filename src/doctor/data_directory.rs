@@ -102,11 +102,7 @@ fn of_parts(directory: &Path, device: u64) -> Option<Finding> {
 
 /// Makes a file without a name, which is gone when it is closed, and does with it what the server does with its own.
 fn try_out(directory: &Path) -> Option<Finding> {
-    let failed = |what: &str, errno: Errno| {
-        let error = std::io::Error::from(errno);
-        let shown = directory.display();
-        Some(Finding::error(ABOUT, format!("{shown} {what} ({error})"), "use a writable directory on a local disk"))
-    };
+    let failed = |what, errno| refused(directory, what, errno);
     let file = match rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR) {
         Ok(file) => file,
         // Not every file system has files without a name.
@@ -127,6 +123,15 @@ fn try_out(directory: &Path) -> Option<Finding> {
             "what agents have written takes space until they end: use ext4, XFS or Btrfs",
         )),
     }
+}
+
+/// What a directory refuses. That it is full is told with its room.
+fn refused(directory: &Path, what: &str, errno: Errno) -> Option<Finding> {
+    if errno == Errno::NOSPC {
+        return None;
+    }
+    let (shown, error) = (directory.display(), std::io::Error::from(errno));
+    Some(Finding::error(ABOUT, format!("{shown} {what} ({error})"), "use a writable directory on a local disk"))
 }
 
 /// What the kind of file system is known for.
@@ -170,7 +175,8 @@ fn of_room(directory: &Path, room: &StatVfs) -> Vec<Finding> {
     let is_short = room.f_files > 0 && room.f_favail < ROOM_FILES;
     let of_files = is_short.then(|| {
         let sentence = format!("the file system of {shown} has room for {} more files", room.f_favail);
-        Finding::warning(ABOUT, sentence, "remove files there, or use a file system with more inodes")
+        let cure = "remove files there, or use a file system with more inodes";
+        if room.f_favail == 0 { Finding::error(ABOUT, sentence, cure) } else { Finding::warning(ABOUT, sentence, cure) }
     });
     of_bytes.into_iter().chain(of_files).collect()
 }
@@ -224,6 +230,13 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_full_is_told_by_its_room_alone() {
+        let found = |errno| refused(Path::new("/d"), "takes no data", errno).map(|finding| finding.level);
+        assert_eq!(found(Errno::NOSPC), None);
+        assert_eq!(found(Errno::ROFS), Some(Level::Error));
+    }
+
+    #[test]
     fn little_room_is_told_before_and_when_nothing_is_taken_any_more() {
         let root = tempfile::tempdir().unwrap();
         let like = rustix::fs::statvfs(root.path()).unwrap();
@@ -234,5 +247,6 @@ mod tests {
         assert_eq!(levels(2 << 30, 20_000), []);
         assert_eq!(levels(500 << 20, 20_000), [Level::Warning]);
         assert_eq!(levels(1 << 20, 10), [Level::Error, Level::Warning]);
+        assert_eq!(levels(2 << 30, 0), [Level::Error]);
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use crate::clock::boot_time;
 use crate::id::{Epoch, SessionId};
 use crate::metrics::Writes;
 use crate::store::StoreError;
+use crate::store::sqlite::availability::Availability;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::file::{self, unavailable};
 
@@ -78,7 +78,7 @@ pub(super) struct Writer {
     path: PathBuf,
     connection: Option<Connection>,
     queue: Receiver<Message>,
-    available: Arc<AtomicBool>,
+    availability: Arc<Availability>,
     followers: Arc<Followers>,
     keep_bytes: u64,
     writes: Arc<Writes>,
@@ -101,7 +101,7 @@ impl Writer {
         path: PathBuf,
         connection: Connection,
         queue: Receiver<Message>,
-        available: Arc<AtomicBool>,
+        availability: Arc<Availability>,
         followers: Arc<Followers>,
         keep_bytes: u64,
         writes: Arc<Writes>,
@@ -111,7 +111,7 @@ impl Writer {
             path,
             connection: Some(connection),
             queue,
-            available,
+            availability,
             followers,
             keep_bytes,
             writes,
@@ -205,8 +205,8 @@ impl Writer {
             Err(error) => {
                 self.writes.failures.add_one();
                 tracing::error!(error = %error, events = batch.events.len(), "events not stored; reopening the log");
-                self.available.store(false, Ordering::SeqCst);
-                let why = error.to_string();
+                self.availability.fails(&error);
+                let why = error.cause();
                 let sessions: BTreeSet<_> = batch.events.iter().map(|append| append.session).collect();
                 batch.answer(Some(&why));
                 self.refuse_waiting(&why);
@@ -262,14 +262,15 @@ impl Writer {
             match table::open(&self.path).and_then(|connection| file::settle(&connection).map(|()| connection)) {
                 Ok(connection) => {
                     self.connection = Some(connection);
-                    self.available.store(true, Ordering::SeqCst);
+                    self.availability.back();
                     tracing::info!("log of events reopened");
                     return;
                 }
                 Err(error) => {
                     tracing::error!(error = %error, "log of events could not be reopened; trying again");
+                    self.availability.fails(&error);
                     std::thread::sleep(wait);
-                    if self.refuse_waiting("it is being reopened") {
+                    if self.refuse_waiting(&error.cause()) {
                         return;
                     }
                     wait = (wait * 2).min(LONGEST_WAIT);

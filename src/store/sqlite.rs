@@ -13,7 +13,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -31,6 +30,7 @@ use crate::store::{
 use crate::token::{TokenHash, TokenKey};
 
 use accounts::Accounts;
+use availability::Availability;
 use changes::{AddToken, Admit, Put, RetireTokens, Run};
 use data_files::{DataFile, DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use file::{storage_failed, unavailable};
@@ -43,6 +43,7 @@ use writer::{Change, Entrance, Queue, Writer};
 
 mod accounts;
 mod audit;
+pub(crate) mod availability;
 mod changes;
 pub(crate) mod checkpoint;
 mod conditions;
@@ -70,7 +71,7 @@ pub struct SqliteStore {
     index: Arc<Index>,
     accounts: Arc<Accounts>,
     queue: Option<Queue>,
-    available: Arc<AtomicBool>,
+    availability: Arc<Availability>,
     files: Arc<DataFiles>,
     readers: Arc<Readers>,
     tokens: Arc<KnownTokens>,
@@ -93,7 +94,7 @@ impl SqliteStore {
         recovery::fill(&connection, &index)?;
         let files = Arc::new(DataFiles::new(paths.session_data()));
         files.remove_strays(|file| row::means(&connection, file))?;
-        let available = Arc::new(AtomicBool::new(true));
+        let availability = Arc::<Availability>::default();
         let accounts = Arc::<Accounts>::default();
         let (queue, receiver) = mpsc::channel(QUEUE);
         let writes = Arc::<Writes>::default();
@@ -104,7 +105,7 @@ impl SqliteStore {
             Arc::clone(&index),
             Arc::clone(&files),
             Arc::clone(&accounts),
-            Arc::clone(&available),
+            Arc::clone(&availability),
             Arc::clone(&writes),
         );
         let writer = std::thread::Builder::new()
@@ -115,7 +116,7 @@ impl SqliteStore {
             index,
             accounts,
             queue: Some(queue),
-            available,
+            availability,
             files,
             readers: Arc::new(Readers::new(paths.database())),
             tokens: Arc::default(),
@@ -140,7 +141,7 @@ impl SqliteStore {
     /// Where changes are taken, for who may still have one when this store is being closed.
     fn entrance(&self) -> Result<Entrance, StoreError> {
         let queue = self.queue.as_ref().ok_or_else(writer::stopped)?;
-        Ok(Entrance::new(queue, &self.available))
+        Ok(Entrance::new(queue, &self.availability))
     }
 
     fn run<T: Send + 'static>(

@@ -39,6 +39,11 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
         let _ = server.create(ADA, large.clone());
         server.send("GET", "/readyz", &[], b"").status == 503
     });
+    until("the reason is that the disk is full, for as long as it is", || {
+        let _ = server.create(ADA, large.clone());
+        let checks = server.send("GET", "/readyz", &[], b"").json()["checks"].clone();
+        checks[1]["reason"].as_str().is_some_and(|why| why.contains("the disk is full; free some space"))
+    });
     assert_eq!(server.send("GET", "/livez", &[], b"").status, 200);
     until("the log says in words what is wrong and what to do", || {
         let sentence = "the disk is full; free some space, nothing that was acknowledged is lost";

@@ -8,7 +8,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -20,6 +19,7 @@ use crate::metrics::Writes;
 use crate::store::StoreError;
 
 use super::accounts::Accounts;
+use super::availability::Availability;
 use super::checkpoint::Checkpointer;
 use super::data_files::{DataFile, DataFiles};
 use super::index::Index;
@@ -72,13 +72,13 @@ pub(super) type Queue = mpsc::Sender<Box<dyn Change>>;
 #[derive(Clone, Debug)]
 pub(super) struct Entrance {
     queue: mpsc::WeakSender<Box<dyn Change>>,
-    available: Arc<AtomicBool>,
+    availability: Arc<Availability>,
 }
 
 impl Entrance {
-    /// The entrance to the writer behind the queue, which takes changes while it is `available`.
-    pub(super) fn new(queue: &Queue, available: &Arc<AtomicBool>) -> Self {
-        Self { queue: queue.downgrade(), available: Arc::clone(available) }
+    /// The entrance to the writer behind the queue, which takes changes while it is available.
+    pub(super) fn new(queue: &Queue, availability: &Arc<Availability>) -> Self {
+        Self { queue: queue.downgrade(), availability: Arc::clone(availability) }
     }
 
     /// Whether changes are taken at the moment.
@@ -102,11 +102,8 @@ impl Entrance {
 
     fn open(&self) -> Result<Queue, StoreError> {
         let queue = self.queue.upgrade().filter(|queue| !queue.is_closed()).ok_or_else(stopped)?;
-        if self.available.load(Ordering::SeqCst) {
-            Ok(queue)
-        } else {
-            Err(StoreError::Unavailable("it is being reopened after a failed write".into()))
-        }
+        self.availability.check().map_err(StoreError::Unavailable)?;
+        Ok(queue)
     }
 }
 
@@ -124,7 +121,7 @@ pub(super) struct Writer {
     index: Arc<Index>,
     files: Arc<DataFiles>,
     accounts: Arc<Accounts>,
-    available: Arc<AtomicBool>,
+    availability: Arc<Availability>,
     writes: Arc<Writes>,
     checkpointer: Checkpointer,
 }
@@ -138,12 +135,12 @@ impl Writer {
         index: Arc<Index>,
         files: Arc<DataFiles>,
         accounts: Arc<Accounts>,
-        available: Arc<AtomicBool>,
+        availability: Arc<Availability>,
         writes: Arc<Writes>,
     ) -> Self {
         let checkpointer = Checkpointer::start(path.clone());
         let connection = Some(connection);
-        Self { path, connection, queue, index, files, accounts, available, writes, checkpointer }
+        Self { path, connection, queue, index, files, accounts, availability, writes, checkpointer }
     }
 
     /// Writes until the last sender is gone, then closes the file.
@@ -198,7 +195,7 @@ impl Writer {
             }
             Err(Failed::Unknown(why)) => {
                 tracing::error!(error = %why, changes = batch.len(), "store commit failed; reopening");
-                self.available.store(false, Ordering::SeqCst);
+                self.availability.fails(&StoreError::Unavailable(why.clone()));
                 let left: Vec<_> = batch.iter_mut().flat_map(|change| change.leave_data()).collect();
                 fail_all(batch, &why);
                 self.reopen();
@@ -229,13 +226,14 @@ impl Writer {
             match opened {
                 Ok(connection) => {
                     self.connection = Some(connection);
-                    self.available.store(true, Ordering::SeqCst);
+                    self.availability.back();
                     tracing::info!(sessions = self.index.census().live(), "store reopened");
                     return;
                 }
                 Err(error) => {
                     tracing::error!(error = %error, "store could not be reopened; trying again");
-                    self.refuse_during(wait);
+                    self.availability.fails(&error);
+                    self.refuse_during(wait, &error.cause());
                     if self.queue.is_closed() {
                         // The store is being closed: the next start reads what the file holds.
                         return;
@@ -247,13 +245,13 @@ impl Writer {
     }
 
     /// Answers whoever comes while the store is away, for as long as the next attempt has to wait.
-    fn refuse_during(&mut self, wait: Duration) {
+    fn refuse_during(&mut self, wait: Duration, why: &str) {
         std::thread::sleep(wait);
         let mut waiting = Vec::new();
         while let Ok(change) = self.queue.try_recv() {
             waiting.push(change);
         }
-        fail_all(&mut waiting, "it is being reopened");
+        fail_all(&mut waiting, why);
     }
 }
 
@@ -269,7 +267,7 @@ fn transact(
     batch: &mut [Box<dyn Change>],
     outcomes: &mut Vec<Result<(), StoreError>>,
 ) -> Result<(), Failed> {
-    let refused = |error: rusqlite::Error| Failed::NothingWritten(words(file::unavailable(error)));
+    let refused = |error: rusqlite::Error| Failed::NothingWritten(file::unavailable(error).cause());
     connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
     for change in batch {
         match execute_alone(connection, change.as_mut()) {
@@ -282,7 +280,7 @@ fn transact(
         let _ = connection.execute_batch("ROLLBACK");
         return Err(Failed::Unknown("a failpoint says so".into()));
     }
-    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(words(file::unavailable(error))))?;
+    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(file::unavailable(error).cause()))?;
     if Failpoint::AfterCommit.hit() {
         return Err(Failed::Unknown("a failpoint says so".into()));
     }
@@ -308,12 +306,5 @@ fn roll_back(connection: &Connection, why: String) -> Failed {
 fn fail_all(batch: &mut Vec<Box<dyn Change>>, why: &str) {
     for change in batch.drain(..) {
         change.answer(Err(StoreError::Unavailable(why.to_owned())));
-    }
-}
-
-fn words(error: StoreError) -> String {
-    match error {
-        StoreError::Unavailable(why) | StoreError::Corrupt(why) => why,
-        error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy) => error.to_string(),
     }
 }
