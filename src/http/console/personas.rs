@@ -7,7 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::http::access::Admitted;
-use crate::http::v1::personas::{self, AgentView, PersonaView, ProtocolView};
+use crate::http::v1::personas::{self, AgentView, PersonaView, ProtocolView, StartView};
 use crate::http::{App, body};
 
 use super::section::Section;
@@ -16,11 +16,11 @@ use super::{Page, address, answer, facts, words};
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
-    answer(&app, &admitted, Ok(page(&app)))
+    answer(&app, &admitted, Ok(page(&app, &admitted)))
 }
 
-fn page(app: &App) -> Page {
-    let personas = personas::all(app).items;
+fn page(app: &App, admitted: &Admitted) -> Page {
+    let personas = personas::seen_by(app, admitted).items;
     let content = html! {
         h1 { "Personas" }
         p.quiet { "The kinds of session that customers may ask for, as the configuration has them." }
@@ -43,9 +43,27 @@ fn card(persona: &PersonaView) -> Markup {
                 @if persona.auto_initialize { "The server starts its sessions by itself. " }
                 a href=(address(Section::Sessions.path(), &[("persona", &persona.name)])) { "Its sessions" }
             }
+            @if let Some(start) = &persona.start { (how_started(start)) }
             (limits(persona))
         }
     }
+}
+
+/// How a persona's agents are started, as far as the configuration says.
+fn how_started(start: &StartView) -> Markup {
+    let text = |text: &Option<String>| text.as_deref().map(words::text);
+    let all = |texts: &[String]| {
+        (!texts.is_empty()).then(|| html! { @for text in texts { code { (words::text(text)) } " " } })
+    };
+    let own = start.own_directory.then(|| html! { "one for each session" });
+    facts(&[
+        ("Command", all(&start.command)),
+        ("Service", text(&start.service)),
+        ("User", text(&start.user)),
+        ("Directory", own.or_else(|| text(&start.working_directory))),
+        ("Environment", all(&start.environment)),
+        ("Inherits", all(&start.inherit_environment)),
+    ])
 }
 
 /// What holds for a persona's sessions and agents.
@@ -81,4 +99,27 @@ pub(super) fn limits(persona: &PersonaView) -> Markup {
         ("Output", or_none(limits.output_bytes_per_second.map(|rate| format!("{} a second", words::bytes(rate))))),
         ("A line", Some(html! { (words::bytes(limits.line_bytes)) })),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn how_agents_are_started_has_a_row_for_each_thing_that_is_configured() {
+        let shown = |start: serde_json::Value| how_started(&serde_json::from_value(start).unwrap()).into_string();
+        let process = shown(json!({
+            "command": ["run", "<it>"], "user": "ada", "own_directory": true, "environment": ["KEY"], "inherit_environment": [],
+        }));
+        for text in ["Command", "&lt;it&gt;", "ada", "one for each session", "KEY"] {
+            assert!(process.contains(text), "{text} is not in {process}");
+        }
+        assert!(!process.contains("Service") && !process.contains("Inherits"), "{process}");
+        let service = shown(json!({
+            "service": "greeter", "own_directory": false, "environment": [], "inherit_environment": [],
+        }));
+        assert_eq!(service.matches("<dt>").count(), 1, "{service}");
+    }
 }

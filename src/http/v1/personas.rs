@@ -159,8 +159,13 @@ pub struct Limits {
 pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
+    json(StatusCode::OK, &seen_by(&app, &admitted))
+}
+
+/// All personas with as much of each as the caller may see.
+pub(in crate::http) fn seen_by(app: &App, admitted: &Admitted) -> Page<PersonaView> {
     let sees_start = matches!(&admitted.caller.principal, Principal::Operator(operator) if operator.may(Scope::Admin));
-    json(StatusCode::OK, &page(&app, sees_start))
+    page(app, sees_start)
 }
 
 /// All personas, in the order of their names.
