@@ -373,6 +373,8 @@ impl Operator {
             let lost = driven.lost.as_ref().map(|reason| format!("an agent was lost: {reason}"));
             (driven.progress.clone(), lost)
         });
+        let waits_for = self.registry.as_ref().and_then(|registry| registry.waits_for(record)).map(str::to_owned);
+        let why = record.phase.why().map(ToString::to_string);
         SessionRow {
             id: record.id,
             customer: record.customer.as_str().to_owned(),
@@ -385,7 +387,7 @@ impl Operator {
             created: record.created.to_string(),
             age_seconds: (self.clock.wall().unix_millis() - record.created.unix_millis()).max(0) / 1_000,
             outcome: ending.map(|ending| ending.outcome.to_string()),
-            reason: places.of(record.id).or(record.phase.why().map(ToString::to_string)).or(progress).or(lost),
+            reason: places.of(record.id).or(why).or(progress).or(lost).or(waits_for),
         }
     }
 

@@ -350,6 +350,13 @@ impl Registry {
         Some(queue::in_words(place, length, &self.what_is_waited_for()))
     }
 
+    /// What a pending session waits for that the node does not start by itself, or not again, in words.
+    pub fn waits_for(&self, record: &SessionRecord) -> Option<&'static str> {
+        let Phase::Pending { last_failure, .. } = &record.phase else { return None };
+        let is_left_to_its_customer = last_failure.is_some() || !self.starts_by_itself(record);
+        is_left_to_its_customer.then_some("waits for its customer to start it")
+    }
+
     fn what_is_waited_for(&self) -> String {
         let turns = &self.inner.context.launcher.turns;
         if self.is_drained() {

@@ -81,6 +81,21 @@ fn operators_see_of_a_running_session_since_when_on_which_node_and_with_how_much
 }
 
 #[test]
+fn a_pending_session_that_nobody_starts_by_itself_says_whom_it_waits_for() {
+    let desk = two_sessions();
+
+    let all = items(&desk.call(READ, "GET", "/v1/sessions", &Value::Null));
+    let (_, listed, _) = desk.server.run(&["session", "list", "--json"], "");
+
+    let why = "waits for its customer to start it";
+    assert_eq!((&all[0]["phase"], &all[0]["waits_for"]), (&json!("PENDING"), &json!(why)));
+    assert_eq!(all[1].get("waits_for"), None, "{}", all[1]);
+    let rows: Vec<Value> = listed.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let reasons = rows.iter().filter(|row| row["phase"] == "PENDING").map(|row| &row["reason"]).collect::<Vec<_>>();
+    assert_eq!(reasons, [why]);
+}
+
+#[test]
 fn how_a_persona_s_agents_are_started_is_for_admins_and_values_of_variables_for_nobody() {
     let keys = "environment = { KEY = \"hush\" }";
     let desk = Operated::new(Setup::with_config(&persona("CUSTOMERS", r#"["sh", "-c", "exec cat"]"#, keys)));

@@ -285,6 +285,7 @@ pub(super) fn why(operators: &OperatorsView) -> Markup {
             span.reason { @if let Some(what) = trouble(operators) { strong { (what) ": " } } (words::text(reason)) } " "
         }
         @if let Some(queue) = &session.queue { span { (queue) } " " }
+        @if let Some(waits_for) = &operators.waits_for { span { (waits_for) } " " }
         @if let Some(progress) = &session.progress { span.quiet { (words::text(progress)) } }
     }
 }

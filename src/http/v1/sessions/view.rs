@@ -1,5 +1,7 @@
 //! A session as `/v1` shows it.
 
+use std::borrow::Cow;
+
 use axum::http::header::ETAG;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -101,6 +103,9 @@ pub struct OperatorsView {
     pub pid: Option<u32>,
     /// The node that has it.
     pub node: String,
+    /// What it waits for while it is pending and in no queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Cow<'static, str>>,
     /// How many requests wait for its agent's answer, while it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_requests: Option<usize>,
@@ -150,6 +155,7 @@ impl OperatorsView {
         };
         Self {
             node: app.store.desk().id.clone(),
+            waits_for: if queue.is_none() { app.registry.waits_for(record).map(Cow::Borrowed) } else { None },
             open_requests: driven.as_ref().and_then(|driven| driven.open_requests),
             recent_losses: record.phase.failures().map(|failures| failures.count(now)),
             running_since,
