@@ -79,7 +79,14 @@ pub struct Check {
     /// What is wrong with it, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What to do about it, in a sentence or two, if there is anything to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cure: Option<Cow<'static, str>>,
 }
+
+const DRAINED: &str = "It takes no new sessions and starts no agents until `frontdesk drain --cancel` ends that.";
+const WRITES_FAIL: &str =
+    "Free space if its disk is full. It is opened again by itself; nothing that was acknowledged is lost.";
 
 /// `GET /livez`: 200 as long as the process serves.
 pub(super) async fn live(request: Request) -> Response {
@@ -104,18 +111,23 @@ impl App {
     /// What has to be well so that new customers can be served. Nothing is served before the server has recovered.
     pub fn checks(&self) -> Vec<Check> {
         let serving = if self.tasks.is_withdrawn() {
-            Err("the server is shutting down".to_owned())
+            Err(("the server is shutting down".to_owned(), None))
         } else if self.registry.is_drained() {
-            Err("the server is being drained".to_owned())
+            Err(("the server is being drained".to_owned(), Some(DRAINED)))
         } else {
             Ok(())
         };
-        let words = |error: StoreError| error.to_string();
+        let words = |error: StoreError| (error.to_string(), Some(WRITES_FAIL));
         let checks = [
             ("serving", serving),
             ("store", self.store.ready().map_err(words)),
             ("events", self.events.ready().map_err(words)),
         ];
-        checks.map(|(name, state)| Check { name: name.into(), ok: state.is_ok(), reason: state.err() }).into()
+        let check = |(name, state): (&'static str, Result<(), (String, Option<&'static str>)>)| {
+            let ok = state.is_ok();
+            let (reason, cure) = state.err().unzip();
+            Check { name: name.into(), ok, reason, cure: cure.flatten().map(Cow::Borrowed) }
+        };
+        checks.map(check).into()
     }
 }

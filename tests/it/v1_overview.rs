@@ -16,6 +16,7 @@ fn a_server_that_nobody_has_used_shows_zeros_and_when_it_began_to_count() {
 
     let seen = overview(&desk);
 
+    assert_eq!(seen["ready"], json!(["serving", "store", "events"].map(|name| json!({"name": name, "ok": true}))));
     let none = json!({"pending": 0, "starting": 0, "restarting": 0, "running": 0, "stopping": 0});
     assert_eq!(seen["sessions"], none);
     assert_eq!(seen["queue"], json!({"length": 0}));
@@ -31,6 +32,18 @@ fn a_server_that_nobody_has_used_shows_zeros_and_when_it_began_to_count() {
     assert!(seen["disk"]["free_bytes"].as_u64() <= seen["disk"]["total_bytes"].as_u64(), "{seen}");
     assert!(seen["disk"]["store_bytes"].as_u64() > Some(0) && seen["memory"]["server_bytes"].as_u64() > Some(0));
     assert!(seen["memory"]["machine_available_bytes"].as_u64() <= seen["memory"]["machine_total_bytes"].as_u64());
+}
+
+#[test]
+fn a_server_that_is_being_drained_says_so_and_how_that_ends() {
+    let desk = Operated::new(Setup::default());
+    assert!(desk.server.run(&["drain"], "").0.success());
+
+    let serving = overview(&desk)["ready"][0].clone();
+
+    assert_eq!((&serving["name"], &serving["ok"]), (&json!("serving"), &json!(false)));
+    assert_eq!(serving["reason"], "the server is being drained");
+    assert!(serving["cure"].as_str().unwrap().contains("frontdesk drain --cancel"), "{serving}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! What is wrong, why, and what to do about it: the first thing that the overview says.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
+use crate::http::health::Check;
 use crate::http::v1::overview::view::{
     CredentialServerState, OverviewView, TroubleView, TroubledPersonaView, TroubledSessionView,
 };
@@ -14,7 +17,7 @@ use super::{address, phase, words};
 #[derive(Debug, PartialEq)]
 struct Alert {
     what: String,
-    cure: &'static str,
+    cure: Cow<'static, str>,
 }
 
 /// A persona whose agents are lost as often as that goes round in circles.
@@ -132,8 +135,8 @@ fn session_trouble(trouble: TroubleView) -> &'static str {
 }
 
 fn alerts(view: &OverviewView) -> Vec<Alert> {
-    let mut alerts = Vec::new();
-    let mut alert = |what: String, cure| alerts.push(Alert { what, cure });
+    let mut alerts: Vec<_> = view.ready.iter().filter(|check| !check.ok).map(not_ready).collect();
+    let mut alert = |what: String, cure: &'static str| alerts.push(Alert { what, cure: cure.into() });
     let credential = &view.credential_server;
     if credential.state == CredentialServerState::Failing {
         let why = credential.last_failure.as_ref().map(|failure| format!(": {}", words::plain(&failure.reason)));
@@ -166,6 +169,14 @@ fn alerts(view: &OverviewView) -> Vec<Alert> {
     alerts
 }
 
+fn not_ready(check: &Check) -> Alert {
+    let why = check.reason.as_ref().map_or_else(|| check.name.to_string(), |reason| words::plain(reason));
+    Alert {
+        what: format!("The server takes no new work: {why}."),
+        cure: check.cure.clone().unwrap_or_else(|| "There is nothing to do.".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -173,8 +184,10 @@ mod tests {
     use super::*;
 
     fn view(change: impl FnOnce(&mut serde_json::Value)) -> OverviewView {
+        let well = |name| json!({"name": name, "ok": true});
         let mut value = json!({
             "at": "2026-01-31T12:00:00Z",
+            "ready": [well("serving"), well("store"), well("events")],
             "sessions": {"pending": 0, "starting": 0, "restarting": 0, "running": 1, "stopping": 0},
             "agents": {"running": 1, "max_running": 2, "starting": 0, "max_starting": 8},
             "queue": {"length": 0},
@@ -223,6 +236,26 @@ mod tests {
             ]
         );
         assert!(shown(&view).contains("connection &lt;refused&gt;"));
+    }
+
+    #[test]
+    fn a_server_that_takes_no_new_work_says_so_first_with_the_reason_and_the_cure() {
+        let view = view(|value| {
+            value["agents"]["running"] = json!(2);
+            value["ready"] = json!([
+                {"name": "serving", "ok": false, "reason": "the server is shutting down"},
+                {"name": "store", "ok": false, "reason": "the disk is <full>", "cure": "Free some space."},
+                {"name": "events", "ok": true},
+            ]);
+        });
+        let said: Vec<_> = alerts(&view).into_iter().map(|alert| (alert.what, alert.cure)).collect();
+        let first = [
+            ("The server takes no new work: the server is shutting down.", "There is nothing to do."),
+            ("The server takes no new work: the disk is <full>.", "Free some space."),
+        ];
+        assert_eq!(said.len(), 3);
+        assert_eq!(said[..2], first.map(|(what, cure)| (what.to_owned(), cure.into())));
+        assert!(shown(&view).contains("the disk is &lt;full&gt;"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "getOverview",
     tag: Tag::Server,
     summary: "How the server is",
-    description: "Live sessions by phase, the last hour minute by minute, the credential server, disk and memory, and \
+    description: "Whether it can do its work, live sessions by phase, the last hour minute by minute, the credential server, disk and memory, and \
                   what is in trouble, the worst first. It costs the same however many sessions there are. The counts \
                   of the last hour are in memory: they begin with the server, and `since` says when that was.",
     query: None,
@@ -58,6 +58,7 @@ impl OverviewView {
         let (disk, memory) = machine::look(&app.paths).await;
         Ok(Self {
             at: now.wall.to_string(),
+            ready: app.checks(),
             sessions: view::PhasesView::from(now.census),
             agents: view::AgentsView::of(app),
             queue: view::QueueView::of(app),

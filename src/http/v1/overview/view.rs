@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::InForce;
 use crate::http::App;
+use crate::http::health::Check;
 use crate::id::SessionId;
 use crate::session::{Census, Outcome, PhaseName, TroubleKind};
 
@@ -15,6 +16,8 @@ pub struct OverviewView {
     /// The moment, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub at: String,
+    /// What has to be well so that new customers can be served, as `/readyz` says it.
+    pub ready: Vec<Check>,
     /// Live sessions now.
     pub sessions: PhasesView,
     /// Agents now.
