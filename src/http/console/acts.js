@@ -218,7 +218,7 @@ async function act_on_many(what) {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   const good = chosen.length - refused.length;
-  say([good > 0 ? `${good} ${done}.` : "", refused.length > 0 ? `${refused.length} refused: ${refused[0]}` : ""].join(" "), refused.length > 0);
+  say([good > 0 ? `${good} ${good === 1 ? done.replace("are", "is") : done}.` : "", refused.length > 0 ? `${refused.length} refused: ${refused[0]}` : ""].join(" "), refused.length > 0);
   count_selected({});
   refresh();
 }
