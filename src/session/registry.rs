@@ -236,7 +236,7 @@ impl Registry {
     /// returns, and was before if the session has a later agent. The audit says `note` before.
     ///
     /// # Errors
-    /// A [`CommandError`]; [`Rejection::NotRunning`] of a session without an agent.
+    /// A [`CommandError`]; [`Rejection::NotRunning`](crate::session::machine::Rejection::NotRunning) of a session without an agent.
     pub async fn restart(
         &self,
         id: SessionId,
