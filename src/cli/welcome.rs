@@ -99,8 +99,7 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
         fact("page", &format!("{server}/  (customers sign in here)"));
     }
     if config.console.enabled {
-        let make = format!("{} token create me --scope admin", binary());
-        fact("console", &format!("{server}/console  (operators, by the token of `{make}`)"));
+        fact("console", &format!("{server}/console  (operators sign in here)"));
     }
     fact("data", &node.data_dir().paths().root().display().to_string());
     fact("personas", &personas.join(", "));
@@ -119,6 +118,10 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
             let _ = writeln!(text, "\nTry it in a browser: sign in at {BOLD}{server}/{BOLD:#} as that customer.");
         }
         text.push_str(&commands(&binary(), &server, password, persona.map_or("", String::as_str)));
+        if config.console.enabled {
+            let make = format!("{} token create me --scope admin", binary());
+            let _ = writeln!(text, "\nAn operator's token for the console: {make}");
+        }
     }
     let _ = writeln!(text, "\n{DIM}Ctrl-C stops the server and its agents.{DIM:#}\n");
     text
