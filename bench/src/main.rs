@@ -40,6 +40,7 @@ mod turns;
 
 const USAGE: &str = "usage: ./bench/run [--json] [--write]\n       ./bench/run NAME.. [--quick] [--json]\n       \
                      ./bench/run adoption [--agents N] [--rounds N]\n       \
+                     ./bench/run memory status start [--sessions N]\n       \
                      ./bench/run torture [OPTIONS]\n       \
                      ./bench/growth [--quick]\n\
                      NAME: starts, adoption, memory, status, start, signins, create, peer, remote, relay, events";
@@ -112,6 +113,7 @@ impl Words {
                 "--scratch" => read.scratch = Some(words.next()?.into()),
                 "--agents" => read.scale.adopted.0 = words.next()?.parse().ok()?,
                 "--rounds" => read.scale.adopted.1 = words.next()?.parse().ok()?,
+                "--sessions" => read.scale.sessions = words.next()?.parse().ok()?,
                 "--quick" => {}
                 "--json" => read.is_json = true,
                 "--write" => read.is_written = true,

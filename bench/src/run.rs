@@ -67,6 +67,7 @@ impl Measuring {
         command.arg("--frontdesk").arg(&words.frontdesk).arg("--scratch").arg(&scratch);
         command.args(words.is_quick.then_some("--quick"));
         command.args(["--agents", &agents.to_string(), "--rounds", &rounds.to_string()]);
+        command.args(["--sessions", &words.scale.sessions.to_string()]);
         command.env("RUST_BACKTRACE", "0");
         // It ends itself when its input is closed, as it is when this process is killed.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
