@@ -57,7 +57,9 @@ impl Serve {
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        runtime.block_on(serve(loaded, sources, level))
+        let served = runtime.block_on(serve(loaded, sources, level));
+        telemetry::flush();
+        served
     }
 }
 
@@ -171,6 +173,7 @@ fn hasten_on_second_signal() {
         tokio::spawn(async move {
             let (signal, _) = again.await;
             tracing::warn!(signal, "stopped at once; the next start settles what was open");
+            telemetry::flush();
             std::process::exit(1);
         });
     }

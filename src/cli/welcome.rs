@@ -13,6 +13,7 @@ use crate::credential::embedded::CustomerError;
 use crate::data_dir;
 use crate::node::Node;
 use crate::service_mapping::CREDENTIAL_SERVER;
+use crate::telemetry;
 
 use super::output;
 use super::session::DEFAULT_SERVER;
@@ -31,6 +32,8 @@ pub(super) async fn greet(node: &Node) -> Result<()> {
     let (store, data) = (&node.app.store, node.data_dir().paths());
     let to_a_person = std::io::stdout().is_terminal();
     let password = if wants_demo(node) { Some(demo_customer(node, to_a_person).await?) } else { None };
+    // What was logged before stands before it.
+    telemetry::flush();
     // A terminal that has gone away is no reason to end the server.
     let is_told = !to_a_person || output::write(&message(node, address, password.as_deref())).is_ok();
     if store.desk().greeting_due
