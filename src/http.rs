@@ -1,7 +1,7 @@
 //! The HTTP interface: the seed's five endpoints, `/v1`, the operators' console, and what tells of them.
 //!
 //! ```text
-//! connection (server) ──> routes ──> access ──> seed, v1, console ──> credential, session, store, events
+//! connection (server) ──> router ──> access ──> seed, v1, console ──> credential, session, store, events
 //! ```
 //!
 //! [`routes`] is the table of all calls: who may make each, and what it looks like from outside.
@@ -12,9 +12,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
+use arc_swap::Guard;
 
 use crate::clock::{Clock, Timestamp, WallTime};
 use crate::config::{Config, InForce};
@@ -34,6 +32,7 @@ pub mod at_once;
 pub mod audit;
 pub mod auth;
 pub mod body;
+pub mod call;
 pub mod caller;
 pub mod code;
 mod console;
@@ -43,12 +42,12 @@ pub mod error;
 pub mod forwarded;
 pub mod health;
 pub mod input;
-mod measured;
 mod metrics;
 pub mod openapi;
 pub mod operation;
 mod page;
 pub mod rate_limit;
+pub mod router;
 pub mod routes;
 mod seed;
 pub mod server_timing;
@@ -57,7 +56,6 @@ pub mod v1;
 use at_once::AtOnce;
 use audit::Refused;
 use body::Bodies;
-use error::Refusal;
 
 /// What every handler may use.
 pub struct App {
@@ -99,8 +97,8 @@ pub struct App {
 
 impl App {
     /// The configuration in force at this moment.
-    pub fn config(&self) -> Arc<Config> {
-        self.settings.get()
+    pub fn config(&self) -> Guard<Arc<Config>> {
+        self.settings.look()
     }
 }
 
@@ -113,27 +111,4 @@ pub struct Presence {
     pub started: WallTime,
     /// The same on the desk's own timeline.
     pub since: Timestamp,
-}
-
-/// Builds the routes.
-pub fn router(app: Arc<App>) -> Router {
-    routes::add_all(Router::new(), &app)
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(app)
-}
-
-async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    body::discard(&parts, body).await;
-    if parts.uri.path().starts_with("/console/") {
-        return console::nothing_here(&app, &parts).await;
-    }
-    Refusal::NotFound.answer(parts.uri.path())
-}
-
-async fn method_not_allowed(State(_): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    body::discard(&parts, body).await;
-    Refusal::MethodNotAllowed.answer(parts.uri.path())
 }

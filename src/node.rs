@@ -33,7 +33,8 @@ use crate::http::audit::Refused;
 use crate::http::body::Bodies;
 use crate::http::code::Code;
 use crate::http::forwarded::Proxies;
-use crate::http::{self, App, Presence};
+use crate::http::router::Router;
+use crate::http::{App, Presence};
 use crate::http_client::HttpClient;
 use crate::metrics::{Metrics, Sampler};
 use crate::server::Server;
@@ -170,7 +171,7 @@ impl Node {
         let config = app.config();
         let limits = &config.limits;
         let server = Server {
-            router: http::router(Arc::clone(&app)),
+            answers: Arc::new(Router::new(Arc::clone(&app))),
             proxies: Proxies::new(&config),
             tls,
             connections: descriptors::connections(limits.connections, limits.max_running),

@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::forwarded::Proxies;
+use crate::http::router::Answers;
 use crate::metrics::Metrics;
 use crate::metrics::level::Present;
 use crate::shutdown::{AtStop, Tasks};
@@ -36,7 +36,7 @@ use tls::Tls;
 /// How a server listens, and to how many.
 pub struct Server {
     /// Answers the requests.
-    pub router: Router,
+    pub answers: Arc<dyn Answers>,
     /// Tell who asks.
     pub proxies: Proxies,
     /// With a certificate every connection is encrypted.
@@ -52,14 +52,14 @@ pub struct Server {
 impl Server {
     /// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
     pub async fn run(self, listener: TcpListener, tasks: Tasks) {
-        let Self { router, proxies, tls, connections, connections_per_address, metrics } = self;
+        let Self { answers, proxies, tls, connections, connections_per_address, metrics } = self;
         let known = proxies.clone();
         let room = Room {
             all: Arc::new(Semaphore::new(connections as usize)),
             per_address: PerAddress::new(connections_per_address),
             is_unlimited: move |address| is_unlimited(&known, address),
         };
-        let surface = Arc::new(Surface { router, proxies, tls, tasks: tasks.clone() });
+        let surface = Arc::new(Surface { answers, proxies, tls, tasks: tasks.clone() });
         accept(listener, room, surface, tasks, metrics).await;
     }
 }

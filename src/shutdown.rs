@@ -1,11 +1,13 @@
 //! Ending in order: every task of the server belongs to a tracker, and one token says that it is time to go.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::{oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
 /// The server's tasks. Cloning shares them.
@@ -13,6 +15,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     draining: CancellationToken,
+    /// Set before the token is cancelled: to look at it takes no lock.
+    is_draining: Arc<AtomicBool>,
     withdrawn: Arc<AtomicBool>,
     ends_agents: Arc<AtomicBool>,
     asked: Arc<watch::Sender<Option<AtStop>>>,
@@ -71,6 +75,7 @@ impl Tasks {
     pub fn drain(&self, at_stop: AtStop) {
         self.withdraw();
         self.ends_agents.store(at_stop == AtStop::EndAgents, Ordering::SeqCst);
+        self.is_draining.store(true, Ordering::SeqCst);
         self.draining.cancel();
     }
 
@@ -89,12 +94,12 @@ impl Tasks {
 
     /// Whether it is time to go.
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.is_draining.load(Ordering::SeqCst)
     }
 
     /// Completes when it is time to go.
-    pub async fn draining(&self) {
-        self.draining.cancelled().await;
+    pub fn draining(&self) -> Draining<'_> {
+        Draining { tasks: self, told: None }
     }
 
     /// Completes when the last task has ended; to be called after [`Tasks::drain`].
@@ -106,5 +111,31 @@ impl Tasks {
     /// How many tasks have not ended.
     pub fn count(&self) -> usize {
         self.tracker.len()
+    }
+}
+
+/// Completes when it is time to go. Every connection has one and looks at it whenever something happens there, so that
+/// only the first look takes the lock that all of them share.
+pub struct Draining<'a> {
+    tasks: &'a Tasks,
+    /// Who will be woken, and by what.
+    told: Option<(Waker, Pin<Box<WaitForCancellationFuture<'a>>>)>,
+}
+
+impl Future for Draining<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let tasks = self.tasks;
+        if tasks.is_draining() {
+            return Poll::Ready(());
+        }
+        if self.told.as_ref().is_some_and(|(waker, _)| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let (_, cancelled) =
+            self.told.take().unwrap_or_else(|| (Waker::noop().clone(), Box::pin(tasks.draining.cancelled())));
+        let (_, cancelled) = self.told.insert((cx.waker().clone(), cancelled));
+        cancelled.as_mut().poll(cx)
     }
 }

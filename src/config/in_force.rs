@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use super::Config;
 
@@ -21,6 +21,11 @@ impl InForce {
     /// The one in force at this moment. Who decides something by several of its values asks once.
     pub fn get(&self) -> Arc<Config> {
         self.current.load_full()
+    }
+
+    /// The same for a glance, which does not even count how many hold it.
+    pub fn look(&self) -> Guard<Arc<Config>> {
+        self.current.load()
     }
 
     /// Puts another one in force.

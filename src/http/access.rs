@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::Response;
 
 use crate::principal::{Principal, Scope};
 use crate::store::{Action, Stored};
 
 use super::App;
 use super::auth::Peer;
-use super::body;
 use super::caller::{Caller, Shown};
 use super::error::Refusal;
+use super::routes::Route;
 
 /// Who may make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +40,7 @@ pub enum Access {
     OperatorOrLocal(Scope),
 }
 
-/// What a call is about and who makes it, once it is let in. Handlers take it as an argument.
-#[derive(Clone)]
+/// What a call is about and who makes it, once it is let in.
 pub struct Admitted {
     /// Who calls.
     pub caller: Caller,
@@ -67,48 +63,12 @@ impl Admitted {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Admitted {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        // The router lets nothing through to such a handler without it.
-        parts.extensions.get().cloned().ok_or_else(|| Refusal::Failed.problem())
-    }
-}
-
-/// Lets a call in to its handler, or answers it.
-pub async fn enforce(app: Arc<App>, access: Access, request: Request, next: Next) -> Response {
-    match let_in(&app, access, request, next).await {
-        Ok(answer) => answer,
-        Err(refused) => refused.refusal.answer(refused.parts.uri.path()),
-    }
-}
-
-/// A call that was not let in, its body gone.
-pub(super) struct Refused {
-    /// Its head.
-    pub(super) parts: Parts,
-    /// Why it was not.
-    pub(super) refusal: Refusal,
-}
-
-/// Lets a call in to its handler, and returns the answer.
-pub(super) async fn let_in(app: &App, access: Access, request: Request, next: Next) -> Result<Response, Box<Refused>> {
-    let (mut parts, body) = request.into_parts();
-    match admit(app, access, &mut parts).await {
-        Ok(admitted) => {
-            parts.extensions.insert(admitted);
-            Ok(next.run(Request::from_parts(parts, body)).await)
-        }
-        Err(refusal) => {
-            body::discard(&parts, body).await;
-            Err(Box::new(Refused { parts, refusal }))
-        }
-    }
-}
-
-async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted, Refusal> {
-    let peer = super::auth::peer(parts);
+/// Lets a call in, or says why not.
+///
+/// # Errors
+/// What the caller is refused with.
+pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -> Result<Admitted, Refusal> {
+    let access = route.access;
     let caller = match access {
         // A page that has rebound its own name to this address is of this origin for the browser.
         Access::SignIn if !app.is_our_host(peer, parts) => return Err(Refusal::UnknownHost),
@@ -153,8 +113,7 @@ async fn admit(app: &App, access: Access, parts: &mut Parts) -> Result<Admitted,
             Access::OperatorOfSession(scope) | Access::Operator(scope) | Access::OperatorOrLocal(scope),
         ) => lacks(scope),
         (principal, Access::Session(_) | Access::OperatorOfSession(_)) => {
-            let named = RawPathParams::from_request_parts(parts, &()).await.ok();
-            let named = named.and_then(|params| params.iter().find(|(name, _)| *name == "id")?.1.parse().ok());
+            let named = route.part(parts.uri.path(), "id").and_then(|id| id.parse().ok());
             // Somebody else's session is not looked for, so that it takes no longer than one that is not there.
             let named = named.filter(|id| !matches!(principal, Principal::Session(own) if own != id));
             let stored = app.store.session(named.ok_or(Refusal::NoSuchSession)?).await?;

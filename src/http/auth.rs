@@ -111,11 +111,6 @@ impl App {
     }
 }
 
-/// The connection that a request came on.
-pub fn peer(parts: &Parts) -> Peer {
-    *parts.extensions.get().expect("the server notes the peer of every connection")
-}
-
 /// The token of an `Authorization: Bearer` header (RFC 6750, section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
@@ -268,6 +269,9 @@ async fn next(body: &mut axum::body::Body, pace: &mut Pace) -> Result<Option<Byt
 pub async fn discard(parts: &Parts, mut body: axum::body::Body) {
     const MOST_BYTES: usize = 1 << 20;
     const LONGEST: Duration = Duration::from_secs(2);
+    if body.is_end_stream() {
+        return;
+    }
     if parts.headers.contains_key(EXPECT) {
         return;
     }

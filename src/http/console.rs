@@ -1,7 +1,7 @@
 //! `/console`: the operators' pages, made on the server and kept fresh by it.
 //!
 //! ```text
-//! routes ──> guard ──> a page: the views of `/v1`, by the functions of `/v1` ──> layout ──> HTML
+//! router ──> access ──> a page: the views of `/v1`, by the functions of `/v1` ──> layout ──> HTML
 //!               └────> whoever is not signed in goes to the sign-in; who lacks a scope is told which
 //! ```
 //!
@@ -11,23 +11,20 @@
 //! marked with `data-live`; so nothing is drawn in two places. Pages come without anything from elsewhere, and the
 //! content security policy says so.
 
-use std::sync::Arc;
-
-use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::de::DeserializeOwned;
 
 use crate::principal::{Operator, Principal};
 
-use super::access::{Access, Admitted, let_in};
+use super::App;
+use super::access::Admitted;
 use super::asset::{HTML, Policy, asset};
+use super::auth::Peer;
 use super::error::Refusal;
-use super::{App, auth};
 
 mod acts;
 pub(super) mod assets;
@@ -65,27 +62,20 @@ struct Page {
     content: Markup,
 }
 
-/// Lets a call in to a page, or answers it with another.
-pub(super) async fn guard(app: Arc<App>, access: Access, request: Request, next: Next) -> Response {
-    match let_in(&app, access, request, next).await {
-        Ok(answer) => answer,
-        Err(refused) => refuse(&app, &refused.parts, &refused.refusal).await,
-    }
-}
-
 /// Answers for a path of the console at which there is nothing.
-pub(super) async fn nothing_here(app: &App, parts: &Parts) -> Response {
+pub(super) async fn nothing_here(app: &App, peer: Peer, parts: &Parts) -> Response {
     if !app.config().console.enabled {
         return Refusal::NotFound.problem();
     }
-    refuse(app, parts, &Refusal::NotFound).await
+    refuse(app, peer, parts, &Refusal::NotFound).await
 }
 
-async fn refuse(app: &App, parts: &Parts, refusal: &Refusal) -> Response {
+/// Answers a call that is not let in with a page that says why, or leads to the sign-in.
+pub(super) async fn refuse(app: &App, peer: Peer, parts: &Parts, refusal: &Refusal) -> Response {
     if matches!(refusal, Refusal::TokenRequired | Refusal::OperatorRequired) {
         return see_other(&sign_in::path_back_to(&parts.uri));
     }
-    let caller = app.caller(parts, auth::peer(parts)).await.ok();
+    let caller = app.caller(parts, peer).await.ok();
     let operator = caller.as_ref().and_then(|caller| operator(&caller.principal));
     problem(app, operator, refusal)
 }

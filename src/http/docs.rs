@@ -2,19 +2,19 @@
 //!
 //! It is made once, from the same table and the same document as `/openapi.json`, so that it can't say anything else.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
 use super::asset::{HTML, Policy, STYLE, asset};
+use super::call::Call;
 use super::code::Code;
 use super::operation::{self, Answer, Content, Operation, Tag};
 use super::routes::{ROUTES, Route};
-use super::{App, body, openapi};
+use super::{body, openapi};
 
 mod call;
 mod schema;
@@ -54,15 +54,13 @@ pub(super) static STYLE_OPERATION: Operation = Operation {
     problems: &[],
 };
 
-pub(super) async fn handle(State(_): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn handle(Call { parts, body, .. }: Call) -> Response {
     static PAGE: LazyLock<Bytes> = LazyLock::new(|| page(&openapi::document()).into_string().into());
-    let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
     asset(PAGE.clone(), HTML, Policy::WithoutScript)
 }
 
-pub(super) async fn style(State(_): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(super) async fn style(Call { parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     asset(Bytes::from_static(include_bytes!("docs/style.css")), STYLE, Policy::WithoutScript)
 }

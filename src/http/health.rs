@@ -1,9 +1,7 @@
 //! Whether the server is there, and whether it can do its work: for whoever starts it and whoever sends it requests.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -11,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::body;
+use super::call::Call;
 use super::code::Code;
 use super::error::Refusal;
 use super::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -89,15 +88,13 @@ const WRITES_FAIL: &str =
     "Free space if its disk is full. It is opened again by itself; nothing that was acknowledged is lost.";
 
 /// `GET /livez`: 200 as long as the process serves.
-pub(super) async fn live(request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(super) async fn live(Call { parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     json(StatusCode::OK, &Health { status: "alive".into() })
 }
 
 /// `GET /readyz`: 200 while new customers can be served, else 503 and a problem that says why not.
-pub(super) async fn ready(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(super) async fn ready(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let checks = app.checks();
     if checks.iter().all(|check| check.ok) {

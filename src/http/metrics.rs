@@ -2,17 +2,14 @@
 //!
 //! `families` has what is told, `text` how it is written, `process` what the system knows of the process.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use prometheus_client::encoding::prometheus_text;
 
-use super::App;
 use super::body;
+use super::call::Call;
 use super::error::Refusal;
 use super::operation::{self, Answer, Content, Operation, Tag};
 
@@ -39,8 +36,7 @@ pub(super) static OPERATION: Operation = Operation {
     problems: &[],
 };
 
-pub(super) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(super) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let Ok(text) = text::write(families::now(&app).await) else { return Refusal::Failed.problem() };
     let mut response = Response::new(Body::from(text));

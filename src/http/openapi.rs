@@ -4,9 +4,8 @@
 //! parameters, and the refusals that every token, session and body can meet.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -16,12 +15,13 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::access::Access;
+use super::body;
+use super::call::Call;
 use super::caller::{PLAIN_COOKIE, SECURE_COOKIE};
 use super::code::Code;
 use super::error::Problem;
 use super::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use super::routes::{ROUTES, Route};
-use super::{App, body};
 
 pub(super) static OPERATION: Operation = Operation {
     id: "getOpenApi",
@@ -47,10 +47,9 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
 /// The document, made once.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
-pub(super) async fn handle(State(_): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn handle(Call { parts, body, .. }: Call) -> Response {
     static TEXT: LazyLock<Bytes> =
         LazyLock::new(|| serde_json::to_vec(&*DOCUMENT).expect("the document has string keys only").into());
-    let (parts, body) = request.into_parts();
     body::discard(&parts, body).await;
     let mut response = Response::new(TEXT.clone().into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -3,9 +3,6 @@
 //! Its files need nothing from anywhere else and use only `/v1`, so that whoever wants a page of their own can copy them
 //! as they are. The one thing that the server adds is the choice of personas, which is asked for before anybody is known.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use maud::{Markup, html};
@@ -13,39 +10,38 @@ use maud::{Markup, html};
 use crate::config::Config;
 
 use super::asset::{HTML, Policy, SCRIPT, STYLE, SVG, asset};
+use super::body;
+use super::call::Call;
 use super::error::Refusal;
-use super::{App, auth, body};
 
 /// Whether a path belongs to the page.
 pub(super) fn is_at(path: &str) -> bool {
     path == "/" || path.starts_with("/page/")
 }
 
-pub(super) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(super) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     // Under a name that somebody else has pointed here, a browser would keep tokens for that somebody's pages.
-    if !app.is_our_host(auth::peer(&parts), &parts) {
+    if !app.is_our_host(admitted.caller.peer, &parts) {
         return Refusal::UnknownHost.problem();
     }
     asset(page(&app.config()).into(), HTML, Policy::WithScript)
 }
 
-pub(super) async fn script(request: Request) -> Response {
-    file(request, include_bytes!("page/page.js"), SCRIPT).await
+pub(super) async fn script(call: Call) -> Response {
+    file(call, include_bytes!("page/page.js"), SCRIPT).await
 }
 
-pub(super) async fn style(request: Request) -> Response {
-    file(request, include_bytes!("page/style.css"), STYLE).await
+pub(super) async fn style(call: Call) -> Response {
+    file(call, include_bytes!("page/style.css"), STYLE).await
 }
 
-pub(super) async fn icon(request: Request) -> Response {
-    file(request, include_bytes!("console/icon.svg"), SVG).await
+pub(super) async fn icon(call: Call) -> Response {
+    file(call, include_bytes!("console/icon.svg"), SVG).await
 }
 
-async fn file(request: Request, text: &'static [u8], content_type: &'static str) -> Response {
-    let (parts, body) = request.into_parts();
-    body::discard(&parts, body).await;
+async fn file(call: Call, text: &'static [u8], content_type: &'static str) -> Response {
+    body::discard(&call.parts, call.body).await;
     asset(Bytes::from_static(text), content_type, Policy::WithScript)
 }
 

@@ -1,20 +1,19 @@
 //! The seed's five endpoints: upper-case keys, `MESSAGE` always there, clients unchanged. docs/SEED.md is their page.
 
-use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use bytes::Bytes;
 
 use super::body;
+use super::call::Call;
 
 pub(super) mod create;
 pub(super) mod initialise;
 pub(super) mod relay;
 pub(super) mod status;
 
-pub(super) async fn running(request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(super) async fn running(Call { parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     ok(Bytes::from_static(br#"{"MESSAGE":"SERVER_RUNNING"}"#))
 }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -90,13 +89,6 @@ async fn object<T: DeserializeOwned + Send + 'static>(
 ) -> Result<T, Refusal> {
     let body = json_body(app, parts, body).await?;
     input::parse(body, |body| input::read(&body.bytes)).await
-}
-
-/// A variable part of the path, decoded.
-async fn path_part(parts: &mut Parts, name: &str) -> Result<String, Refusal> {
-    let params = RawPathParams::from_request_parts(parts, &()).await.ok();
-    let part = params.and_then(|params| Some(params.iter().find(|(known, _)| *known == name)?.1.to_owned()));
-    part.ok_or_else(|| Refusal::Invalid(format!("The {name} in the path is not percent-encoded UTF-8.")))
 }
 
 /// Reads a member that may be missing, but is never null.

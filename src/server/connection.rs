@@ -9,15 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::routing::future::RouteFuture;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
-use tower::Service;
 
 use crate::http::forwarded::Proxies;
+use crate::http::router::{Answering, Answers};
 use crate::shutdown::Tasks;
 
 use super::socket::Socket;
@@ -45,7 +43,7 @@ pub(super) const PARTING: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 pub(super) struct Surface {
-    pub(super) router: Router,
+    pub(super) answers: Arc<dyn Answers>,
     pub(super) proxies: Proxies,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) tasks: Tasks,
@@ -103,10 +101,9 @@ impl Ends {
         &self.surface.tasks
     }
 
-    /// Has the router answer, and tells it who asks.
-    pub(super) fn answer(&self, mut request: Request<Body>) -> RouteFuture<std::convert::Infallible> {
+    /// Begins to answer a request, whoever has passed it on.
+    pub(super) fn answer(&self, request: Request<Body>) -> Answering {
         let peer = self.surface.proxies.peer(self.remote, self.local, self.is_encrypted, request.headers());
-        request.extensions_mut().insert(peer);
-        self.surface.router.clone().call(request)
+        self.surface.answers.answer(peer, request)
     }
 }

@@ -6,17 +6,17 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::http::routes;
+use crate::http::call::Reply;
 
-use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES};
+use super::connection::{Ends, MOST_HEAD_BYTES};
 use super::lingering::{Lingering, Patience, Progress, Watched};
 
 /// Serves one client.
@@ -28,9 +28,7 @@ where
     let progress = Progress::default();
     let service = Requests { ends, progress: progress.clone() };
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        // Whether a client that sends no more is gone is decided in `Lingering`.
+        // Whether a client that sends no more is gone is decided in `Lingering`, and how long it may wait with a head.
         .half_close(false)
         .max_headers(100)
         .max_buf_size(MOST_HEAD_BYTES as usize)
@@ -54,18 +52,29 @@ struct Requests {
 impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Noted;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let progress = self.progress.clone();
-        let takes_long = routes::may_take_long(request.method(), request.uri());
-        progress.begin(if takes_long { Patience::Seconds } else { Patience::ToTheEnd });
-        let request = request.map(|body| Body::new(Watched::new(body, progress.clone())));
+        let request = request.map(|body| Watched::body(body, &progress));
         let answering = self.ends.answer(request);
-        Box::pin(async move {
-            let Ok(answer) = answering.await;
-            Ok(progress.answer(answer))
-        })
+        progress.begin(if answering.may_take_long { Patience::Seconds } else { Patience::ToTheEnd });
+        Noted { reply: answering.reply, progress }
+    }
+}
+
+/// An answer that is noted once it is there.
+struct Noted {
+    reply: Reply,
+    progress: Progress,
+}
+
+impl Future for Noted {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.reply.as_mut().poll(cx));
+        Poll::Ready(Ok(self.progress.answer(answer)))
     }
 }
 
@@ -73,7 +82,6 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
 mod tests {
     use std::sync::Arc;
 
-    use axum::Router;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
 
@@ -87,8 +95,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_no_more_of_its_answer_does_not_hold_a_server_that_goes() {
         let tasks = Tasks::default();
-        let router = Router::new().fallback(|| async { vec![7; 1 << 20] });
-        let surface = Surface { router, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() };
+        let answers = Arc::new(axum::Router::new().fallback(|| async { vec![7; 1 << 20] }));
+        let surface = Surface { answers, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() };
         let address = "127.0.0.1:1".parse().unwrap();
         let ends = Ends { remote: address, local: address, is_encrypted: false, surface: Arc::new(surface) };
         let (ours, mut theirs) = tokio::io::duplex(1 << 10);

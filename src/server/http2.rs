@@ -98,7 +98,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         let turn = self.turns.begin();
         let answering = self.ends.answer(request.map(Body::new));
         Box::pin(async move {
-            let answer: Response = answering.await?;
+            let answer: Response = answering.reply.await;
             Ok(answer.map(|body| Taken::new(body, turn)))
         })
     }

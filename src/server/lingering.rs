@@ -9,6 +9,8 @@
 //! client has read it (RFC 9112, section 9.6). After a body that nobody read to its end, the connection therefore ends
 //! in two steps: first the answer's direction, then, once the client has closed too or some seconds have passed, the
 //! rest. What arrives meanwhile is thrown away.
+//!
+//! A client may let some time pass before it sends a request's head, and take no longer over sending it.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +23,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::connection::IDLE_TIMEOUT;
 
 /// How long a client may go on sending after its answer, and how long one that has ceased to send waits for a long one.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -82,11 +86,16 @@ impl Progress {
         self.0.decided.store(true, Ordering::Relaxed);
     }
 
-    /// What was to be written is written; if that was the answer, or the end of it, nobody waits any longer.
-    fn flushed(&self) {
-        if self.0.decided.swap(false, Ordering::Relaxed) && self.0.unanswered.swap(false, Ordering::Relaxed) {
+    /// What was to be written is written; if that was the answer, or the end of it, nobody waits any longer, and the
+    /// next request is waited for.
+    fn flushed(&self) -> bool {
+        let is_over = self.0.decided.load(Ordering::Relaxed) && self.0.unanswered.load(Ordering::Relaxed);
+        if is_over {
+            self.0.decided.store(false, Ordering::Relaxed);
+            self.0.unanswered.store(false, Ordering::Relaxed);
             wake(&self.0.reader);
         }
+        is_over
     }
 
     /// Bytes have come. Between two requests they begin a head, which may turn out to be none.
@@ -165,9 +174,15 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(body: Incoming, progress: Progress) -> Self {
-        progress.set_unread(!body.is_end_stream());
-        Self { body, progress }
+    /// Watches a body, if there is any.
+    pub(super) fn body(body: Incoming, progress: &Progress) -> axum::body::Body {
+        let is_empty = body.is_end_stream();
+        progress.set_unread(!is_empty);
+        if is_empty {
+            axum::body::Body::empty()
+        } else {
+            axum::body::Body::new(Self { body, progress: progress.clone() })
+        }
     }
 }
 
@@ -227,6 +242,10 @@ impl Body for Streamed {
 pub(super) struct Lingering<S> {
     stream: S,
     progress: Progress,
+    /// Since when the head of a request is waited for.
+    waits_since: Instant,
+    /// When it was last thought that none would come.
+    alarm: Option<Pin<Box<Sleep>>>,
     deadline: Option<Pin<Box<Sleep>>>,
     /// How long the end of the client's sending half, which was not told yet, can be hidden.
     hidden_end: Option<Pin<Box<Sleep>>>,
@@ -236,7 +255,25 @@ pub(super) struct Lingering<S> {
 
 impl<S: AsyncRead + Unpin> Lingering<S> {
     pub(super) fn new(stream: S, progress: Progress) -> Self {
-        Self { stream, progress, deadline: None, hidden_end: None, asked_at: None }
+        let (deadline, hidden_end, alarm, asked_at) = (None, None, None, None);
+        Self { stream, progress, waits_since: Instant::now(), alarm, deadline, hidden_end, asked_at }
+    }
+
+    /// Ready when the client has let more than [`IDLE_TIMEOUT`] pass without a whole head of a request. The alarm is set
+    /// to ring once in that time, not once a request.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.progress.is_unanswered() {
+            return Poll::Pending;
+        }
+        loop {
+            let until = self.waits_since + IDLE_TIMEOUT;
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            ready!(alarm.as_mut().poll(cx));
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(until);
+        }
     }
 
     /// Ready when the end of the client's sending half is to be told.
@@ -282,7 +319,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.hidden_end.is_none() {
             let before = bytes.filled().len();
-            ready!(Pin::new(&mut self.stream).poll_read(cx, bytes))?;
+            let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, bytes) else {
+                // To its server it looks as if the client had closed the connection.
+                return self.poll_idle(cx).map(Ok);
+            };
+            read?;
             if bytes.filled().len() > before || bytes.remaining() == 0 {
                 self.progress.receive();
                 return Poll::Ready(Ok(()));
@@ -311,7 +352,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.progress.flushed();
+        if self.progress.flushed() {
+            self.waits_since = Instant::now();
+        }
         Poll::Ready(Ok(()))
     }
 

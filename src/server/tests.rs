@@ -1,11 +1,28 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
+use axum::Router;
+use axum::extract::Request;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
+use tower::ServiceExt;
+
 use crate::config::Config;
+use crate::http::auth::Peer;
+use crate::http::router::Answering;
+
+/// Answers of a few words, whoever asks.
+impl Answers for Router {
+    fn answer(&self, _: Peer, request: Request) -> Answering {
+        let answer = self.clone().oneshot(request);
+        Answering {
+            may_take_long: false,
+            reply: Box::pin(async { answer.await.unwrap_or_else(|never| match never {}) }),
+        }
+    }
+}
 
 /// A server that treats this machine as any other: each of its addresses has so many connections.
 async fn serve(connections_per_address: u32, tasks: &Tasks) -> SocketAddr {
@@ -16,9 +33,9 @@ async fn serve(connections_per_address: u32, tasks: &Tasks) -> SocketAddr {
         per_address: PerAddress::new(connections_per_address),
         is_unlimited: |_| false,
     };
-    let router = Router::new().route("/", get(|| async { "here" }));
+    let answers = Arc::new(Router::new().route("/", get(|| async { "here" })));
     let surface =
-        Arc::new(Surface { router, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() });
+        Arc::new(Surface { answers, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() });
     tasks.spawn(accept(listener, room, surface, tasks.clone(), Arc::default()));
     address
 }

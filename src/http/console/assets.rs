@@ -2,17 +2,17 @@
 //!
 //! Their address has a hash of all of them in it, so that a browser keeps them for ever and never has old ones.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::extract::{RawPathParams, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::Response;
 use bytes::Bytes;
 
 use crate::http::asset::{Policy, SCRIPT, STYLE, SVG};
+use crate::http::call::Call;
 use crate::http::error::Refusal;
-use crate::http::{App, asset, body};
+use crate::http::{asset, body};
 
 struct File {
     name: &'static str,
@@ -43,15 +43,17 @@ pub(super) fn path(name: &str) -> String {
     format!("/console/assets/{}/{name}", *VERSION)
 }
 
-pub(in crate::http) async fn handle(State(_): State<Arc<App>>, params: RawPathParams, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { route, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
-    let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    let Some(file) = FILES.iter().find(|file| Some(file.name) == param("name")) else {
+    let param = |wanted: &str| route.part(parts.uri.path(), wanted);
+    let Some(file) = param("name").and_then(|name| FILES.iter().find(|file| file.name == name)) else {
         return Refusal::NotFound.problem();
     };
-    let keep =
-        if param("version") == Some(VERSION.as_str()) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let keep = if param("version").as_deref() == Some(VERSION.as_str()) {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     let mut response = asset::asset(Bytes::from_static(file.text.as_bytes()), file.content_type, Policy::WithScript);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     response

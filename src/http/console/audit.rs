@@ -1,14 +1,11 @@
 //! `GET /console/audit`: who did what, by filters and pages.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::audit::list;
 use crate::http::v1::audit::view::{ActorKind, EntryView};
@@ -28,8 +25,7 @@ struct Form {
     cursor: String,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let page = page(&app, &parts).await;
     answer(&app, &admitted, page)

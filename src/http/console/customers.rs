@@ -1,8 +1,5 @@
 //! `GET /console/customers`: the accounts of the embedded credential server, and what can be done to each.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -11,6 +8,7 @@ use serde_json::json;
 
 use crate::clock::WallTime;
 use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::customers::list;
 use crate::http::v1::customers::view::CustomerView;
@@ -27,8 +25,7 @@ struct Place {
     cursor: String,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let page = page(&app, &admitted, &parts).await;
     answer(&app, &admitted, page)

@@ -1,13 +1,10 @@
 //! `GET /console`: how the server is doing, what is wrong first.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::v1::overview::view::{
@@ -19,8 +16,7 @@ use crate::session::PhaseName;
 use super::section::Section;
 use super::{Page, STEPS, address, answer, chart, facts, phase, trouble, words};
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let page = page(&app).await;
     answer(&app, &admitted, page)

@@ -1,20 +1,17 @@
 //! `GET /console/personas`: the kinds of session with their configuration.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::v1::personas::{self, AgentView, PersonaView, ProtocolView, StartView};
 use crate::http::{App, body};
 
 use super::section::Section;
 use super::{Page, address, answer, facts, words};
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     answer(&app, &admitted, Ok(page(&app, &admitted)))
 }

@@ -1,14 +1,13 @@
 //! `GET /console/sessions/{id}`: one session: its life as a picture, its agent, its limits, its events and log as they
 //! come, and a request by hand.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::event::EventView;
 use crate::http::v1::personas::{self, PersonaView, ProtocolView};
@@ -26,8 +25,7 @@ use super::{Page, answer, facts, operator, phase, sessions, words};
 const MOST_STEPS: usize = 60;
 const LATEST_EVENTS: u16 = 100;
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let page = page(&app, &admitted).await;
     answer(&app, &admitted, page)

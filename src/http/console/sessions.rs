@@ -1,8 +1,5 @@
 //! `GET /console/sessions`: the list of sessions, by filters and pages, with what can be done to many at once.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -10,6 +7,7 @@ use serde::Deserialize;
 
 use crate::clock::WallTime;
 use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::sessions::list;
 use crate::http::v1::sessions::view::OperatorsView;
@@ -46,8 +44,7 @@ enum Age {
     OverADay,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let page = page(&app, &admitted, &parts).await;
     answer(&app, &admitted, page)

@@ -3,9 +3,6 @@
 //! Whoever is signed in already is sent on at once. A link from elsewhere comes without the cookie, which other sites'
 //! pages never send; so the script asks for this page once more from here.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -13,6 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::{App, body, caller};
 use crate::token::TokenHash;
@@ -40,8 +38,7 @@ pub(super) fn path_back_to(uri: &Uri) -> String {
     }
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let Query { next, out } = query(&parts).unwrap_or_default();
     let next = next.as_deref().and_then(of_the_console);

@@ -1,13 +1,10 @@
 //! `GET /console/throttled`: whose sign-ins are being slowed, and letting a customer try again.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::v1::throttled::list::ThrottledView;
 use crate::http::{App, body};
 
@@ -15,8 +12,7 @@ use super::acts::{Act, path_of};
 use super::section::Section;
 use super::{Page, answer, words};
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     answer(&app, &admitted, Ok(page(&app)))
 }

@@ -1,13 +1,11 @@
 //! `GET /console/tokens`: operators' tokens, never their secrets.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
 use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::tokens::list::{self, TokenView};
 use crate::http::{App, body};
@@ -17,8 +15,7 @@ use super::acts::Act;
 use super::section::Section;
 use super::{Page, answer, operator, words};
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let page = page(&app, &admitted).await;
     answer(&app, &admitted, page)

@@ -1,9 +1,7 @@
 //! `POST /requestSessionCreation`: checks the credentials and admits a session.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
@@ -11,9 +9,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::http::App;
-use crate::http::auth::peer;
 use crate::http::body::{self, Body};
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
@@ -29,8 +26,7 @@ enum ContentType {
     Pickle,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let content_type = match refuse_encoding(&parts.headers).and_then(|()| content_type(&parts.headers)) {
         Ok(content_type) => content_type,
         Err(refusal) => {
@@ -38,7 +34,6 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
             return refusal.seed();
         }
     };
-    let peer = peer(&parts);
     let body = match app.bodies.read(&parts, body).await {
         Ok(body) => body,
         Err(error) => return Refusal::from(error).seed(),
@@ -54,7 +49,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Ok(creation) => creation,
         Err(refusal) => return refusal.seed(),
     };
-    create(&app, peer, creation, answer).await
+    create(&app, admitted.caller.peer, creation, answer).await
 }
 
 fn answer(created: Result<Created, Refusal>) -> Response {

@@ -1,9 +1,7 @@
 //! `POST /initializeSession`: starts the agent of the customer's pending session.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
@@ -11,8 +9,9 @@ use serde::Deserialize;
 
 use crate::credential::Verifier;
 use crate::http::App;
-use crate::http::auth::{bearer, peer};
+use crate::http::auth::{Peer, bearer};
 use crate::http::body::Body;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::input::{check_email, parse, read, whole_body};
 use crate::http::server_timing::Timing;
@@ -20,14 +19,13 @@ use crate::session::InitialiseError;
 
 use super::ok;
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let body = match whole_body(&app, &parts, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal.seed(),
     };
     let mut timing = Timing::begin(&*app.clock);
-    match initialise(&app, &parts, body).await {
+    match initialise(&app, admitted.caller.peer, &parts, body).await {
         Ok(()) => {
             timing.end("agent");
             let mut response = ok(Bytes::from_static(br#"{"MESSAGE":"SESSION_INITIALIZED"}"#));
@@ -38,16 +36,16 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
     }
 }
 
-async fn initialise(app: &App, parts: &Parts, body: Body) -> Result<(), Refusal> {
+async fn initialise(app: &App, peer: Peer, parts: &Parts, body: Body) -> Result<(), Refusal> {
     let (email, token) = parse(body, |body| {
-        let call: Call<'_> = read(&body.bytes)?;
-        check_email(&call.email)?;
-        Ok((call.email.into_owned(), call.token.map(Cow::into_owned)))
+        let wire: Wire<'_> = read(&body.bytes)?;
+        check_email(&wire.email)?;
+        Ok((wire.email.into_owned(), wire.token.map(Cow::into_owned)))
     })
     .await?;
     let key = app.verifiers.in_force().key(&email);
     let token = bearer(&parts.headers).or(token.as_deref());
-    let customer = if token.is_some() || !app.is_tokenless(peer(parts), parts) {
+    let customer = if token.is_some() || !app.is_tokenless(peer, parts) {
         let opened = app.session_of_customer(token, &email, &key).await?;
         // A token opens its own session: an earlier one's does not start what came after.
         if !opened.record.phase.is_live() {
@@ -67,7 +65,7 @@ async fn initialise(app: &App, parts: &Parts, body: Body) -> Result<(), Refusal>
 
 #[derive(Deserialize)]
 #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL")]
-struct Call<'a> {
+struct Wire<'a> {
     #[serde(borrow)]
     email: Cow<'a, str>,
     #[serde(borrow)]

@@ -1,9 +1,7 @@
 //! `PUT /handleSessionRequests`: hands a request to the session's agent and answers with the agent's answer.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,14 +13,14 @@ use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::bearer;
 use crate::http::body::Body;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::input::{check_email, idempotency_key, parse, read, whole_body};
 use crate::http::server_timing::Timing;
 
 use super::ok;
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     let body = match whole_body(&app, &parts, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal.seed(),
@@ -44,13 +42,13 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
 }
 
 async fn relay(app: &App, parts: &Parts, body: Body) -> Result<Json, Refusal> {
-    let call = parse(body, Call::read).await?;
-    let key = app.verifiers.in_force().key(&call.email);
-    let token = bearer(&parts.headers).or(call.token.as_deref());
-    let stored = app.session_of_customer(token, &call.email, &key).await?;
+    let relayed = parse(body, Relayed::read).await?;
+    let key = app.verifiers.in_force().key(&relayed.email);
+    let token = bearer(&parts.headers).or(relayed.token.as_deref());
+    let stored = app.session_of_customer(token, &relayed.email, &key).await?;
     match idempotency_key(&parts.headers)? {
-        Some(key) => Ok(app.registry.relay_once(stored.record.id, key, call.request).await?),
-        None => Ok(app.registry.relay(stored.record.id, &call.request).await?),
+        Some(key) => Ok(app.registry.relay_once(stored.record.id, key, relayed.request).await?),
+        None => Ok(app.registry.relay(stored.record.id, &relayed.request).await?),
     }
 }
 
@@ -62,7 +60,7 @@ fn handled(answer: &[u8]) -> Bytes {
     text.freeze()
 }
 
-struct Call {
+struct Relayed {
     email: String,
     token: Option<String>,
     request: Bytes,
@@ -70,7 +68,7 @@ struct Call {
     _body: Body,
 }
 
-impl Call {
+impl Relayed {
     fn read(body: Body) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL and REQUEST")]

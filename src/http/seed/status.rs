@@ -1,9 +1,7 @@
 //! `GET /sessionSTATUS?message={"PERSONA_TYPE":..,"EMAIL":..}`: what the customer's session of that persona is doing.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
@@ -12,8 +10,9 @@ use serde::Deserialize;
 
 use crate::credential::Verifier;
 use crate::http::App;
-use crate::http::auth::{bearer, peer};
+use crate::http::auth::{Peer, bearer};
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::input::{check_email, read};
 use crate::session::Start;
@@ -21,32 +20,31 @@ use crate::session::{Phase, SessionRecord};
 
 use super::ok;
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
-    match status(&app, &parts).await {
+    match status(&app, admitted.caller.peer, &parts).await {
         Ok(text) => ok(Bytes::from_static(text)),
         Err(refusal) => refusal.seed(),
     }
 }
 
-async fn status(app: &App, parts: &Parts) -> Result<&'static [u8], Refusal> {
+async fn status(app: &App, peer: Peer, parts: &Parts) -> Result<&'static [u8], Refusal> {
     let message = message(parts.uri.query().unwrap_or_default())?;
-    let call: Call<'_> = read(&message)?;
-    check_email(&call.email)?;
-    if app.registry.persona(&call.persona_type).is_none() {
+    let wire: Wire<'_> = read(&message)?;
+    check_email(&wire.email)?;
+    if app.registry.persona(&wire.persona_type).is_none() {
         return Err(Refusal::Invalid("PERSONA_TYPE is not a persona of this server.".into()));
     }
-    let key = app.verifiers.in_force().key(&call.email);
+    let key = app.verifiers.in_force().key(&wire.email);
     let token = bearer(&parts.headers);
-    let stored = if token.is_some() || !app.is_tokenless(peer(parts), parts) {
+    let stored = if token.is_some() || !app.is_tokenless(peer, parts) {
         // A token tells of its own session: an earlier one's, of nothing that came after.
-        Some(app.session_of_customer(token, &call.email, &key).await?)
+        Some(app.session_of_customer(token, &wire.email, &key).await?)
     } else {
         app.store.live(&key).await?
     };
     Ok(match stored {
-        Some(stored) if *stored.record.persona == *call.persona_type => words(&stored.record),
+        Some(stored) if *stored.record.persona == *wire.persona_type => words(&stored.record),
         Some(_) | None => br#"{"MESSAGE":"IDLE"}"#,
     })
 }
@@ -76,7 +74,7 @@ fn message(query: &str) -> Result<Cow<'_, [u8]>, Refusal> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "UPPERCASE", expecting = "an object with PERSONA_TYPE and EMAIL")]
-struct Call<'a> {
+struct Wire<'a> {
     #[serde(borrow)]
     persona_type: Cow<'a, str>,
     #[serde(borrow)]

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{AllFollower, Announcement, Event, Growth, Kind};
 use crate::http::App;
-use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 
@@ -87,8 +86,7 @@ struct Lagged {
     missed: u64,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let wanted: Query = match query(&parts) {
         Ok(wanted) => wanted,

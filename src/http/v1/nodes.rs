@@ -1,8 +1,5 @@
 //! `GET /v1/nodes`: the servers, of which there is one.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -10,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::shim::proc;
 
@@ -66,8 +64,7 @@ pub struct NodeView {
     pub memory_bytes: Option<u64>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     json(StatusCode::OK, &Page { items: vec![NodeView::of(&app)], next: None })
 }

@@ -1,13 +1,11 @@
 //! `GET /v1/overview`: how the server is, at one look.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 
@@ -39,8 +37,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[],
 };
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     match OverviewView::of(&app).await {
         Ok(view) => json(StatusCode::OK, &view),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -13,8 +12,9 @@ use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
 use crate::credential::{InForce, Verifier};
 use crate::customer;
 use crate::http::App;
-use crate::http::auth::{Peer, peer};
+use crate::http::auth::Peer;
 use crate::http::body::Body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::creation::login::{self, Login};
 use crate::http::error::Refusal;
@@ -80,14 +80,13 @@ struct Changed {
     token: Option<String>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let read = match json_body(&app, &parts, body).await {
         Ok(body) => parse(body, |body| Ok((read::<Change>(&body.bytes)?, body))).await,
         Err(refusal) => Err(refusal),
     };
     match read {
-        Ok((change, body)) => answer(&app, peer(&parts), change, body).await,
+        Ok((change, body)) => answer(&app, admitted.caller.peer, change, body).await,
         Err(refusal) => refusal.problem(),
     }
 }

@@ -1,9 +1,7 @@
 //! `GET /v1/personas`: the kinds of session that may be asked for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -13,6 +11,7 @@ use crate::config::{AgentKind, Persona, PersonaName, Protocol};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::principal::{Principal, Scope};
 
@@ -156,8 +155,7 @@ pub struct Limits {
     pub line_bytes: u64,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     json(StatusCode::OK, &seen_by(&app, &admitted))
 }

@@ -25,11 +25,16 @@ const LARGE_BYTES: usize = 1 << 20;
 /// Connects a client that takes so much of each answer until it says that it takes more; returns it, and what completes
 /// with the connection's end.
 async fn connect(window_bytes: u32, tasks: &Tasks) -> (SendRequest<Empty<Bytes>>, impl Future<Output = ()>) {
-    let router = Router::new()
+    let answers = Router::new()
         .route("/", get(|| async { "here" }))
         .route("/large", get(|| async { vec![7; LARGE_BYTES] }))
         .route("/slow", get(|| async { sleep(HOUR).await }));
-    let surface = Surface { router, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() };
+    let surface = Surface {
+        answers: Arc::new(answers),
+        proxies: Proxies::new(&Config::default()),
+        tls: None,
+        tasks: tasks.clone(),
+    };
     let address = "127.0.0.1:1".parse().unwrap();
     let ends = Ends { remote: address, local: address, is_encrypted: false, surface: Arc::new(surface) };
     let (ours, theirs) = tokio::io::duplex(1 << 20);

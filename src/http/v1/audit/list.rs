@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::ACCEPT;
 use axum::http::request::Parts;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::customer;
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::input::{MOST_EMAIL_CHARACTERS_IN_QUERY, check_email_length};
@@ -73,8 +73,7 @@ pub(super) struct Wanted {
     filter: AuditFilter,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }

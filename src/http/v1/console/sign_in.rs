@@ -1,8 +1,5 @@
 //! `POST /v1/console/session`: signs an operator in at the console.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -13,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::throttle::Account;
 use crate::http::App;
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::caller::{self, Caller, Shown};
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -54,8 +51,7 @@ struct SignIn {
     token: Secret,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let wanted = object::<SignIn>(&app, &parts, body).await;
     if !app.config().console.enabled {
         return Refusal::NotFound.problem();

@@ -1,16 +1,13 @@
 //! `DELETE /v1/console/session`: signs an operator out of the console.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::http::App;
-use crate::http::access::Admitted;
 use crate::http::auth::Peer;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::caller::{self, Caller, Shown};
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -39,8 +36,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::CrossSiteRequest, Code::ServerError, Code::ServerBusy, Code::NotReady],
 };
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     let peer = admitted.caller.peer;
     match sign_out(&app, peer, &parts).await {

@@ -1,9 +1,7 @@
 //! `GET /v1/console/session`: who is signed in.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -13,6 +11,7 @@ use crate::clock::{Timestamp, WallTime};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::caller::Shown;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -53,8 +52,7 @@ struct SignedIn {
     lifetime_end: Option<String>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     match who(&app, &admitted).await {
         Ok(signed_in) => json(StatusCode::OK, &signed_in),

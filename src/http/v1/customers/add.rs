@@ -1,8 +1,5 @@
 //! `POST /v1/customers`: adds a customer.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::Response;
@@ -13,7 +10,7 @@ use crate::credential::embedded::CustomerError;
 use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
 use crate::credential::{Credentials, Verdict, Verifier};
 use crate::http::App;
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -59,8 +56,7 @@ pub struct NewCustomer {
     pub password: Secret,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let new = match object::<NewCustomer>(&app, &parts, body).await {
         Ok(new) => new,
         Err(refusal) => return refusal.problem(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -11,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::credential::InForce;
 use crate::customer;
 use crate::http::App;
-use crate::http::access::Admitted;
+use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
-use crate::http::v1::{json, object, path_part, to_its_end};
+use crate::http::v1::{json, object, to_its_end};
 use crate::session::{Reason, SessionRecord};
 use crate::store::{Action, Customer};
 
@@ -50,9 +49,8 @@ pub struct Disabled {
     pub disabled: bool,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let email = path_part(&mut parts, "email").await;
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
+    let email = path_part(route, &parts, "email");
     let wanted = object::<Disabled>(&app, &parts, body).await;
     let (email, wanted) = match (email, wanted) {
         (Ok(email), Ok(wanted)) => (email, wanted),

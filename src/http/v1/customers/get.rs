@@ -1,18 +1,17 @@
 //! `GET /v1/customers/{email}`: one customer.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::{Call, path_part};
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
-use crate::http::v1::{json, path_part};
+use crate::http::routes::Route;
+use crate::http::v1::json;
 
 use super::view::CustomerView;
 
@@ -33,14 +32,13 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest, Code::CustomerNotFound],
 };
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, route, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
-    see(&app, &mut parts).await.unwrap_or_else(|refusal| refusal.problem())
+    see(&app, route, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 
-async fn see(app: &App, parts: &mut Parts) -> Result<Response, Refusal> {
-    let email = path_part(parts, "email").await?;
+async fn see(app: &App, route: &Route, parts: &Parts) -> Result<Response, Refusal> {
+    let email = path_part(route, parts, "email")?;
     let customer = app.embedded.customer(&email).await?;
     Ok(json(StatusCode::OK, &CustomerView::from(&customer)))
 }

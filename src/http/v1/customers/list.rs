@@ -1,8 +1,5 @@
 //! `GET /v1/customers`: all customers, a page at a time.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -11,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -47,8 +45,7 @@ pub(in crate::http) struct Query {
     pub(in crate::http) cursor: Option<String>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::credential::embedded::CustomerError;
 use crate::credential::{InForce, Verifier};
 use crate::customer::{self, RemoveError};
 use crate::http::App;
-use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Operation, Tag};
-use crate::http::v1::{no_content, path_part, to_its_end};
+use crate::http::v1::{no_content, to_its_end};
 use crate::session::{Reason, SessionRecord};
 use crate::store::Action;
 
@@ -33,10 +32,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
-    let email = match path_part(&mut parts, "email").await {
+    let email = match path_part(route, &parts, "email") {
         Ok(email) => email,
         Err(refusal) => return refusal.problem(),
     };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
 use crate::customer;
 use crate::http::App;
-use crate::http::access::Admitted;
+use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
 use crate::http::v1::secret::Secret;
-use crate::http::v1::{no_content, object, path_part, to_its_end};
+use crate::http::v1::{no_content, object, to_its_end};
 use crate::store::Action;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
@@ -43,9 +42,8 @@ pub struct NewPassword {
     pub sign_out: bool,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let email = path_part(&mut parts, "email").await;
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
+    let email = path_part(route, &parts, "email");
     let new = object::<NewPassword>(&app, &parts, body).await;
     let (email, new) = match (email, new) {
         (Ok(email), Ok(new)) => (email, new),

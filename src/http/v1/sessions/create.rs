@@ -1,9 +1,7 @@
 //! `POST /v1/sessions`: checks a customer's credentials and admits a session.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -13,9 +11,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::http::App;
-use crate::http::auth::peer;
 use crate::http::body::{self, Body};
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
@@ -95,8 +92,7 @@ pub struct CreatedView {
     pub token: String,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let key = match idempotency_key(&parts.headers) {
         Ok(key) => key,
         Err(refusal) => {
@@ -109,7 +105,7 @@ pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Reques
         Err(refusal) => Err(refusal),
     };
     match creation {
-        Ok(creation) => create(&app, peer(&parts), creation, answer).await,
+        Ok(creation) => create(&app, admitted.caller.peer, creation, answer).await,
         Err(refusal) => refusal.problem(),
     }
 }

@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use axum::body::Body as AnyBody;
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{Buf, Bytes};
@@ -19,6 +18,7 @@ use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::at_once::Begun;
 use crate::http::body::{self, Body, BodyError, Share, Streamed};
+use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -53,8 +53,7 @@ struct Upload {
     _begun: Begun,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     match replace(&app, admitted, &parts, body).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),

@@ -1,12 +1,8 @@
 //! `GET /v1/sessions/{id}`: a session as it is, or as it is once it has changed.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use axum::http::header::IF_NONE_MATCH;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
@@ -58,43 +55,33 @@ pub struct Query {
     pub until: Option<PhaseName>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     see(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 
 async fn see(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let query: Query = query(parts)?;
-    let session = admitted.session()?;
     let known: Vec<&str> = tags(&parts.headers).collect();
-    let is_there = |record: &SessionRecord| match query.until {
-        Some(until) => record.phase.kind().has_reached(until),
-        // What changes without a step of the session is not waited for, but told to who asks.
-        None => !knows(&known, &SessionView::of(app, record)),
+    let session = admitted.session()?;
+    let shown = match query.wait {
+        None => SessionView::of(app, &session.record).render(),
+        Some(Wait(patience)) => {
+            let is_there = |record: &SessionRecord| match query.until {
+                Some(until) => record.phase.kind().has_reached(until),
+                // What changes without a step of the session is not waited for, but told to who asks.
+                None => !SessionView::of(app, record).render().is_among(&known),
+            };
+            let record = app.registry.wait_until(session.record.id, patience, is_there).await?;
+            SessionView::of(app, &record).render()
+        }
     };
-    let patience = query.wait.map_or(Duration::ZERO, |wait| wait.0);
-    let record = app.registry.wait_until(session.record.id, patience, is_there).await?;
-    let view = SessionView::of(app, &record);
-    if query.until.is_none() && knows(&known, &view) {
-        let mut response = Response::new(axum::body::Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().insert(ETAG, view.tag());
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        return Ok(response);
-    }
-    Ok(view.answer(StatusCode::OK))
+    let is_known = query.until.is_none() && shown.is_among(&known);
+    Ok(if is_known { shown.not_modified() } else { shown.answer(StatusCode::OK) })
 }
 
 /// The tags that the caller knows.
 fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
-}
-
-/// Whether one of them is of this very view, compared as weak ones are (RFC 9110, sections 8.8.3.2 and 13.1.2).
-fn knows(tags: &[&str], view: &SessionView) -> bool {
-    let tag = view.tag();
-    let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
-    tags.iter().any(|known| *known == "*" || tag.to_str().is_ok_and(|tag| opaque(tag) == opaque(known)))
 }

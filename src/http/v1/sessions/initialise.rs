@@ -1,9 +1,7 @@
 //! `POST /v1/sessions/{id}/initialize`: starts a session's agent, or joins a start that is under way.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -59,8 +58,7 @@ pub struct Query {
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     initialise(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
@@ -74,11 +72,11 @@ async fn initialise(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Res
     match app.registry.initialise_session(record.id, patience, note).await {
         Ok(Initialised::Ready(record)) => {
             timing.end("agent");
-            let mut answer = SessionView::of(app, &record).answer(StatusCode::OK);
+            let mut answer = SessionView::of(app, &record).render().answer(StatusCode::OK);
             timing.write(&mut answer);
             Ok(answer)
         }
-        Ok(Initialised::UnderWay(record)) => Ok(SessionView::of(app, &record).answer(StatusCode::ACCEPTED)),
+        Ok(Initialised::UnderWay(record)) => Ok(SessionView::of(app, &record).render().answer(StatusCode::ACCEPTED)),
         Err(InitialiseError::StartFailed(reason)) => {
             tracing::warn!(session.id = %record.id, reason = %reason, "session not started");
             Err(Refusal::AgentNotStarted(reason.to_string()))

@@ -1,8 +1,5 @@
 //! `GET /v1/sessions`: sessions as operators see them.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -13,6 +10,7 @@ use crate::clock::WallTime;
 use crate::customer;
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::input::{MOST_EMAIL_CHARACTERS_IN_QUERY, check_email_length};
@@ -72,8 +70,7 @@ pub struct Query {
     pub cursor: Option<SessionId>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts as Head;
 use axum::response::Response;
@@ -16,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body::{self, Body};
+use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::input::{idempotency_key, parse, read};
@@ -80,15 +80,14 @@ pub struct AgentResponse {
 }
 
 /// A request on its way to the agent.
-struct Call {
+struct Asked {
     request: Bytes,
     key: Option<RequestKey>,
     /// What the request is a part of; held until the agent has answered.
     body: Body,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (head, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts: head, body, .. }: Call) -> Response {
     ask(&app, &admitted, &head, body).await.unwrap_or_else(|refusal| refusal.problem())
 }
 
@@ -103,7 +102,7 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
     let call = parse(json_body(app, head, body).await?, move |body| {
         let asked: AgentRequest<'_> = read(&body.bytes)?;
         let request = body.bytes.slice_ref(asked.request.get().as_bytes());
-        Ok(Call { request, key, body })
+        Ok(Asked { request, key, body })
     });
     let (call, record) = (call.await?, &admitted.session()?.record);
     let id = record.id;
@@ -127,9 +126,9 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
 }
 
 /// Answers with the parts of the answer as they come.
-fn stream_answer(app: &Arc<App>, id: SessionId, call: Call) -> Response {
+fn stream_answer(app: &Arc<App>, id: SessionId, asked: Asked) -> Response {
     let (writer, answer) = Writer::new("text/event-stream");
-    let Call { request, key, body } = call;
+    let Asked { request, key, body } = asked;
     let parts = app.registry.relay_parts(id, request, key);
     app.tasks.spawn(async move {
         // Nobody is there to be told, once the reader has gone.

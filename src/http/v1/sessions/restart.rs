@@ -1,8 +1,5 @@
 //! `POST /v1/sessions/{id}/restart`: has a session go on with another agent.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -12,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -61,8 +59,7 @@ pub struct Query {
     pub epoch: Option<u32>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     restart(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
@@ -74,7 +71,7 @@ async fn restart(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Respon
     let record = app.registry.restart(record.id, epoch.map(Epoch), reason(&admitted.caller), note).await?;
     let is_done = record.phase.kind() == PhaseName::Running;
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(SessionView::of(app, &record).answer(status))
+    Ok(SessionView::of(app, &record).render().answer(status))
 }
 
 /// Why a session starts again that this caller restarts.

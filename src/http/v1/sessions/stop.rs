@@ -1,8 +1,5 @@
 //! `DELETE /v1/sessions/{id}`: ends a session.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -13,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -58,8 +56,7 @@ pub struct Query {
     pub force: bool,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     stop(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
@@ -73,7 +70,7 @@ async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response,
     }
     let record = app.registry.stop(record.id, force, reason(&admitted.caller)).await?;
     let status = if record.phase.is_live() { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok(SessionView::of(app, &record).answer(status))
+    Ok(SessionView::of(app, &record).render().answer(status))
 }
 
 /// Why a session ends that this caller stops.

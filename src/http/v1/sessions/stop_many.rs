@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::{JsonSchema, Schema};
@@ -12,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::customer;
 use crate::http::App;
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::error::Refusal;
 use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length};
@@ -97,8 +96,7 @@ pub struct Stopped {
     pub more: bool,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let wanted = match object::<Wanted>(&app, &parts, body).await {
         Ok(wanted) => wanted,
         Err(refusal) => return refusal.problem(),

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use axum::http::header::ETAG;
+use axum::http::header::{CACHE_CONTROL, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::http::v1::json;
+use crate::http::v1::json_text;
 use crate::id::SessionId;
 use crate::session::registry::{Driven, Places};
 use crate::session::{Outcome, Phase, PhaseName, SessionRecord};
@@ -72,21 +73,50 @@ impl SessionView {
         }
     }
 
+    /// The same as it is sent.
+    pub(super) fn render(&self) -> Rendered {
+        let text = serde_json::to_vec(self).expect("a session has string keys only and serialises");
+        let hash = blake3::hash(&text).to_hex();
+        let tag = format!("W/\"{}-{}\"", self.revision, &hash[..16]);
+        Rendered { text: text.into(), tag }
+    }
+}
+
+/// A session as it is sent.
+pub(super) struct Rendered {
+    text: Bytes,
+    /// The tag of what is shown (RFC 9110, section 8.8.3): the revision, and a hash of the rest, some of which changes
+    /// without one.
+    tag: String,
+}
+
+impl Rendered {
     /// The answer that shows it.
-    pub(super) fn answer(&self, status: StatusCode) -> Response {
-        let mut response = json(status, self);
-        response.headers_mut().insert(ETAG, self.tag());
+    pub(super) fn answer(self, status: StatusCode) -> Response {
+        let mut response = json_text(status, self.text);
+        response.headers_mut().insert(ETAG, value(self.tag));
         response
     }
 
-    /// The tag of what is shown (RFC 9110, section 8.8.3): the revision, and a hash of the rest, some of which changes
-    /// without one.
-    pub(super) fn tag(&self) -> HeaderValue {
-        let shown = serde_json::to_vec(self).expect("a session has string keys only and serialises");
-        let hash = blake3::hash(&shown).to_hex();
-        let tag = format!("W/\"{}-{}\"", self.revision, &hash[..16]);
-        HeaderValue::from_str(&tag).expect("digits and quotes are a header's value")
+    /// The answer to who knows it.
+    pub(super) fn not_modified(self) -> Response {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        let headers = response.headers_mut();
+        headers.insert(ETAG, value(self.tag));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
+
+    /// Whether one of these tags is of it, compared as weak ones are (RFC 9110, sections 8.8.3.2 and 13.1.2).
+    pub(super) fn is_among(&self, tags: &[&str]) -> bool {
+        let opaque = |tag| str::trim_start_matches(tag, "W/");
+        tags.iter().any(|known| *known == "*" || opaque(known) == opaque(&self.tag))
+    }
+}
+
+fn value(tag: String) -> HeaderValue {
+    HeaderValue::try_from(tag).expect("digits and quotes are a header's value")
 }
 
 /// A session, with what only operators see.

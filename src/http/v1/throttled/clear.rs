@@ -1,20 +1,18 @@
 //! `DELETE /v1/throttled/{email}`: forgets what failed for a customer.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::credential::Verifier;
 use crate::http::App;
-use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Operation, Tag};
-use crate::http::v1::{no_content, path_part};
+use crate::http::routes::Route;
+use crate::http::v1::no_content;
 use crate::store::Action;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
@@ -30,17 +28,16 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
-    match clear(&app, &admitted.caller, &mut parts).await {
+    match clear(&app, &admitted.caller, route, &parts).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
     }
 }
 
-async fn clear(app: &App, caller: &Caller, parts: &mut Parts) -> Result<(), Refusal> {
-    let email = path_part(parts, "email").await?;
+async fn clear(app: &App, caller: &Caller, route: &Route, parts: &Parts) -> Result<(), Refusal> {
+    let email = path_part(route, parts, "email")?;
     // As whoever decides about passwords knows the customer.
     let key = app.verifiers.in_force().key(&email);
     app.audit_of_customer(caller, Action::ThrottleCleared, key.clone()).await?;

@@ -1,8 +1,5 @@
 //! `GET /v1/throttled`: whose sign-ins are being slowed.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -12,6 +9,7 @@ use crate::clock::Clock;
 use crate::credential::slowed::{Name, SlowedOne, Who};
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::json;
 use crate::http::v1::page::Page;
@@ -84,8 +82,7 @@ impl ThrottledView {
     }
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     json(StatusCode::OK, &Page { items: ThrottledView::all(&app), next: None })
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::http::access::Admitted;
+use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -80,8 +79,7 @@ pub struct CreatedToken {
     pub token: Secret,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let new = match object::<NewToken>(&app, &parts, body).await {
         Ok(new) => new,
         Err(refusal) => return refusal.problem(),

@@ -1,8 +1,5 @@
 //! `GET /v1/tokens`: all operators' tokens.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -11,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::WallTime;
 use crate::http::App;
 use crate::http::body;
+use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::json;
@@ -60,8 +58,7 @@ pub struct TokenView {
     pub revoked: Option<String>,
 }
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
     match all(&app).await {
         Ok(tokens) => json(StatusCode::OK, &tokens),

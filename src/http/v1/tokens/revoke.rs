@@ -1,19 +1,17 @@
 //! `DELETE /v1/tokens/{id}`: revokes an operator's token.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::http::App;
-use crate::http::access::Admitted;
 use crate::http::body;
+use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Operation, Tag};
-use crate::http::v1::{no_content, path_part};
+use crate::http::routes::Route;
+use crate::http::v1::no_content;
 use crate::principal::OperatorTokenId;
 use crate::store::Action;
 
@@ -30,17 +28,16 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::TokenNotFound],
 };
 
-pub(in crate::http) async fn handle(State(app): State<Arc<App>>, admitted: Admitted, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
     body::discard(&parts, body).await;
-    match revoke(&app, &admitted.caller, &mut parts).await {
+    match revoke(&app, &admitted.caller, route, &parts).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
     }
 }
 
-async fn revoke(app: &App, caller: &Caller, parts: &mut Parts) -> Result<(), Refusal> {
-    let id = path_part(parts, "id").await.ok().and_then(|id| id.parse::<OperatorTokenId>().ok());
+async fn revoke(app: &App, caller: &Caller, route: &Route, parts: &Parts) -> Result<(), Refusal> {
+    let id = path_part(route, parts, "id").ok().and_then(|id| id.parse::<OperatorTokenId>().ok());
     let token = app.store.operator_token(id.ok_or(Refusal::NoSuchToken)?).await?.ok_or(Refusal::NoSuchToken)?;
     if token.revoked.is_none() {
         app.audit(caller, Action::TokenRevoked, None, &token.name).await?;
