@@ -5,13 +5,16 @@
 //!     └─> plain ──> preface ─────────────────────────┴──> HTTP/1.1
 //! ```
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
 use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::http::forwarded::Proxies;
@@ -70,21 +73,32 @@ fn prepare(stream: &TcpStream) {
     let _ = sockopt::set_tcp_user_timeout(stream, MOST_STALLED_MILLIS);
 }
 
+/// Each way of speaking is boxed: a connection has the room that its own takes, not that of the largest.
 async fn speak(stream: TcpStream, ends: Ends) -> Result<(), Error> {
     let tasks = ends.surface.tasks.clone();
     let mut socket = Socket::new(stream, tasks.clone());
     if let Some(tls) = ends.surface.tls.clone() {
         let (stream, is_http2) = tokio::select! {
             () = tasks.draining() => return Ok(()),
-            accepted = tls.accept(socket) => accepted?,
+            accepted = Box::pin(tls.accept(socket)) => accepted?,
         };
-        return if is_http2 { http2::serve(stream, ends).await } else { http1::serve(stream, ends).await };
+        return if is_http2 { speak_http2(stream, ends).await } else { speak_http1(stream, ends).await };
     }
     let is_http2 = tokio::select! {
         () = tasks.draining() => return Ok(()),
         read = tokio::time::timeout(IDLE_TIMEOUT, preface::read(&mut socket)) => read??,
     };
-    if is_http2 { http2::serve(socket, ends).await } else { http1::serve(socket, ends).await }
+    if is_http2 { speak_http2(socket, ends).await } else { speak_http1(socket, ends).await }
+}
+
+type Spoken = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+fn speak_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, ends: Ends) -> Spoken {
+    Box::pin(http1::serve(stream, ends))
+}
+
+fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, ends: Ends) -> Spoken {
+    Box::pin(http2::serve(stream, ends))
 }
 
 /// The two ends of a connection, and what answers its requests. Cloning shares it.
