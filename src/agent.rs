@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
@@ -59,6 +59,7 @@ pub mod leftovers;
 pub mod lines;
 mod link;
 pub mod log_tail;
+mod news;
 mod process;
 pub mod restart;
 pub mod rpc;
@@ -70,6 +71,7 @@ mod verdict;
 pub use calls::CallError;
 pub(crate) use command::check_users;
 pub use conversation::{Fate, KeptCall};
+pub use news::{Herald, News, news};
 pub use process::Before;
 
 use http::{HttpAgent, Services};
@@ -317,7 +319,7 @@ impl Launcher {
     }
 
     /// Starts an agent; returns at once, and the rest comes as events.
-    pub fn start(&self, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> Agent {
+    pub fn start(&self, spec: AgentSpec, events: Herald) -> Agent {
         match spec.persona.agent {
             AgentKind::Process => {
                 Agent::Process(process::start(self.clone(), spec, events, Origin::New, Before::default()))
@@ -336,13 +338,7 @@ impl Launcher {
 
     /// Takes up an agent of an earlier server. `None` if the machine was started anew
     /// since, or if it is of another epoch than the session: then it is ended.
-    pub async fn adopt(
-        &self,
-        spec: AgentSpec,
-        survivor: Survivor,
-        before: Before,
-        events: mpsc::Sender<AgentEvent>,
-    ) -> Option<Agent> {
+    pub async fn adopt(&self, spec: AgentSpec, survivor: Survivor, before: Before, events: Herald) -> Option<Agent> {
         let (session, epoch) = (spec.session, survivor.epoch);
         if survivor.is_of_another_boot() {
             self.forget(session).await;
@@ -360,7 +356,7 @@ impl Launcher {
     }
 
     /// Goes on with a service that an earlier server has seen ready for the session under this epoch.
-    pub fn adopt_service(&self, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> Agent {
+    pub fn adopt_service(&self, spec: AgentSpec, events: Herald) -> Agent {
         Agent::Http(http::adopt(self.clone(), spec, events))
     }
 

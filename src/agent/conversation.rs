@@ -55,7 +55,7 @@ type Answer = oneshot::Receiver<Result<Json, CallError>>;
 #[derive(Clone, Debug)]
 struct Shim {
     control: mpsc::UnboundedSender<Control>,
-    notes: mpsc::Sender<String>,
+    notes: mpsc::Sender<Box<str>>,
     /// Nothing once the agent is ending.
     lines: Option<mpsc::Sender<Line>>,
     taken: Arc<Notify>,
@@ -334,7 +334,7 @@ impl Conversation {
     pub(super) fn note(&self, mut text: String) {
         text.truncate(text.floor_char_boundary(LONGEST_NOTE_BYTES));
         // Who floods the log this way loses some of it: the same lines are events, and those are not dropped.
-        let _ = lock(&self.shim).as_ref().map(|shim| shim.notes.try_send(text));
+        let _ = lock(&self.shim).as_ref().map(|shim| shim.notes.try_send(text.into_boxed_str()));
     }
 
     /// Refuses calls from now on. Those in flight may still be answered.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 
-use super::{AgentEvent, AgentSpec, CallError, Json, KeptCall, Launcher};
+use super::{AgentSpec, CallError, Herald, Json, KeptCall, Launcher};
 
 mod answer;
 mod exchanges;
@@ -50,17 +50,17 @@ pub struct HttpAgent {
 }
 
 /// Starts an agent and its supervisor.
-pub(super) fn start(launcher: Launcher, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> HttpAgent {
+pub(super) fn start(launcher: Launcher, spec: AgentSpec, events: Herald) -> HttpAgent {
     supervise(launcher, spec, events, Beginning::Start)
 }
 
 /// Goes on with an agent that an earlier server has started under this very epoch, without `initialize` and without
-/// another [`AgentEvent::Ready`]. A service that does not confirm it is a lost agent.
-pub fn adopt(launcher: Launcher, spec: AgentSpec, events: mpsc::Sender<AgentEvent>) -> HttpAgent {
+/// another [`AgentEvent::Ready`](super::AgentEvent::Ready). A service that does not confirm it is a lost agent.
+pub fn adopt(launcher: Launcher, spec: AgentSpec, events: Herald) -> HttpAgent {
     supervise(launcher, spec, events, Beginning::Adopt)
 }
 
-fn supervise(launcher: Launcher, spec: AgentSpec, events: mpsc::Sender<AgentEvent>, beginning: Beginning) -> HttpAgent {
+fn supervise(launcher: Launcher, spec: AgentSpec, events: Herald, beginning: Beginning) -> HttpAgent {
     let service = Service {
         services: launcher.services.clone(),
         name: spec.persona.service.as_deref().unwrap_or_default().into(),

@@ -54,7 +54,7 @@ pub(super) struct Queues {
     /// Goes before everything else. Short: a reader queues few, and nothing more once the shim says nothing more.
     pub(super) control: mpsc::UnboundedReceiver<Control>,
     /// Lines for the agent's log.
-    pub(super) notes: mpsc::Receiver<String>,
+    pub(super) notes: mpsc::Receiver<Box<str>>,
     /// Lines for the agent. One at a time is on its way: the others can still be taken back.
     pub(super) lines: mpsc::Receiver<Line>,
     /// Says that the one on its way has come.
@@ -89,6 +89,11 @@ impl Ear {
         loop {
             if let Some(heard) = self.take()? {
                 return Ok(Some(heard));
+            }
+            if self.buffer.is_empty() {
+                // An agent that is silent has no buffer.
+                self.buffer = BytesMut::new();
+                self.stream.readable().await?;
             }
             self.buffer.reserve(ROOM_BYTES);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {

@@ -13,7 +13,7 @@ use crate::shim::wire::Usage;
 use super::calls::CallError;
 use super::conversation::{Conversation, Fate, KeptCall};
 use super::supervisor::{Origin, Supervisor};
-use super::{AgentEvent, AgentSpec, Json, Launcher};
+use super::{AgentSpec, Herald, Json, Launcher};
 
 /// The handle on one agent that is a process. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Before {
 pub(super) fn start(
     launcher: Launcher,
     spec: AgentSpec,
-    events: mpsc::Sender<AgentEvent>,
+    events: Herald,
     origin: Origin,
     before: Before,
 ) -> ProcessAgent {
@@ -66,7 +66,7 @@ pub(super) fn start(
     let tasks = launcher.tasks.clone();
     let shown = Arc::clone(&agent.shown);
     let supervisor = Supervisor::new(launcher, spec, conversation, shown, stops, events, before.is_ready);
-    tasks.spawn(supervisor.run(origin));
+    tasks.spawn(Box::new(supervisor).run(origin));
     agent
 }
 

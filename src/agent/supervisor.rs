@@ -24,7 +24,7 @@ use super::log_tail::log_tail;
 use super::process::Shown;
 use super::start::{self, Started};
 use super::verdict::{self, Cause, Moment};
-use super::{AgentEnd, AgentEvent, AgentSpec, Json, Launcher, initialize, survivors};
+use super::{AgentEnd, AgentEvent, AgentSpec, Herald, Json, Launcher, initialize, survivors};
 
 mod hearing;
 mod timing;
@@ -51,7 +51,7 @@ pub(super) struct Supervisor {
     shown: Arc<Mutex<Shown>>,
     speaks: bool,
     stops: mpsc::UnboundedReceiver<Timestamp>,
-    events: mpsc::Sender<AgentEvent>,
+    events: Herald,
     lines: Lines,
     /// Nothing as long as it has said nothing of itself.
     journal: Option<Journal>,
@@ -89,7 +89,7 @@ impl Supervisor {
         conversation: Arc<Conversation>,
         shown: Arc<Mutex<Shown>>,
         stops: mpsc::UnboundedReceiver<Timestamp>,
-        events: mpsc::Sender<AgentEvent>,
+        events: Herald,
         is_ready: bool,
     ) -> Self {
         let now = launcher.clock.now();
@@ -120,7 +120,9 @@ impl Supervisor {
     }
 
     /// Supervises the agent to its end, or until the server leaves it.
-    pub(super) async fn run(mut self, origin: Origin) {
+    ///
+    /// There are as many as agents, and each mostly waits: what it seldom does has no room kept for it.
+    pub(super) async fn run(mut self: Box<Self>, origin: Origin) {
         match self.live(origin).await {
             Some(end) => {
                 self.conversation.close(&reason_of(&end));
@@ -128,7 +130,7 @@ impl Supervisor {
                 self.show(|shown| *shown = Shown::default());
                 Failpoint::AfterAgentEnd.hit();
                 // A driver that is gone has nobody to tell.
-                let _ = self.events.send(AgentEvent::Ended(end)).await;
+                let _ = self.events.tell(AgentEvent::Ended(end)).await;
             }
             None => self.conversation.close(&Reason::new("the server was stopped; its agent runs on")),
         }
@@ -149,7 +151,9 @@ impl Supervisor {
                 let brought_up = tokio::select! {
                     biased;
                     () = tasks.leaving() => return None,
-                    brought_up = start::bring_up(&self.launcher, &self.spec, &self.place, &mut self.stops) => brought_up,
+                    brought_up = Box::pin(start::bring_up(&self.launcher, &self.spec, &self.place, &mut self.stops)) => {
+                        brought_up
+                    }
                 };
                 match brought_up {
                     Ok(Started { stream, data, turn, deadline }) => {
@@ -169,16 +173,17 @@ impl Supervisor {
                     self.deadline = self.deadline.max(self.launcher.clock.now() + timeout);
                     self.turn = Arc::clone(&self.launcher.turns).try_acquire_owned().ok();
                 }
-                let call = if self.speaks && !self.is_ready { self.go_on_with_start(&welcome).await } else { None };
+                let call =
+                    if self.speaks && !self.is_ready { Box::pin(self.go_on_with_start(&welcome)).await } else { None };
                 self.welcomed(welcome).await;
                 self.serve(ear, mouth, call).await
             }
             Origin::Ended(end, acknowledged) => {
-                self.hear_spool(acknowledged).await;
-                Some(self.ended(&end).await)
+                Box::pin(self.hear_spool(acknowledged)).await;
+                Some(Box::pin(self.ended(&end)).await)
             }
             Origin::Lost(reason) => {
-                self.hear_spool(0).await;
+                Box::pin(self.hear_spool(0)).await;
                 Some(self.cause.take().map_or(AgentEnd::Lost(reason), AgentEnd::from))
             }
         }
@@ -209,7 +214,7 @@ impl Supervisor {
                 }
                 () = tasks.leaving(), if !is_leaving => is_leaving = true,
                 () = sleep_until(&*clock, wake) => {
-                    if let Some(end) = self.wake().await {
+                    if let Some(end) = Box::pin(self.wake()).await {
                         return Some(end);
                     }
                 }
@@ -220,9 +225,9 @@ impl Supervisor {
                 // While much of what it said is not durable yet, it has to wait.
                 heard = ear.next(), if self.journal.as_ref().is_none_or(Journal::has_room) => {
                     let Ok(Some(heard)) = heard else {
-                        match self.reach_again().await {
+                        match Box::pin(self.reach_again()).await {
                             Some(again) => ear = again,
-                            None => return Some(self.shim_is_gone().await),
+                            None => return Some(Box::pin(self.shim_is_gone()).await),
                         }
                         continue;
                     };
@@ -273,7 +278,7 @@ impl Supervisor {
         if !self.is_ready && self.cause.is_none() {
             self.is_ready = true;
             self.turn = None;
-            if self.events.send(AgentEvent::Ready).await.is_err() {
+            if !self.events.tell(AgentEvent::Ready).await {
                 self.end(Cause::Stop, self.now);
             }
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::agent::{Agent, AgentEnd, AgentEvent, AgentSpec, Launcher};
+use crate::agent::{self, Agent, AgentEnd, AgentEvent, AgentSpec, Launcher, News};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
 use crate::failpoint::Failpoint;
@@ -94,9 +94,10 @@ pub(super) struct Driver {
     pub(super) persona: Arc<Persona>,
     pub(super) limits: Limits,
     pub(super) view: watch::Sender<View>,
-    pub(super) commands: mpsc::Receiver<Command>,
+    /// Boxed: a queue has room for many, also while there are none.
+    pub(super) commands: mpsc::Receiver<Box<Command>>,
     pub(super) room: Option<Place>,
-    pub(super) agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
+    pub(super) agent: Option<(Agent, News)>,
     /// The last transition, on its way to the session's sequence.
     pub(super) told: Option<Told>,
     pub(super) counted: Counted,
@@ -111,9 +112,13 @@ enum Next {
 impl Driver {
     /// Drives the session until it needs no owner, and returns its last record. `may_leave` is asked before, and says
     /// no if a command has come.
-    pub(super) async fn run(mut self, may_leave: impl Fn(&mpsc::Receiver<Command>) -> bool) -> Arc<SessionRecord> {
-        self.refresh().await;
-        self.tell_again().await;
+    ///
+    /// A driver mostly waits, and there are as many as sessions that run: what it does meanwhile has no room kept for it.
+    pub(super) async fn run(
+        mut self: Box<Self>,
+        may_leave: impl Fn(&mpsc::Receiver<Box<Command>>) -> bool,
+    ) -> Arc<SessionRecord> {
+        Box::pin(self.begin()).await;
         loop {
             let tasks = self.context.tasks.clone();
             let clock = Arc::clone(&self.context.clock);
@@ -121,18 +126,23 @@ impl Driver {
             let next = tokio::select! {
                 biased;
                 () = tasks.draining() => {
-                    self.drain().await;
+                    Box::pin(self.drain()).await;
                     return self.record();
                 }
-                Some(command) = self.commands.recv() => self.obey(command).await,
-                () = std::future::ready(()), if self.lacks_its_agent() => self.settle().await,
-                event = next_event(&mut self.agent) => self.learn(event).await,
-                () = sleep_until(&*clock, next_tick) => self.tick().await,
+                Some(command) = self.commands.recv() => Box::pin(self.obey(*command)).await,
+                () = std::future::ready(()), if self.lacks_its_agent() => Box::pin(self.settle()).await,
+                event = next_event(&mut self.agent) => Box::pin(self.learn(event)).await,
+                () = sleep_until(&*clock, next_tick) => Box::pin(self.tick()).await,
             };
             if matches!(next, Next::Leave) && may_leave(&self.commands) {
                 return self.record();
             }
         }
+    }
+
+    async fn begin(&mut self) {
+        self.refresh().await;
+        self.tell_again().await;
     }
 
     /// Reads the record that the claim now protects: what the claimer saw may have changed before.
@@ -359,7 +369,7 @@ impl Driver {
         match effect {
             Effect::StartAgent { epoch, not_before, deadline } => {
                 let spec = spec(&self.record(), &self.persona, epoch, not_before, deadline);
-                let (events, news) = news();
+                let (events, news) = agent::news();
                 self.agent = Some((self.context.launcher.start(spec, events), news));
             }
             Effect::StopAgent { deadline, .. } => {
@@ -404,7 +414,7 @@ impl Driver {
         }
         let is_stopping = matches!(self.record().phase, Phase::Stopping { .. });
         while let Some((_, news)) = &mut self.agent {
-            match news.recv().await {
+            match news.next().await {
                 Some(AgentEvent::Ready) => {}
                 Some(event @ AgentEvent::Ended(AgentEnd::Finished(_))) => {
                     self.learn(Some(event)).await;
@@ -446,18 +456,12 @@ pub(super) fn spec(
     }
 }
 
-/// The way by which a driver hears of its agent.
-pub(super) fn news() -> (mpsc::Sender<AgentEvent>, mpsc::Receiver<AgentEvent>) {
-    // An agent is ready once and ends once.
-    mpsc::channel(4)
-}
-
 type Reply = oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>;
 
-async fn next_event(agent: &mut Option<(Agent, mpsc::Receiver<AgentEvent>)>) -> Option<AgentEvent> {
+async fn next_event(agent: &mut Option<(Agent, News)>) -> Option<AgentEvent> {
     match agent {
         // The supervisor reports the end before it goes: without a report it has panicked.
-        Some((_, news)) => news.recv().await,
+        Some((_, news)) => news.next().await,
         None => std::future::pending().await,
     }
 }

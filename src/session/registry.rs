@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::agent::{Agent, AgentEvent, CallError, Json, Launcher};
+use crate::agent::{Agent, CallError, Json, Launcher, News};
 use crate::clock::Clock;
 use crate::config::{Persona, PersonaName};
 use crate::id::{Epoch, SessionId};
@@ -78,7 +78,7 @@ struct Inner {
 #[derive(Clone)]
 struct Handle {
     number: u64,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Box<Command>>,
     view: watch::Receiver<View>,
 }
 
@@ -260,7 +260,7 @@ impl Registry {
             let command = Command { event: event.clone(), room: None, note, reply };
             if let Some(handle) = self.handle(id) {
                 // A driver that has just left has closed its queue: the session is to be looked at again.
-                if handle.commands.send(command).await.is_ok()
+                if handle.commands.send(Box::new(command)).await.is_ok()
                     && let Ok(answer) = answer.await
                 {
                     return answer;
@@ -397,7 +397,7 @@ impl Registry {
         &self,
         seen: &SessionRecord,
         command: Command,
-        agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
+        agent: Option<(Agent, News)>,
     ) -> Option<watch::Receiver<View>> {
         let drivers = lock(&self.inner.drivers);
         self.insert_driver(drivers, seen, command, agent)
@@ -428,7 +428,7 @@ impl Registry {
         mut drivers: MutexGuard<'_, HashMap<SessionId, Handle>>,
         seen: &SessionRecord,
         command: Command,
-        agent: Option<(Agent, mpsc::Receiver<AgentEvent>)>,
+        agent: Option<(Agent, News)>,
     ) -> Option<watch::Receiver<View>> {
         const COMMANDS: usize = 16;
         let view = watch::Sender::new(View::first(seen.clone(), agent.as_ref().map(|(agent, _)| agent)));
@@ -443,9 +443,9 @@ impl Registry {
         drop(drivers);
         let claim = Claim { inner: Arc::clone(&self.inner), id: seen.id, number };
         // The queue is new and has room.
-        let _ = commands.try_send(command);
+        let _ = commands.try_send(Box::new(command));
         let persona = self.persona_of(seen).unwrap_or_default();
-        let driver = Driver {
+        let driver = Box::new(Driver {
             context: self.inner.context.clone(),
             limits: limits(&persona),
             persona,
@@ -455,7 +455,7 @@ impl Registry {
             agent,
             told: None,
             counted: Counted::new(Arc::clone(&self.inner.context.launcher.metrics)),
-        };
+        });
         let registry = self.clone();
         self.inner.context.tasks.spawn(async move {
             let record = driver.run(|queue| claim.release(queue)).await;
@@ -479,7 +479,7 @@ struct Claim {
 
 impl Claim {
     /// Gives the session free, unless a command has come meanwhile.
-    fn release(&self, queue: &mpsc::Receiver<Command>) -> bool {
+    fn release(&self, queue: &mpsc::Receiver<Box<Command>>) -> bool {
         let mut drivers = lock(&self.inner.drivers);
         if !queue.is_empty() {
             return false;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::initialize::{self, field};
 use crate::agent::journal::LOG_PATIENCE;
-use crate::agent::{AgentEnd, AgentEvent, AgentSpec, Launcher};
+use crate::agent::{AgentEnd, AgentEvent, AgentSpec, Herald, Launcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
 use crate::failpoint::Failpoint;
@@ -39,7 +39,7 @@ pub(super) struct Supervisor {
     pub(super) spec: AgentSpec,
     pub(super) exchanges: Arc<Exchanges>,
     pub(super) stops: mpsc::UnboundedReceiver<Timestamp>,
-    pub(super) events: mpsc::Sender<AgentEvent>,
+    pub(super) events: Herald,
 }
 
 /// How the agent comes to be.
@@ -86,7 +86,7 @@ impl Supervisor {
         }
         Failpoint::AfterAgentEnd.hit();
         // A driver that is gone has nobody to tell.
-        let _ = self.events.send(AgentEvent::Ended(end)).await;
+        let _ = self.events.tell(AgentEvent::Ended(end)).await;
     }
 
     async fn live(&mut self, beginning: Beginning) -> Cause {
@@ -132,10 +132,7 @@ impl Supervisor {
             }
         };
         started.map_err(|error| self.lost(&error))?;
-        match self.events.send(AgentEvent::Ready).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(stopped(None, clock.now())),
-        }
+        if self.events.tell(AgentEvent::Ready).await { Ok(()) } else { Err(stopped(None, clock.now())) }
     }
 
     /// Keeps the agent until something ends it.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::agent::{AgentEnd, AgentLimits, Means};
+use crate::agent::{AgentEnd, AgentEvent, AgentLimits, Means, News, news};
 use crate::clock::{Clock, SystemClock, WallTime};
 use crate::config::Persona;
 use crate::data_dir::DataDir;
@@ -26,7 +26,7 @@ async fn an_adopted_agent_goes_on_without_initialize_and_with_higher_numbers() {
     let service = Echo::start(|_| None).await;
     let desk = Desk::new(&service.stub.address.to_string());
     let (first, mut news) = desk.begin(Beginning::Start);
-    assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
+    assert!(matches!(news.next().await, Some(AgentEvent::Ready)));
     first.request(b"1", LONG, |_| ()).await.unwrap();
 
     let (adopted, mut news) = desk.begin(Beginning::Adopt);
@@ -34,7 +34,7 @@ async fn an_adopted_agent_goes_on_without_initialize_and_with_higher_numbers() {
     service.until(|seen| seen.len() == 4).await;
     adopted.stop(desk.clock.now() + LONG);
 
-    assert!(matches!(news.recv().await, Some(AgentEvent::Ended(AgentEnd::Stopped))));
+    assert!(matches!(news.next().await, Some(AgentEvent::Ended(AgentEnd::Stopped))));
     let seen = service.seen();
     let mut methods: Vec<_> = seen.iter().map(|message| message["method"].as_str().unwrap()).collect();
     methods[2..4].sort_unstable();
@@ -51,7 +51,7 @@ async fn an_adopted_agent_that_its_service_does_not_know_is_lost_at_once() {
     })
     .await;
     let (_agent, mut news) = Desk::new(&service.stub.address.to_string()).begin(Beginning::Adopt);
-    let why = lost(news.recv().await);
+    let why = lost(news.next().await);
     assert!(why.ends_with("does not know the session: never heard of it"), "{why}");
     assert_eq!(service.seen().len(), 1);
 }
@@ -64,7 +64,7 @@ async fn an_adopted_agent_whose_service_refuses_three_pings_is_lost() {
     })
     .await;
     let (_agent, mut news) = Desk::new(&service.stub.address.to_string()).begin(Beginning::Adopt);
-    let why = lost(news.recv().await);
+    let why = lost(news.next().await);
     assert!(why.ends_with("answered ping with an error: not well"), "{why}");
     let pings = service.seen().iter().filter(|message| message["method"] == "ping").count();
     assert_eq!(pings, 3);
@@ -90,7 +90,7 @@ async fn a_request_that_a_closing_idle_connection_swallowed_comes_once_more_with
     .await;
     let desk = Desk::new(&stub.address.to_string());
     let (agent, mut news) = desk.begin(Beginning::Start);
-    assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
+    assert!(matches!(news.next().await, Some(AgentEvent::Ready)));
     // The client needs a moment to see that the connection is idle.
     tokio::time::sleep(Duration::from_millis(50)).await;
 
@@ -129,7 +129,7 @@ async fn a_request_that_got_a_byte_of_an_answer_or_went_out_on_a_fresh_connectio
         .await;
         let desk = Desk::new(&stub.address.to_string());
         let (agent, mut news) = desk.begin(Beginning::Start);
-        assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
+        assert!(matches!(news.next().await, Some(AgentEvent::Ready)));
         tokio::time::sleep(Duration::from_millis(50)).await;
 
         let error = agent.request(b"1", LONG, |_| ()).await.unwrap_err();
@@ -144,7 +144,7 @@ async fn a_caller_that_goes_away_cancels_its_request_once() {
     let service = Echo::start(|message| (message["params"]["REQUEST"] == "hang").then(String::new)).await;
     let desk = Desk::new(&service.stub.address.to_string());
     let (agent, mut news) = desk.begin(Beginning::Start);
-    assert!(matches!(news.recv().await, Some(AgentEvent::Ready)));
+    assert!(matches!(news.next().await, Some(AgentEvent::Ready)));
     tokio::select! {
         _ = agent.request(b"\"hang\"", LONG, |_| ()) => panic!("answered"),
         () = service.until(|seen| seen.len() == 2) => {}
@@ -247,7 +247,7 @@ impl Desk {
         Self { launcher, clock, _directory: directory }
     }
 
-    fn begin(&self, beginning: Beginning) -> (HttpAgent, mpsc::Receiver<AgentEvent>) {
+    fn begin(&self, beginning: Beginning) -> (HttpAgent, News) {
         let persona = Persona { service: Some("ROBOTS".into()), ..Persona::default() };
         let now = self.clock.now();
         let spec = AgentSpec {
@@ -259,7 +259,7 @@ impl Desk {
             not_before: now,
             deadline: now + LONG,
         };
-        let (events, news) = mpsc::channel(4);
+        let (events, news) = news();
         let agent = match beginning {
             Beginning::Start => start(self.launcher.clone(), spec, events),
             Beginning::Adopt => adopt(self.launcher.clone(), spec, events),

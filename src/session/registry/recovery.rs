@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::agent::survivors::Survivor;
-use crate::agent::{Agent, AgentEvent, Before};
+use crate::agent::{self, Agent, Before, News};
 use crate::clock::Timestamp;
 use crate::config::AgentKind;
 use crate::failpoint::Failpoint;
@@ -25,7 +25,7 @@ use crate::store::StoreError;
 use super::Registry;
 
 /// An agent that was taken up, and what is told of it.
-type Adopted = (Agent, mpsc::Receiver<AgentEvent>);
+type Adopted = (Agent, News);
 
 impl Registry {
     /// Takes up the agents of an earlier server, ends what nobody should have left, and goes on with every session that
@@ -99,7 +99,7 @@ impl Registry {
         let is_ready = record.phase.has_agent();
         let calls = notes.iter().filter(|(_, note)| note.epoch == spec.epoch).map(|(_, note)| note.call).collect();
         let (epoch, before) = (spec.epoch, Before { is_ready, calls });
-        let (events, news) = driver::news();
+        let (events, news) = agent::news();
         let launcher = &self.inner.context.launcher;
         let agent = match (persona.agent, survivor) {
             (AgentKind::Process, Some(survivor)) => launcher.adopt(spec, survivor, before, events).await?,
