@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
-use crate::id::{CustomerKey, Epoch, SessionId};
-use crate::session::phase::{Outcome, PhaseName};
+use crate::id::{CustomerKey, Epoch, Revision, SessionId};
+use crate::session::phase::{Outcome, Phase, PhaseName};
 use crate::session::{Census, NewSession, SessionData, SessionRecord};
 use crate::token::{TokenHash, TokenKey};
 
@@ -21,16 +21,15 @@ mod audit;
 mod operators;
 mod requests;
 pub mod sqlite;
+mod tokens;
 
 pub use audit::{Action, Actor, Audit, AuditCursor, AuditEntry, AuditFilter, NumberedEntry};
 pub use operators::{ConsoleSession, OperatorToken, Operators};
 pub use requests::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
+pub use tokens::{TOKENS_PER_SESSION, Tokens};
 
 /// A pending answer of the store.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
-
-/// At most this many tokens of a session are valid; a further one retires the oldest.
-pub const TOKENS_PER_SESSION: usize = 4;
 
 /// A place that keeps sessions and customers.
 pub trait Store: Operators + Audit {
@@ -68,8 +67,8 @@ pub trait Store: Operators + Audit {
     /// Up to `most` sessions that match, the youngest first.
     fn list(&self, filter: Filter, most: usize) -> Answer<'_, Vec<SessionRecord>>;
 
-    /// Every live session, in no order.
-    fn live_sessions(&self) -> Answer<'_, Vec<Arc<Stored>>>;
+    /// Every live session that is wanted, in no order. What is asked of each must not ask the store in turn.
+    fn live_sessions(&self, wanted: &dyn Fn(&Glance<'_>) -> bool) -> Answer<'_, Vec<Arc<Stored>>>;
 
     /// How many live sessions there are in each phase. It is counted as they move, never by going through them.
     fn census(&self) -> Census;
@@ -201,7 +200,27 @@ pub struct Stored {
     /// The session.
     pub record: SessionRecord,
     /// Its valid tokens.
-    pub tokens: Vec<TokenHash>,
+    pub tokens: Tokens,
+}
+
+/// What is seen of a live session at a glance, by who looks for some among many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance<'a> {
+    /// Its identity.
+    pub id: SessionId,
+    /// The persona's name.
+    pub persona: &'a str,
+    /// Where it is in its life.
+    pub phase: &'a Phase,
+    /// The revision of its record.
+    pub revision: Revision,
+}
+
+impl<'a> Glance<'a> {
+    /// What is seen of a session with this record.
+    pub fn of(record: &'a SessionRecord) -> Self {
+        Self { id: record.id, persona: &record.persona, phase: &record.phase, revision: record.revision }
+    }
 }
 
 impl Stored {

@@ -37,8 +37,8 @@ fn the_busiest_calls_allocate_no_more_than_is_recorded() {
     let view = format!("/v1/sessions/{}", desk.session(&token));
 
     let counts = [
-        ("GET /sessionSTATUS", desk.least(|| desk.get(&status, None)), 14),
-        ("GET /v1/sessions/{id}", desk.least(|| desk.get(&view, Some(&token))), 18),
+        ("GET /sessionSTATUS", desk.least(|| desk.get(&status, None)), 15),
+        ("GET /v1/sessions/{id}", desk.least(|| desk.get(&view, Some(&token))), 21),
         ("POST /requestSessionCreation", desk.least_of_creations(token), 43),
     ];
 

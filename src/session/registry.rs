@@ -191,7 +191,7 @@ impl Registry {
     /// # Errors
     /// What the store said.
     pub async fn admit(&self, new: NewSession) -> Result<Admission, StoreError> {
-        if !self.starts_by_itself(&new.record) && !self.sequences().are_followed() {
+        if !self.starts_by_itself(&new.record.persona) && !self.sequences().are_followed() {
             return self.inner.context.store.admit(new).await;
         }
         let (reply, answer) = oneshot::channel();
@@ -212,13 +212,13 @@ impl Registry {
         answer.await.unwrap_or(Err(StoreError::Busy))
     }
 
-    fn starts_by_itself(&self, record: &SessionRecord) -> bool {
-        self.persona(&record.persona).is_some_and(|persona| persona.auto_initialize)
+    fn starts_by_itself(&self, persona: &str) -> bool {
+        self.persona(persona).is_some_and(|persona| persona.auto_initialize)
     }
 
     /// Queues a pending session whose persona starts its sessions by itself.
     pub(super) fn admitted(&self, record: &SessionRecord) {
-        if self.starts_by_itself(record) && matches!(record.phase, Phase::Pending { .. }) {
+        if self.starts_by_itself(&record.persona) && matches!(record.phase, Phase::Pending { .. }) {
             lock(&self.inner.queue).add(record.id);
             self.inner.queue_changed.notify_one();
         }
@@ -353,7 +353,7 @@ impl Registry {
     /// What a pending session waits for that the node does not start by itself, or not again, in words.
     pub fn waits_for(&self, record: &SessionRecord) -> Option<&'static str> {
         let Phase::Pending { last_failure, .. } = &record.phase else { return None };
-        let is_left_to_its_customer = last_failure.is_some() || !self.starts_by_itself(record);
+        let is_left_to_its_customer = last_failure.is_some() || !self.starts_by_itself(&record.persona);
         is_left_to_its_customer.then_some("waits for its customer to start it")
     }
 

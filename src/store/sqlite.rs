@@ -24,8 +24,8 @@ use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::metrics::Writes;
 use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
-    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Desk, Filter, Incoming, KeyedAnswer, Noted, RequestKey,
-    RequestNote, Store, StoreError, Stored,
+    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Desk, Filter, Glance, Incoming, KeyedAnswer, Noted,
+    RequestKey, RequestNote, Store, StoreError, Stored,
 };
 use crate::token::{TokenHash, TokenKey};
 
@@ -286,19 +286,19 @@ impl Store for SqliteStore {
     fn list(&self, filter: Filter, most: usize) -> Answer<'_, Vec<SessionRecord>> {
         let index = Arc::clone(&self.index);
         self.read(move |connection| {
-            let wanted = |record: &SessionRecord| {
-                filter.customer.as_ref().is_none_or(|customer| record.customer == *customer)
-                    && filter.persona.as_ref().is_none_or(|persona| *record.persona == **persona)
-                    && filter.phase.is_none_or(|phase| record.phase.kind() == phase)
+            let wanted = |session: &Glance<'_>| {
+                filter.persona.as_ref().is_none_or(|persona| *session.persona == **persona)
+                    && filter.phase.is_none_or(|phase| session.phase.kind() == phase)
                     && filter
                         .outcome
-                        .is_none_or(|outcome| record.phase.ending().is_some_and(|ending| ending.outcome == outcome))
-                    && filter.before.is_none_or(|before| record.id < before)
-                    && filter.from.is_none_or(|from| record.id >= from)
+                        .is_none_or(|outcome| session.phase.ending().is_some_and(|ending| ending.outcome == outcome))
+                    && filter.before.is_none_or(|before| session.id < before)
+                    && filter.from.is_none_or(|from| session.id >= from)
             };
             let found = match &filter.customer {
                 Some(customer) => {
-                    index.by_customer(customer).into_iter().filter(|stored| wanted(&stored.record)).collect()
+                    let live = index.by_customer(customer).into_iter();
+                    live.filter(|stored| wanted(&Glance::of(&stored.record))).collect()
                 }
                 None => index.youngest(most, wanted),
             };
@@ -314,9 +314,9 @@ impl Store for SqliteStore {
         })
     }
 
-    fn live_sessions(&self) -> Answer<'_, Vec<Arc<Stored>>> {
-        let all = self.index.all();
-        Box::pin(std::future::ready(Ok(all)))
+    fn live_sessions(&self, wanted: &dyn Fn(&Glance<'_>) -> bool) -> Answer<'_, Vec<Arc<Stored>>> {
+        let found = self.index.wanted(wanted);
+        Box::pin(std::future::ready(Ok(found)))
     }
 
     fn census(&self) -> Census {

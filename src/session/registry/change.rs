@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Persona, PersonaName};
 use crate::session::phase::Phase;
+use crate::store::{Glance, StoreError};
 
 use super::{Registry, lock};
 
@@ -20,20 +21,27 @@ impl Registry {
 
     /// Queues the pending sessions whose personas start them by themselves, and no others.
     async fn queue_anew(&self) {
-        let sessions = match self.inner.context.store.live_sessions().await {
-            Ok(sessions) => sessions,
-            Err(error) => {
-                tracing::warn!(error = %error, "pending sessions not queued anew; an initialise or the next start does it");
-                return;
-            }
-        };
-        for stored in sessions.iter().filter(|stored| matches!(stored.record.phase, Phase::Pending { .. })) {
-            if self.starts_by_itself(&stored.record) {
-                self.admitted(&stored.record);
-            } else {
-                lock(&self.inner.queue).remove(stored.record.id);
+        if let Err(error) = self.queue_again().await {
+            tracing::warn!(error = %error, "pending sessions not queued anew; an initialise or the next start does it");
+        }
+    }
+
+    async fn queue_again(&self) -> Result<(), StoreError> {
+        let store = &self.inner.context.store;
+        let queued = lock(&self.inner.queue).first(usize::MAX);
+        for id in queued {
+            let stored = store.session(id).await?;
+            if stored.is_none_or(|stored| !self.starts_by_itself(&stored.record.persona)) {
+                lock(&self.inner.queue).remove(id);
             }
         }
+        let is_to_start = |session: &Glance<'_>| {
+            matches!(session.phase, Phase::Pending { .. }) && self.starts_by_itself(session.persona)
+        };
+        for stored in store.live_sessions(&is_to_start).await? {
+            self.admitted(&stored.record);
+        }
+        Ok(())
     }
 
     /// Takes no new sessions and starts no agents for those that wait, until this is called with `false`. Sessions that

@@ -47,7 +47,7 @@ impl Registry {
     pub async fn initialise(&self, customer: &CustomerKey) -> Result<(), InitialiseError> {
         let stored = self.inner.context.store.live(customer).await?.ok_or(InitialiseError::NotPending)?;
         let record = &stored.record;
-        if self.starts_by_itself(record) {
+        if self.starts_by_itself(&record.persona) {
             self.admitted(record);
             return self.wait_until_running(record.id).await;
         }

@@ -78,7 +78,7 @@ impl Registry {
                 }
             };
             let owner = match &view {
-                _ if self.starts_by_itself(&record) => Owner::Queue,
+                _ if self.starts_by_itself(&record.persona) => Owner::Queue,
                 Some(_) => Owner::Driver,
                 None => Owner::Nobody,
             };

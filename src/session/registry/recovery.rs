@@ -20,7 +20,7 @@ use crate::session::driver::{self, Command};
 use crate::session::machine::Event;
 use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
-use crate::store::StoreError;
+use crate::store::{Glance, StoreError};
 
 use super::Registry;
 
@@ -39,9 +39,13 @@ impl Registry {
         let mut survivors = survivors.map_err(|error| {
             StoreError::Unavailable(format!("the directory {} can't be read: {error}", launcher.agents.display()))
         })?;
-        let sessions = self.inner.context.store.live_sessions().await?;
+        // Of those that wait, there may be a million of which nothing is to be done.
+        let is_concerned = |session: &Glance<'_>| {
+            is_driven(session.phase) || session.revision > Revision::FIRST || self.starts_by_itself(session.persona)
+        };
+        let sessions = self.inner.context.store.live_sessions(&is_concerned).await?;
         let (mut adopting, mut kept) = (JoinSet::new(), HashMap::new());
-        for stored in sessions.iter().filter(|stored| is_driven(&stored.record)) {
+        for stored in sessions.iter().filter(|stored| is_driven(&stored.record.phase)) {
             let survivor = survivors.remove(&stored.record.id);
             if survivor.as_ref().is_some_and(Survivor::is_alive) {
                 kept.insert(stored.record.id, stored.record.phase.epoch());
@@ -57,7 +61,7 @@ impl Registry {
         Failpoint::DuringRecovery.hit();
         let mut recovered = 0;
         for record in sessions.iter().map(|stored| &stored.record) {
-            if is_driven(record) {
+            if is_driven(&record.phase) {
                 self.go_on(record, adopted.remove(&record.id));
                 recovered += 1;
             } else {
@@ -144,8 +148,8 @@ impl Registry {
     }
 }
 
-fn is_driven(record: &SessionRecord) -> bool {
-    match record.phase {
+fn is_driven(phase: &Phase) -> bool {
+    match phase {
         Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => true,
         Phase::Pending { .. } | Phase::Ended { .. } => false,
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::clock::WallTime;
 use crate::id::SessionId;
 use crate::session::{NewSession, SessionData, SessionRecord};
-use crate::store::{Admission, StoreError, Stored, TOKENS_PER_SESSION};
+use crate::store::{Admission, StoreError, Stored};
 use crate::token::TokenHash;
 
 use super::accounts::Accounts;
@@ -66,7 +66,7 @@ impl Change for Admit {
 
     fn publish(&mut self, index: &Index) {
         if self.instead.is_none() {
-            index.show(Stored { record: self.new.record.clone(), tokens: vec![self.new.token] });
+            index.show(Stored { record: self.new.record.clone(), tokens: [self.new.token].into_iter().collect() });
         }
     }
 
@@ -178,13 +178,15 @@ impl Change for AddToken {
 
     fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         let bytes = row::token_bytes(connection, self.session)?.ok_or(StoreError::Missing)?;
-        let tokens = row::read_tokens(self.session, &bytes).map_err(Refusal::Own)?;
-        Ok(row::set_tokens(connection, self.session, &with_token(tokens, self.token))?)
+        let mut tokens = row::read_tokens(self.session, &bytes).map_err(Refusal::Own)?;
+        tokens.push(self.token);
+        Ok(row::set_tokens(connection, self.session, &tokens)?)
     }
 
     fn publish(&mut self, index: &Index) {
         if let Some(stored) = index.by_id(self.session) {
-            let tokens = with_token(stored.tokens.clone(), self.token);
+            let mut tokens = stored.tokens.clone();
+            tokens.push(self.token);
             index.show(Stored { record: stored.record.clone(), tokens });
         }
     }
@@ -192,14 +194,6 @@ impl Change for AddToken {
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let _ = self.reply.send(outcome);
     }
-}
-
-fn with_token(mut tokens: Vec<TokenHash>, token: TokenHash) -> Vec<TokenHash> {
-    if tokens.len() >= TOKENS_PER_SESSION {
-        tokens.drain(..=tokens.len() - TOKENS_PER_SESSION);
-    }
-    tokens.push(token);
-    tokens
 }
 
 /// Drops all tokens, and makes another one the only valid one.

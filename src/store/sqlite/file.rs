@@ -92,7 +92,8 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     // Checkpoints run on a connection of their own, off the commit path.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -32_768)?;
+    // In KiB. What is changed often fits, and behind it is the system's own cache.
+    connection.pragma_update(None, "cache_size", -8_192)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use crate::clock::WallTime;
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{NewSession, Phase, PhaseName, SessionData, SessionRecord};
-use crate::store::{Filter, StoreError, Stored};
+use crate::store::{Filter, StoreError, Stored, Tokens};
 use crate::token::TokenHash;
 
 use super::conditions::Conditions;
@@ -294,7 +294,7 @@ fn phase_text(phase: &Phase) -> String {
 }
 
 /// Tokens as a row holds them.
-pub(super) fn read_tokens(id: SessionId, bytes: &[u8]) -> Result<Vec<TokenHash>, StoreError> {
+pub(super) fn read_tokens(id: SessionId, bytes: &[u8]) -> Result<Tokens, StoreError> {
     let (hashes, rest) = bytes.as_chunks();
     if !rest.is_empty() {
         return Err(damaged(id, &"its tokens are cut off"));
