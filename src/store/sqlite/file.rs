@@ -126,6 +126,12 @@ mod tests {
         assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
     }
 
+    // What `.cargo/config.toml` says reaches SQLite's build and this one alike.
+    #[test]
+    fn the_bundled_sqlite_syncs_what_it_wrote_and_no_times() {
+        assert_eq!(option_env!("LIBSQLITE3_FLAGS"), Some("-DHAVE_FDATASYNC=1"));
+    }
+
     #[test]
     fn a_file_newer_than_the_binary_is_refused() {
         let directory = tempfile::tempdir().unwrap();
