@@ -304,9 +304,11 @@ impl Driver {
             Failpoint::AfterStep.hit();
             self.tell(&stored).await;
             self.publish(record, stored);
-        }
-        for effect in step.effects {
-            self.start(effect);
+            self.start_all(step.effects);
+            // Last, since others wait for what comes before.
+            log_move(record, &self.record());
+        } else {
+            self.start_all(step.effects);
         }
         true
     }
@@ -345,16 +347,6 @@ impl Driver {
 
     fn publish(&mut self, before: &SessionRecord, after: SessionRecord) {
         self.counted.step(&after.persona, &before.phase, &after.phase, self.context.clock.now());
-        let reason = after.phase.ending().map(|ending| ending.reason.as_str()).unwrap_or_default();
-        tracing::info!(
-            session.id = %after.id,
-            customer = %after.customer,
-            from = before.phase.name(),
-            to = after.phase.name(),
-            epoch = %after.phase.epoch(),
-            reason,
-            "session moved"
-        );
         let (agent, ran) = match &after.phase {
             Phase::Running { epoch, .. } => (self.agent.as_ref().map(|(agent, _)| agent.clone()), *epoch),
             Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
@@ -363,6 +355,12 @@ impl Driver {
         };
         let lost = self.view.borrow().lost.clone();
         self.view.send_replace(View { record: Arc::new(after), agent, ran, lost });
+    }
+
+    fn start_all(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.start(effect);
+        }
     }
 
     fn start(&mut self, effect: Effect) {
@@ -435,6 +433,19 @@ impl Driver {
             let _ = command.reply.send(Err(CommandError::Draining));
         }
     }
+}
+
+fn log_move(before: &SessionRecord, after: &SessionRecord) {
+    let reason = after.phase.ending().map(|ending| ending.reason.as_str()).unwrap_or_default();
+    tracing::info!(
+        session.id = %after.id,
+        customer = %after.customer,
+        from = before.phase.name(),
+        to = after.phase.name(),
+        epoch = %after.phase.epoch(),
+        reason,
+        "session moved"
+    );
 }
 
 /// What an agent of the session is started or taken up for.
