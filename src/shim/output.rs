@@ -168,7 +168,9 @@ impl Output {
 /// Reads once from a stream into an empty buffer; returns whether anything came. A stream that has ended is dropped.
 fn read(stream: &mut Option<File>, buffer: &mut Vec<u8>, most: usize) -> bool {
     let Some(file) = stream else { return false };
-    buffer.resize(most, 0);
+    // Little comes as a rule, and memory that is touched once stays: as much as waits, or a look whether that is the end.
+    let waits = rustix::io::ioctl_fionread(&*file).ok().and_then(|bytes| usize::try_from(bytes).ok());
+    buffer.resize(waits.unwrap_or(most).clamp(1, most), 0);
     let read = file.read(buffer);
     buffer.truncate(*read.as_ref().unwrap_or(&0));
     match read {
