@@ -1,14 +1,15 @@
 //! The shim: the small process that is an agent's parent, so that the agent outlives the server.
 //!
 //! ```text
-//!   server ──order + socket──> launcher ──fork──> shim ──fork, exec──> agent
-//!     └──────────────── frames over the socket ─────┘ └── stdin, stdout, stderr ──┘
+//!             launcher ──fork──┐
+//!   server ──order + socket──> shim ──fork, exec──> agent
+//!     └── frames over the socket ─┘ └── stdin, stdout, stderr ──┘
 //! ```
 //!
-//! A server has one [`launcher`]: a process with a single thread and a handful of descriptors, which forks a shim for
-//! each order. A fork of that costs a fraction of what starting the binary anew costs, and the server itself never forks. A
-//! shim leads a session (`setsid(2)`) of its own, is the subreaper of everything that its agent starts, and lives exactly as
-//! long as its agent does: an agent whose shim is killed is killed by its parent-death signal.
+//! A server has one [`launcher`]: a process with a single thread and a handful of descriptors, which forks shims ahead of
+//! the orders that they take. A fork of that costs a fraction of what starting the binary anew costs, and the server itself
+//! never forks. A shim leads a session (`setsid(2)`) of its own, is the subreaper of everything that its agent starts, and
+//! lives exactly as long as its agent does: an agent whose shim is killed is killed by its parent-death signal.
 //!
 //! | what | module |
 //! | --- | --- |
@@ -16,7 +17,8 @@
 //! | what a shim is told to start | [`order`] |
 //! | the directory of a session with an agent: lock, epoch, socket, spool, log, end | [`place`] |
 //! | how the server orders a start; who forks | [`launch`], [`launcher`], `fork` |
-//! | a shim from its fork to its end; what its loop waits for; what follows from that | `run`, `serve`, `settle` |
+//! | shims that wait for an order, and how many | `spare`, `spares` |
+//! | a shim from its order to its end; what its loop waits for; what follows from that | `run`, `serve`, `settle` |
 //! | how a forked child becomes the agent, and what the shim has of it | `stage`, `agent` |
 //! | connections, before and after they have shown the secret; frames out of bytes | `visitor`, `connection`, `frames` |
 //! | what goes to the agent, and what comes | `input`, `line`; `output`, `spool`, `log` |
@@ -25,8 +27,8 @@
 //! | what an agent may take: per process, over its tree, by the kernel's groups, and of output | [`limits`], [`watch`], [`cgroup`], [`rate`] |
 //! | what an agent takes, out of `/proc` | [`usage`], [`proc`] |
 //!
-//! The launcher ends with its server. A shim goes on alone, listens in the session's directory for the next server, and
-//! ends its agent if none comes for `orphan_timeout`.
+//! The launcher ends with its server, and with it the shims that have no order. Each of the others goes on alone, listens
+//! in the session's directory for the next server, and ends its agent if none comes for `orphan_timeout`.
 //!
 //! Nothing here knows a session's phases or the agent's protocol: to a shim, what an agent writes is bytes.
 //!
@@ -58,6 +60,8 @@ pub(crate) mod run;
 mod serve;
 mod settle;
 mod signals;
+pub(crate) mod spare;
+mod spares;
 mod spool;
 mod stage;
 mod tree;

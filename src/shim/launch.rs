@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream as Pair;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::fs::MemfdFlags;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -33,6 +32,7 @@ impl Default for Launch {
 
 #[derive(Debug)]
 struct Running {
+    // Of messages rather than bytes (the type only waits for it): each wakes one of the shims that wait for an order.
     orders: UnixStream,
     // Reaped by the runtime once this is dropped.
     process: Child,
@@ -44,16 +44,21 @@ impl Launch {
         Self { program: program.to_owned(), running: Mutex::default() }
     }
 
-    /// Hands an order to the launcher with the shim's end of a connected stream socket. What becomes of it is told on
-    /// that socket, which closes if nobody takes the order.
+    /// Hands an order to a shim of the launcher's, with the shim's end of a connected stream socket. What becomes of it is
+    /// told on that socket, which closes if nobody takes the order.
     ///
     /// # Errors
     /// What the system said: the launcher can't be started, or the order can't be written down.
     pub async fn send(&self, order: &Order, stream: OwnedFd) -> io::Result<()> {
         let order = written(order)?;
         let mut running = self.running.lock().await;
-        if let Some(launcher) = running.as_ref() {
-            match launcher.send(&stream, &order).await {
+        if let Some(launcher) = running.as_mut() {
+            // Its shims may still be about to go with it, and would take an order along.
+            let sent = match launcher.process.try_wait()? {
+                None => launcher.send(&stream, &order).await,
+                Some(status) => Err(io::Error::other(status.to_string())),
+            };
+            match sent {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(error = %error, "the launcher is gone; starting another"),
             }
@@ -70,16 +75,17 @@ impl Launch {
 
 impl Running {
     fn start(program: &Path) -> io::Result<Self> {
-        let (ours, theirs) = Pair::pair()?;
-        ours.set_nonblocking(true)?;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
         let process = Command::new(program)
             .arg0("frontdesk")
             .arg("launcher")
             .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
-        Ok(Self { orders: UnixStream::from_std(ours)?, process })
+        Ok(Self { orders: UnixStream::from_std(ours.into())?, process })
     }
 
     async fn send(&self, stream: &OwnedFd, order: &File) -> io::Result<()> {

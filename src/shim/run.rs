@@ -1,5 +1,5 @@
-//! A shim from its fork to its end: it leaves the launcher behind, makes sure that it alone may act for the session,
-//! starts the agent and serves until nothing of it is left.
+//! A shim from its order to its end: it makes sure that it alone may act for the session, starts the agent and serves
+//! until nothing of it is left.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -33,13 +33,10 @@ pub(crate) const PROCESS_NAME: &CStr = c"frontdesk-shim";
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
-/// Runs the shim of an order; `groups` is where control groups can be made, and `stream` leads to the server. It returns
-/// when the shim has nothing more to do, and also in the process that was to become the agent and could not.
-pub(super) fn run(order: Order, groups: Option<&Parent>, stream: OwnedFd) {
-    let umask = match leave_launcher() {
-        Ok(umask) => umask,
-        Err(error) => return refuse(stream, format!("its shim can't be set up: {error}")),
-    };
+/// Runs the shim of an order, in a process that has left the launcher; `umask` is the mask of new files' modes that there
+/// was, `groups` is where control groups can be made, and `stream` leads to the server. It returns when the shim has
+/// nothing more to do, and also in the process that was to become the agent and could not.
+pub(super) fn run(order: Order, umask: Mode, groups: Option<&Parent>, stream: OwnedFd) {
     let place = Place::new(&order.directory);
     let (lock, directory) = match begin(&order, &place) {
         Ok(begun) => begun,
@@ -80,18 +77,6 @@ pub(super) fn run(order: Order, groups: Option<&Parent>, stream: OwnedFd) {
         shim.serve();
     }
     drop(lock);
-}
-
-/// Becomes a process of its own, and returns the mask of new files' modes that there was.
-fn leave_launcher() -> io::Result<Mode> {
-    rustix::process::setsid()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    rustix::thread::set_name(PROCESS_NAME)?;
-    let nothing = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&nothing)?;
-    rustix::stdio::dup2_stdout(&nothing)?;
-    rustix::stdio::dup2_stderr(&nothing)?;
-    Ok(rustix::process::umask(Mode::from_raw_mode(0o077)))
 }
 
 /// Makes sure that this shim alone may act in its directory, of which nothing is left that an agent before has said.

@@ -213,7 +213,7 @@ impl<'a> Chaos<'a> {
             .iter()
             .filter_map(|process| match process.role {
                 Role::Agent(session, _) => Some((session, *process)),
-                Role::Server | Role::Launcher | Role::Shim => None,
+                Role::Server | Role::Launcher | Role::Spare | Role::Shim => None,
             })
             .filter(|(session, _)| {
                 let touches = self.ledger.touches(*session);

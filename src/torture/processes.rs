@@ -16,6 +16,8 @@ use crate::id::{Epoch, SessionId};
 pub(super) const RUN_VARIABLE: &str = "TORTURE_OF_FRONTDESK";
 /// How shims call themselves.
 const SHIM: &str = "frontdesk-shim";
+/// How those call themselves that have no order yet.
+const SPARE: &str = "frontdesk-spare";
 
 /// What a process is to the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(super) enum Role {
     Server,
     /// The launcher, or what it has just forked.
     Launcher,
+    /// A shim that has no order yet.
+    Spare,
     /// A shim, or what it has just forked.
     Shim,
     /// An agent, or what it has started.
@@ -71,7 +75,7 @@ impl Marks {
                 let found = leftovers::marked_as(process.pid, desk);
                 found.is_some_and(|found| Role::Agent(found.session, found.epoch) == process.role)
             }),
-            Role::Server | Role::Launcher | Role::Shim => {
+            Role::Server | Role::Launcher | Role::Spare | Role::Shim => {
                 self.own(process.pid).is_some_and(|found| found.role == process.role)
             }
         };
@@ -107,6 +111,8 @@ impl Marks {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let role = if name.trim_end() == SHIM {
             Role::Shim
+        } else if name.trim_end() == SPARE {
+            Role::Spare
         } else if arguments.split(|byte| *byte == 0).any(|argument| argument == b"launcher") {
             Role::Launcher
         } else {

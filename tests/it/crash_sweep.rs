@@ -425,7 +425,7 @@ impl Case {
         self.end_whatever_there_is(ADA);
         until("no agent is left", || self.server.agents().is_empty());
         // The server itself, and its launcher.
-        until("no shim is left", || self.server.own_processes().len() <= 2);
+        until("no shim is left", || self.server.own_processes_at_work().len() <= 2);
         assert_eq!(findings(&self.server), [""; 0]);
         for row in inspect::read(&self.server.data_dir().join("frontdesk.db")).unwrap().history {
             let steps = whole(&self.server, &row.id.to_string());

@@ -312,6 +312,13 @@ impl Server {
         own_processes(self.directory())
     }
 
+    /// The same without the shims that wait for an order, which come and go by themselves.
+    pub fn own_processes_at_work(&self) -> Vec<u32> {
+        let is_spare =
+            |pid: &u32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"frontdesk-spare\n");
+        self.own_processes().into_iter().filter(|pid| !is_spare(pid)).collect()
+    }
+
     /// Kills every agent with all its processes, as one that has nothing to do with the server would.
     pub fn kill_agents(&self) {
         for pid in self.agents() {

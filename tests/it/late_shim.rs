@@ -39,7 +39,7 @@ fn a_late_one_starts_nothing(point: &str) {
         late.iter().all(|pid| !desk.server.own_processes().contains(pid))
     });
     // Whatever the launcher has forked meanwhile is gone, too: there are the server, its launcher and one shim.
-    until("one shim is left", || desk.server.own_processes().len() == 3);
+    until("one shim is left", || desk.server.own_processes_at_work().len() == 3);
     assert_eq!(desk.server.marked(), agent);
     assert_eq!(desk.ask(&ada, &json!("still there?")).json()["RESPONSE"]["handled"], 2);
     assert_eq!(desk.row(&ada).epoch, 2);

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::harness::{signal, until};
 
 mod rig;
-use rig::{Rig, Server, children, is_alive};
+use rig::{Rig, Server, is_alive};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -167,7 +167,7 @@ fn a_line_of_twenty_megabytes_goes_both_ways_through_a_small_shim() {
     line.push(b'\n');
     server.say(Kind::Deliver, 1, &line);
     assert!(server.output(0, line.len()) == line);
-    let shim = children(rig.launcher.id())[0];
+    let shim = rig.shims()[0];
     let kib = own_kib(shim);
     assert!((1..1_024).contains(&kib), "{kib} KiB");
 }
@@ -362,7 +362,7 @@ fn the_end_of_an_agent_that_ended_without_a_server_is_noted() {
 fn an_agent_does_not_outlive_its_shim() {
     let rig = Rig::start();
     let (_server, welcome) = rig.agent("exec sleep 1000");
-    signal(children(rig.launcher.id())[0], Signal::KILL);
+    signal(rig.shims()[0], Signal::KILL);
     until("the agent's end", || !is_alive(welcome.pid));
 }
 
@@ -370,7 +370,7 @@ fn an_agent_does_not_outlive_its_shim() {
 fn a_shim_that_is_told_to_end_ends_its_agent_first() {
     let rig = Rig::start();
     let (mut server, _) = rig.agent("cat >/dev/null; exit 8");
-    let shim = children(rig.launcher.id())[0];
+    let shim = rig.shims()[0];
     signal(shim, Signal::HUP);
     signal(shim, Signal::TERM);
     let because = Some("its shim was told to end by a signal".into());
@@ -388,6 +388,61 @@ fn shims_outlive_their_launcher() {
     server.say(Kind::Stop, 0, b"");
     server.end();
     assert!(!is_alive(welcome.pid));
+}
+
+#[test]
+fn shims_without_an_order_are_there_ahead_of_it_and_end_with_their_launcher() {
+    let mut rig = Rig::start();
+    until("a few wait for an order", || rig.spares().len() == 2);
+    let spares = rig.spares();
+    let (_server, welcome) = rig.agent("exec sleep 1000");
+    assert!(spares.contains(&rig.shims()[0]));
+    until("another has taken its place", || rig.spares().len() == 2);
+
+    let left = [spares, rig.spares()].concat();
+    let shim = rig.shims()[0];
+    rig.launcher.kill().unwrap();
+    rig.launcher.wait().unwrap();
+
+    until("only the shim with an agent is left", || left.iter().all(|pid| *pid == shim || !is_alive(*pid)));
+    assert!(is_alive(shim) && is_alive(welcome.pid));
+}
+
+#[test]
+fn a_shim_that_dies_without_an_order_is_replaced_and_no_order_is_lost() {
+    let rig = Rig::start();
+    until("a few wait for an order", || rig.spares().len() == 2);
+    for spare in rig.spares() {
+        signal(spare, Signal::KILL);
+        until("its end", || !is_alive(spare));
+    }
+    let (mut server, _) = rig.agent("cat");
+    server.say(Kind::Deliver, 1, b"hello\n");
+    assert_eq!(server.line(0), "hello\n");
+}
+
+#[test]
+fn shims_without_an_order_and_their_launcher_end_with_the_server() {
+    let mut rig = Rig::start();
+    until("a few wait for an order", || rig.spares().len() == 2);
+    let spares = rig.spares();
+    rig.hang_up();
+    assert!(rig.launcher.wait().unwrap().success());
+    until("their end", || spares.iter().all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn a_burst_of_orders_beyond_those_that_wait_is_served_to_the_last() {
+    let rig = Rig::start();
+    let order = rig.order("exec sleep 1000");
+    let sessions: Vec<_> = (0..12).map(|number| rig.another_place(number)).collect();
+    let orders = sessions.iter().map(|place| Order { directory: place.root().to_owned(), ..order.clone() });
+    let mut servers: Vec<_> = orders.map(|order| rig.launch(&order)).collect();
+    for server in &mut servers {
+        server.welcome();
+    }
+    assert_eq!(rig.shims().len(), sessions.len());
+    until("more wait for the next burst", || rig.spares().len() > 2);
 }
 
 #[test]
@@ -410,7 +465,7 @@ fn an_agent_runs_as_another_user_and_still_ends_with_its_shim() {
     let welcome = server.welcome();
     let said = "65533\n65532\n65532 65531\nmade\nNoNewPrivs:\t1\n";
     assert_eq!(String::from_utf8(server.output(0, said.len())).unwrap(), said);
-    signal(children(rig.launcher.id())[0], Signal::KILL);
+    signal(rig.shims()[0], Signal::KILL);
     until("the agent's end", || !is_alive(welcome.pid));
 }
 

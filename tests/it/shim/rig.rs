@@ -15,7 +15,9 @@ use frontdesk::id::{Epoch, SessionId};
 use frontdesk::shim::order::{Limits, Order};
 use frontdesk::shim::place::{Fence, Place};
 use frontdesk::shim::wire::{End, HEADER_BYTES, Header, Kind, Welcome, frame};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, socketpair,
+};
 use tempfile::TempDir;
 
 use crate::harness::{signal, until};
@@ -24,7 +26,7 @@ use crate::harness::{signal, until};
 pub struct Rig {
     pub place: Place,
     pub launcher: Child,
-    orders: UnixStream,
+    orders: OwnedFd,
     directory: TempDir,
 }
 
@@ -39,11 +41,12 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::new(&directory.path().join("session"));
         place.make().unwrap();
-        let (orders, theirs) = UnixStream::pair().unwrap();
+        let (orders, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let launcher = Command::new(env!("CARGO_BIN_EXE_frontdesk"))
             .arg("launcher")
             .envs(environment.iter().cloned())
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdin(Stdio::from(theirs))
             .spawn()
             .unwrap();
         Self { place, launcher, orders, directory }
@@ -77,6 +80,20 @@ impl Rig {
         self.place.write_fence(&Fence { epoch: Epoch(epoch), boot: "this".into() }).unwrap();
     }
 
+    /// The directory of one more session, whose first agent may act.
+    pub fn another_place(&self, number: usize) -> Place {
+        let place = Place::new(&self.directory.path().join(format!("another{number}")));
+        place.make().unwrap();
+        place.write_fence(&Fence { epoch: Epoch(1), boot: "this".into() }).unwrap();
+        place
+    }
+
+    /// Closes the socket of orders, as the end of a server does.
+    pub fn hang_up(&mut self) {
+        let (other, _) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        self.orders = other;
+    }
+
     /// Hands the order to the launcher.
     pub fn launch(&self, order: &Order) -> Server {
         self.launch_text(&serde_json::to_vec(order).unwrap())
@@ -100,6 +117,22 @@ impl Rig {
         let mut server = self.launch(&self.order(script));
         let welcome = server.welcome();
         (server, welcome)
+    }
+
+    /// The shims that have an order, in the order in which they were forked.
+    pub fn shims(&self) -> Vec<u32> {
+        self.children_named("frontdesk-shim")
+    }
+
+    /// The shims that wait for an order.
+    pub fn spares(&self) -> Vec<u32> {
+        self.children_named("frontdesk-spare")
+    }
+
+    fn children_named(&self, name: &str) -> Vec<u32> {
+        let is_it =
+            |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
+        children(self.launcher.id()).into_iter().filter(is_it).collect()
     }
 
     /// Connects to the shim as a later server does.
