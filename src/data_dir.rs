@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, IFlags};
 
 /// Where things are in a data directory. Holds nothing open.
 #[derive(Clone, Debug)]
@@ -121,6 +121,8 @@ impl DataDir {
                 fs::set_permissions(&own, Permissions::from_mode(0o700)).map_err(failed)?;
             }
         }
+        // Most file systems know no such thing, and do as well without it.
+        let _ = spread(&paths.agents());
         if is_open_to_others(paths.root()) {
             let directory = paths.root().display();
             tracing::warn!(directory = %directory, "other users may look into the data directory; make its mode 0700");
@@ -143,6 +145,17 @@ fn make_directory(path: &Path) -> io::Result<()> {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         // One that this user may not read can't be synced, and is no reason to do without the directory.
         let _ = sync_directory(parent);
+    }
+    Ok(())
+}
+
+/// Tells the file system that the directories in this one have nothing to do with each other. As it is, ext4 puts all that
+/// sessions make into one group of inodes, where every start searches among what ended lately and waits for the others.
+fn spread(path: &Path) -> io::Result<()> {
+    let directory = File::open(path)?;
+    let flags = rustix::fs::ioctl_getflags(&directory)?;
+    if !flags.contains(IFlags::TOPDIR) {
+        rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR)?;
     }
     Ok(())
 }
@@ -246,6 +259,19 @@ mod tests {
         }
         let directory = DataDir::open(root.path()).unwrap();
         assert_eq!((mode(root.path()), mode(&data), mode(&directory.paths().lock())), (0o755, 0o700, 0o600));
+    }
+
+    #[test]
+    fn the_directories_of_sessions_are_spread_where_the_file_system_can() {
+        // Beside the build, which lies on a disk: a temporary directory may not.
+        let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let probe = root.path().join("probe");
+        fs::create_dir(&probe).unwrap();
+        let can_spread = spread(&probe).is_ok();
+        let directory = DataDir::open(&root.path().join("desk")).unwrap();
+        let agents = File::open(directory.paths().agents()).unwrap();
+        let flags = rustix::fs::ioctl_getflags(&agents).unwrap_or(IFlags::empty());
+        assert_eq!(flags.contains(IFlags::TOPDIR), can_spread);
     }
 
     #[test]
