@@ -38,7 +38,7 @@ use super::wire::{End, How, Kind, frame};
 /// How long an ended shim may stay unreaped, and how soon a fork that was refused is tried again.
 const BETWEEN_REAPS: Duration = Duration::from_millis(500);
 /// The same for an ended spare.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How long a spare that is one too many waits for an order.
 const PATIENCE: Duration = Duration::from_secs(60);
 

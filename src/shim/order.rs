@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::WallTime;
 use crate::id::{Epoch, SessionId};
 
 mod text;
@@ -83,10 +84,34 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+/// Writes and reads an order that means nothing. What that touches first the kernel has to find, which a process does
+/// better while nobody waits for it.
+pub(super) fn rehearse() {
+    let text = || OsString::from("rehearsal");
+    let order = Order {
+        session: SessionId::new(WallTime::from_unix_millis(0), [0; 10]),
+        epoch: Epoch::default(),
+        directory: text().into(),
+        secret: [0; 32],
+        program: Some(text()),
+        arguments: vec![text()],
+        environment: BTreeMap::from([(text(), text())]),
+        working_directory: Some(text().into()),
+        speaks: true,
+        stop_grace: Duration::ZERO,
+        orphan_timeout: Duration::ZERO,
+        spool_bytes: 0,
+        log_bytes: 0,
+        limits: Limits::default(),
+        descriptors: Some((0, 0)),
+        user: None,
+    };
+    let _ = serde_json::to_vec(&order).map(|text| serde_json::from_slice::<Order>(&text));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::WallTime;
     use std::os::unix::ffi::OsStringExt;
 
     #[test]

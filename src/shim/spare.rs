@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 
 use super::cgroup::Parent;
 use super::launcher::{Ordered, Received, receive, refuse};
-use super::order::Order;
+use super::order::{self, Order};
 use super::run::{self, PROCESS_NAME};
 
 /// What the system's table of processes calls a spare.
@@ -42,6 +42,7 @@ impl Spare<'_> {
         let Self { orders, tell, launcher, groups, stays } = self;
         let Ok(true) = die_with(launcher) else { return };
         let ready = leave_launcher();
+        order::rehearse();
         let ordered = loop {
             match receive(&orders) {
                 Ok(Received::Order(ordered)) => break ordered,

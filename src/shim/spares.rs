@@ -16,7 +16,7 @@ const LEAST: usize = 2;
 /// How many there are at most.
 const MOST: usize = 16;
 /// How long no order has to have come before more are forked.
-const CALM: Duration = Duration::from_millis(5);
+const CALM: Duration = Duration::from_millis(50);
 
 /// The shims of one launcher that wait for an order, and how many have one.
 #[derive(Debug)]
