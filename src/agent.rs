@@ -12,7 +12,7 @@
 //!
 //! | what | module |
 //! | --- | --- |
-//! | brings a process up: its turn, its directory, the order to its shim | `start`, `command`, `initialize` |
+//! | brings a process up: its turn, its directory, the order to its shim | `ahead`, `start`, `command`, `initialize` |
 //! | speaks with a shim for as long as the agent lives, or until the server leaves the agent to the next one | `supervisor`, `link`, `conversation` |
 //! | finds what an earlier server has left, and ends what nobody goes on with | [`survivors`], [`leftovers`] |
 //! | what an agent's end means | `verdict`, [`restart`], [`log_tail`] |
@@ -46,6 +46,7 @@ use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
 use crate::store::Store;
 
+mod ahead;
 pub mod calls;
 pub mod check;
 mod command;
@@ -68,6 +69,7 @@ mod supervisor;
 pub mod survivors;
 mod verdict;
 
+pub use ahead::Ahead;
 pub use calls::CallError;
 pub(crate) use command::check_users;
 pub use conversation::{Fate, KeptCall};
@@ -318,11 +320,11 @@ impl Launcher {
         Self::new(store, clock, Tasks::default(), limits, means)
     }
 
-    /// Starts an agent; returns at once, and the rest comes as events.
-    pub fn start(&self, spec: AgentSpec, events: Herald) -> Agent {
+    /// Starts an agent, of which so much is done `ahead`; returns at once, and the rest comes as events.
+    pub fn start(&self, spec: AgentSpec, ahead: Ahead, events: Herald) -> Agent {
         match spec.persona.agent {
             AgentKind::Process => {
-                Agent::Process(process::start(self.clone(), spec, events, Origin::New, Before::default()))
+                Agent::Process(process::start(self.clone(), spec, events, Origin::New(ahead), Before::default()))
             }
             AgentKind::Http => Agent::Http(http::start(self.clone(), spec, events)),
         }

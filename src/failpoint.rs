@@ -22,7 +22,9 @@ pub enum Failpoint {
     BeforeDataFile,
     /// A file of session data is in place; no row names it yet.
     AfterDataFile,
-    /// An epoch is stored; the agent's directory does not know of it.
+    /// An agent's directory names the epoch of its next start; the step that begins it may not be stored.
+    AfterPlace,
+    /// An epoch is stored; the agent's directory may not know of it.
     BeforeSpawn,
     /// The agent's directory names the epoch; its shim is not ordered yet.
     AfterFence,
@@ -62,13 +64,14 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of the server, for the sweep.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BeforeCommit,
         Self::AfterCommit,
         Self::BeforeAnswer,
         Self::AfterStep,
         Self::BeforeDataFile,
         Self::AfterDataFile,
+        Self::AfterPlace,
         Self::BeforeSpawn,
         Self::AfterFence,
         Self::AfterSpawn,
@@ -102,6 +105,7 @@ impl Failpoint {
             Self::AfterStep => "after-step",
             Self::BeforeDataFile => "before-data-file",
             Self::AfterDataFile => "after-data-file",
+            Self::AfterPlace => "after-place",
             Self::BeforeSpawn => "before-spawn",
             Self::AfterFence => "after-fence",
             Self::AfterSpawn => "after-spawn",

@@ -43,6 +43,10 @@ pub trait Store: Operators + Audit {
     /// leaves the live ones and becomes history dated `at`, and its data is let go.
     fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()>;
 
+    /// The same, and answers with the session's data as it stands with that step: what took its place while the session
+    /// was still pending is not missed.
+    fn put_with_data(&self, record: SessionRecord, at: WallTime) -> Answer<'_, Option<SessionData>>;
+
     /// Adds a token to a live session; beyond [`TOKENS_PER_SESSION`] the oldest is dropped.
     fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()>;
 

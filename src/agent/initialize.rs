@@ -7,9 +7,16 @@ use super::{AgentSpec, Launcher};
 /// Data above this many bytes is handed over as the name of a file, to agents that may read it.
 const LARGEST_INLINE_DATA_BYTES: usize = 1 << 20;
 
-/// The session's data as a field of `initialize`.
-pub(super) async fn data_field(launcher: &Launcher, spec: &AgentSpec) -> Result<Vec<u8>, Reason> {
-    let data = launcher.store.data(spec.session).await;
+/// The session's data as a field of `initialize`; it is read if it is not known.
+pub(super) async fn data_field(
+    launcher: &Launcher,
+    spec: &AgentSpec,
+    known: Option<SessionData>,
+) -> Result<Vec<u8>, Reason> {
+    let data = match known {
+        Some(data) => Ok(Some(data)),
+        None => launcher.store.data(spec.session).await,
+    };
     let data = data.map_err(|error| Reason::new(format!("its session data could not be read: {error}")))?;
     let path = match data {
         Some(SessionData::Inline(text)) => return Ok(field("SESSION_DATA", &text)),

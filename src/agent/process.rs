@@ -55,7 +55,7 @@ pub(super) fn start(
     let speaks = spec.persona.protocol == Protocol::JsonRpc;
     let agent = ProcessAgent { conversation: Arc::clone(&conversation), shown: Arc::default(), speaks, stop };
     match &origin {
-        Origin::New => {}
+        Origin::New(_) => {}
         Origin::Alive(alive) => conversation.inherit(&before.calls, alive.2.last_call),
         // What it was not given it can't be given any more.
         Origin::Ended(..) | Origin::Lost(_) => {

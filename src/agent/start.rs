@@ -8,11 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::clock::Timestamp;
 use crate::failpoint::Failpoint;
-use crate::session::Reason;
-use crate::shim::order::Order;
-use crate::shim::place::{Fence, Place};
+use crate::session::{Reason, SessionData};
+use crate::shim::place::Place;
 
-use super::{AgentEnd, AgentSpec, Launcher, command, initialize, survivors};
+use super::ahead::{self, Ready, Readying};
+use super::{AgentEnd, AgentSpec, Ahead, Launcher, initialize, survivors};
 
 /// The number of the call with which every agent's conversation begins.
 pub(super) const INITIALIZE_CALL: u64 = 1;
@@ -37,20 +37,22 @@ pub(super) async fn bring_up(
     launcher: &Launcher,
     spec: &AgentSpec,
     place: &Place,
+    ahead: Ahead,
     stops: &mut mpsc::UnboundedReceiver<Timestamp>,
 ) -> Result<Started, AgentEnd> {
     let clock = Arc::clone(&launcher.clock);
+    let Ahead { turn: had, readying, data } = ahead;
     let turn = tokio::select! {
         biased;
         _ = stops.recv() => return Err(AgentEnd::Stopped),
-        turn = turn(launcher, spec) => turn,
+        turn = turn(launcher, spec, had) => turn,
     };
     // Others that start slowly are no fault of this one: its own time begins with its turn.
     let deadline = clock.now() + spec.persona.start_timeout;
     tokio::select! {
         biased;
         _ = stops.recv() => Err(AgentEnd::Stopped),
-        ordered = order(launcher, spec, place) => match ordered {
+        ordered = order(launcher, spec, place, readying, data) => match ordered {
             Ok((stream, data)) => Ok(Started { stream, data, turn, deadline }),
             Err(reason) => Err(AgentEnd::Lost(reason)),
         },
@@ -62,8 +64,11 @@ pub(super) async fn bring_up(
     }
 }
 
-/// Waits for the time of this start, and then for its turn among all of them.
-async fn turn(launcher: &Launcher, spec: &AgentSpec) -> OwnedSemaphorePermit {
+/// Waits for the time of this start, and then for its turn among all of them, unless it has had that.
+async fn turn(launcher: &Launcher, spec: &AgentSpec, had: Option<OwnedSemaphorePermit>) -> OwnedSemaphorePermit {
+    if let Some(turn) = had {
+        return turn;
+    }
     launcher.clock.sleep_until(spec.not_before).await;
     match Arc::clone(&launcher.turns).acquire_owned().await {
         Ok(turn) => turn,
@@ -72,42 +77,32 @@ async fn turn(launcher: &Launcher, spec: &AgentSpec) -> OwnedSemaphorePermit {
     }
 }
 
-async fn order(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Result<(UnixStream, Vec<u8>), Reason> {
-    let order = command::order(launcher, spec, place)?;
+async fn order(
+    launcher: &Launcher,
+    spec: &AgentSpec,
+    place: &Place,
+    readying: Option<Readying>,
+    data: Option<SessionData>,
+) -> Result<(UnixStream, Vec<u8>), Reason> {
     Failpoint::BeforeSpawn.hit();
-    let (data, place_ready) = tokio::join!(initialize::data_field(launcher, spec), ready_place(launcher, spec, place));
-    let data = data?;
-    place_ready.map_err(|error| {
-        let path = place.root().display();
-        Reason::new(format!("its directory {path} could not be made ready ({error}); check that the disk has room"))
-    })?;
+    let readying = readying.unwrap_or_else(|| ahead::ready(launcher, spec, place));
+    let (data, ready) = tokio::join!(initialize::data_field(launcher, spec, data), readying);
+    let (data, ready) = (data?, ready.map_err(|error| Reason::new(format!("it could not be readied: {error}")))??);
+    if !ready.is_free {
+        // Usually it is about to leave by itself. If not, it has read the fence before it was changed.
+        survivors::end_shim(launcher, spec.session, spec.epoch, place).await;
+    }
     Failpoint::AfterFence.hit();
-    let stream = launch(launcher, &order).await.map_err(|error| {
+    let stream = launch(launcher, ready).await.map_err(|error| {
         Reason::new(format!("it could not be started: the launcher of agents took no order ({error})"))
     })?;
     Failpoint::AfterSpawn.hit();
     Ok((stream, data))
 }
 
-/// Says in the session's directory who may act, and sees to it that nobody of an older epoch does.
-async fn ready_place(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> io::Result<()> {
-    let fence = Fence { epoch: spec.epoch, boot: launcher.clock.heartbeat().boot_id };
-    let named = place.clone();
-    let is_free = tokio::task::spawn_blocking(move || -> io::Result<bool> {
-        named.make()?;
-        named.write_fence(&fence)?;
-        Ok(!named.is_held()?)
-    });
-    if !is_free.await.map_err(io::Error::other)?? {
-        // Usually it is about to leave by itself. If not, it has read the fence before it was changed.
-        survivors::end_shim(launcher, spec.session, spec.epoch, place).await;
-    }
-    Ok(())
-}
-
-async fn launch(launcher: &Launcher, order: &Order) -> io::Result<UnixStream> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+async fn launch(launcher: &Launcher, ready: Ready) -> io::Result<UnixStream> {
+    let Ready { order, ours, theirs, .. } = ready;
     ours.set_nonblocking(true)?;
-    launcher.launch.send(order, theirs.into()).await?;
+    launcher.launch.send(&order, theirs.into()).await?;
     UnixStream::from_std(ours)
 }

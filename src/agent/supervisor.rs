@@ -24,7 +24,7 @@ use super::log_tail::log_tail;
 use super::process::Shown;
 use super::start::{self, Started};
 use super::verdict::{self, Cause, Moment};
-use super::{AgentEnd, AgentEvent, AgentSpec, Herald, Json, Launcher, initialize, survivors};
+use super::{AgentEnd, AgentEvent, AgentSpec, Ahead, Herald, Json, Launcher, initialize, survivors};
 
 mod hearing;
 mod timing;
@@ -32,8 +32,8 @@ mod timing;
 /// With what a supervisor begins.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// There is no agent yet.
-    New,
+    /// There is no agent yet, and so much is done for its start.
+    New(Ahead),
     /// An earlier server's agent lives, and its shim has said so.
     Alive(Box<(Ear, Mouth, Welcome)>),
     /// An earlier server's agent ended while nobody looked; so much of its stdout was acknowledged.
@@ -146,14 +146,18 @@ impl Supervisor {
     /// `None` if the agent is left to the next server.
     async fn live(&mut self, origin: Origin) -> Option<AgentEnd> {
         match origin {
-            Origin::New => {
+            Origin::New(ahead) => {
                 let tasks = self.launcher.tasks.clone();
                 let brought_up = tokio::select! {
                     biased;
                     () = tasks.leaving() => return None,
-                    brought_up = Box::pin(start::bring_up(&self.launcher, &self.spec, &self.place, &mut self.stops)) => {
-                        brought_up
-                    }
+                    brought_up = Box::pin(start::bring_up(
+                        &self.launcher,
+                        &self.spec,
+                        &self.place,
+                        ahead,
+                        &mut self.stops,
+                    )) => brought_up,
                 };
                 match brought_up {
                     Ok(Started { stream, data, turn, deadline }) => {
@@ -247,7 +251,7 @@ impl Supervisor {
     /// Goes on with a start that an earlier server began: the agent was told about its session, or is told now.
     async fn go_on_with_start(&mut self, welcome: &Welcome) -> Option<Call> {
         if welcome.last_call == 0 {
-            return match initialize::data_field(&self.launcher, &self.spec).await {
+            return match initialize::data_field(&self.launcher, &self.spec, None).await {
                 Ok(data) => Some(self.initialize(&data)),
                 Err(reason) => {
                     self.end(Cause::Lost(reason), self.now);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::agent::{self, Agent, AgentEnd, AgentEvent, AgentSpec, Launcher, News};
+use crate::agent::{self, Agent, AgentEnd, AgentEvent, AgentSpec, Ahead, Launcher, News};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Persona;
 use crate::failpoint::Failpoint;
@@ -22,7 +22,7 @@ use crate::id::{Epoch, Revision};
 use crate::session::counted::Counted;
 use crate::session::machine::{self, Effect, Event, Limits, Rejection};
 use crate::session::phase::{Phase, Reason};
-use crate::session::record::SessionRecord;
+use crate::session::record::{SessionData, SessionRecord};
 use crate::session::registry::Place;
 use crate::session::sequence::{Sequences, Told};
 use crate::shutdown::Tasks;
@@ -299,27 +299,53 @@ impl Driver {
     async fn advance(&mut self, record: &SessionRecord, step: machine::Step, reply: &mut Option<Reply>) -> bool {
         if step.phase != record.phase {
             let next = record.after(step.phase);
+            let ahead = self.begin_ahead(record, &step.effects);
             self.await_told().await;
-            let Some(stored) = self.persist(next, reply).await else { return false };
+            let (stored, ahead) = match self.persist(next, ahead, reply).await {
+                Ok(stored) => stored,
+                Err(ahead) => {
+                    // Without an epoch it never had an agent, so that nobody else would remove what is left.
+                    if record.phase.epoch() == Epoch::default() {
+                        self.context.launcher.take_back(ahead, record.id).await;
+                    }
+                    return false;
+                }
+            };
             Failpoint::AfterStep.hit();
             self.tell(&stored).await;
             self.publish(record, stored);
-            self.start_all(step.effects);
+            self.start_all(step.effects, ahead);
             // Last, since others wait for what comes before.
             log_move(record, &self.record());
         } else {
-            self.start_all(step.effects);
+            self.start_all(step.effects, Ahead::default());
         }
         true
     }
 
-    /// Stores the record. `None` if it was a command's and is not stored after all.
-    async fn persist(&mut self, next: SessionRecord, reply: &mut Option<Reply>) -> Option<SessionRecord> {
+    /// Begins with the start of an agent for a pending session, which has none and nothing of one that still counts.
+    fn begin_ahead(&self, record: &SessionRecord, effects: &[Effect]) -> Ahead {
+        match effects {
+            [Effect::StartAgent { epoch, not_before, deadline }] if matches!(record.phase, Phase::Pending { .. }) => {
+                self.context.launcher.begin_ahead(&spec(record, &self.persona, *epoch, *not_before, *deadline))
+            }
+            _ => Ahead::default(),
+        }
+    }
+
+    /// Stores the record, and returns it with what is done for its start. Only the latter if it was a command's and is not
+    /// stored after all.
+    async fn persist(
+        &mut self,
+        next: SessionRecord,
+        ahead: Ahead,
+        reply: &mut Option<Reply>,
+    ) -> Result<(SessionRecord, Ahead), Ahead> {
         const BETWEEN_TRIES: Duration = Duration::from_millis(200);
         let was_commanded = reply.is_some();
         loop {
-            match self.context.store.put(next.clone(), self.context.clock.wall()).await {
-                Ok(()) => return Some(next),
+            match self.put(next.clone(), ahead.wants_data()).await {
+                Ok(data) => return Ok((next, ahead.with_data(data))),
                 Err(error) => {
                     tracing::warn!(session.id = %next.id, error = %error, "session step not stored");
                     if let Some(reply) = reply.take() {
@@ -333,15 +359,23 @@ impl Driver {
                 && let Ok(Some(stored)) = self.context.store.session(next.id).await
             {
                 if stored.record.revision == next.revision {
-                    return Some(stored.record.clone());
+                    return Ok((stored.record.clone(), ahead));
                 }
                 if was_commanded {
-                    return None;
+                    return Err(ahead);
                 }
             }
             if self.context.tasks.is_draining() {
-                return None;
+                return Err(ahead);
             }
+        }
+    }
+
+    async fn put(&self, record: SessionRecord, with_data: bool) -> Result<Option<SessionData>, StoreError> {
+        let Context { store, clock, .. } = &self.context;
+        match with_data {
+            true => store.put_with_data(record, clock.wall()).await,
+            false => store.put(record, clock.wall()).await.map(|()| None),
         }
     }
 
@@ -357,18 +391,18 @@ impl Driver {
         self.view.send_replace(View { record: Arc::new(after), agent, ran, lost });
     }
 
-    fn start_all(&mut self, effects: Vec<Effect>) {
+    fn start_all(&mut self, effects: Vec<Effect>, mut ahead: Ahead) {
         for effect in effects {
-            self.start(effect);
+            self.start(effect, std::mem::take(&mut ahead));
         }
     }
 
-    fn start(&mut self, effect: Effect) {
+    fn start(&mut self, effect: Effect, ahead: Ahead) {
         match effect {
             Effect::StartAgent { epoch, not_before, deadline } => {
                 let spec = spec(&self.record(), &self.persona, epoch, not_before, deadline);
                 let (events, news) = agent::news();
-                self.agent = Some((self.context.launcher.start(spec, events), news));
+                self.agent = Some((self.context.launcher.start(spec, ahead, events), news));
             }
             Effect::StopAgent { deadline, .. } => {
                 if let Some((agent, _)) = &self.agent {

@@ -48,14 +48,13 @@ impl Launch {
     /// told on that socket, which closes if nobody takes the order.
     ///
     /// # Errors
-    /// What the system said: the launcher can't be started, or the order can't be written down.
-    pub async fn send(&self, order: &Order, stream: OwnedFd) -> io::Result<()> {
-        let order = written(order)?;
+    /// What the system said: the launcher can't be started.
+    pub async fn send(&self, order: &WrittenOrder, stream: OwnedFd) -> io::Result<()> {
         let mut running = self.running.lock().await;
         if let Some(launcher) = running.as_mut() {
             // Its shims may still be about to go with it, and would take an order along.
             let sent = match launcher.process.try_wait()? {
-                None => launcher.send(&stream, &order).await,
+                None => launcher.send(&stream, &order.0).await,
                 Some(status) => Err(io::Error::other(status.to_string())),
             };
             match sent {
@@ -64,7 +63,7 @@ impl Launch {
             }
         }
         let launcher = running.insert(Running::start(&self.program)?);
-        launcher.send(&stream, &order).await
+        launcher.send(&stream, &order.0).await
     }
 
     /// The launcher's process, once it was started.
@@ -101,9 +100,18 @@ impl Running {
     }
 }
 
-/// The order as a file in memory, which is gone with its last descriptor.
-fn written(order: &Order) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("frontdesk-order", MemfdFlags::CLOEXEC)?);
-    file.write_all(&serde_json::to_vec(order)?)?;
-    Ok(file)
+/// An order as a file in memory, which is gone with its last descriptor.
+#[derive(Debug)]
+pub struct WrittenOrder(File);
+
+impl WrittenOrder {
+    /// Writes an order down.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn new(order: &Order) -> io::Result<Self> {
+        let mut file = File::from(rustix::fs::memfd_create("frontdesk-order", MemfdFlags::CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(order)?)?;
+        Ok(Self(file))
+    }
 }

@@ -179,6 +179,25 @@ impl SqliteStore {
         Box::pin(Arc::clone(&self.readers).read(work))
     }
 
+    fn session_data(&self, held: Held) -> SessionData {
+        match held {
+            Held::Inline(bytes) => SessionData::Inline(bytes.into()),
+            Held::File(file) => SessionData::File(self.files.path(file)),
+        }
+    }
+
+    async fn put_record(
+        &self,
+        record: SessionRecord,
+        ended: WallTime,
+        reads: bool,
+    ) -> Result<Option<SessionData>, StoreError> {
+        let files = Arc::clone(&self.files);
+        let put = |reply| Put { record, ended, files, reads, data: None, file: None, reply };
+        let held = self.submit(move |reply| Box::new(put(reply))).await?;
+        Ok(held.map(|held| self.session_data(held)))
+    }
+
     async fn expect_pending(&self, session: SessionId) -> Result<(), StoreError> {
         let stored = self.session(session).await?.ok_or(StoreError::Missing)?;
         if stored.record.phase.kind() == PhaseName::Pending { Ok(()) } else { Err(StoreError::Conflict) }
@@ -235,8 +254,11 @@ impl Store for SqliteStore {
     }
 
     fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()> {
-        let files = Arc::clone(&self.files);
-        Box::pin(self.submit(move |reply| Box::new(Put { record, ended: at, files, file: None, reply })))
+        Box::pin(async move { self.put_record(record, at, false).await.map(drop) })
+    }
+
+    fn put_with_data(&self, record: SessionRecord, at: WallTime) -> Answer<'_, Option<SessionData>> {
+        Box::pin(self.put_record(record, at, true))
     }
 
     fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()> {
@@ -269,13 +291,8 @@ impl Store for SqliteStore {
     }
 
     fn data(&self, id: SessionId) -> Answer<'_, Option<SessionData>> {
-        let files = Arc::clone(&self.files);
-        self.read(move |connection| {
-            Ok(row::data(connection, id)?.map(|held| match held {
-                Held::Inline(bytes) => SessionData::Inline(bytes.into()),
-                Held::File(file) => SessionData::File(files.path(file)),
-            }))
-        })
+        let read = self.read(move |connection| row::data(connection, id));
+        Box::pin(async move { Ok(read.await?.map(|held| self.session_data(held))) })
     }
 
     fn overdue(&self, now: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>> {

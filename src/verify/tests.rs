@@ -285,6 +285,23 @@ fn a_start_under_way_may_have_anything_older_in_its_directory_and_nothing_newer(
 }
 
 #[test]
+fn a_running_server_readies_the_directory_of_a_start_that_is_about_to_be_stored() {
+    let mut snapshot = sound();
+    snapshot.directories.push(Directory {
+        session: id(1),
+        epoch: Some(Epoch(1)),
+        named: None,
+        ..snapshot.directories[0]
+    });
+    assert_eq!(found(&snapshot), [""; 0]);
+    let crashed = Snapshot { server: Server::Absent, ..snapshot };
+    assert!(check(&crashed).iter().any(|finding| finding.sentence.contains("is of epoch 1, and the session's is 0")));
+    let mut beyond = Snapshot { server: Server::Serving, ..crashed };
+    beyond.directories[1].epoch = Some(Epoch(2));
+    assert_found(&beyond, "is of epoch 2, and the session's is 0");
+}
+
+#[test]
 fn a_shim_of_an_older_epoch_is_left_to_the_next_start() {
     let mut snapshot = Snapshot { server: Server::Absent, ..sound() };
     snapshot.live[1].phase = Ok(starting(4));

@@ -118,7 +118,7 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (RecoverDead, 2),
         ],
         Failpoint::BeforeDataFile | Failpoint::AfterDataFile => &[(CreateLarge, 1)],
-        Failpoint::BeforeSpawn | Failpoint::AfterFence | Failpoint::AfterSpawn => {
+        Failpoint::AfterPlace | Failpoint::BeforeSpawn | Failpoint::AfterFence | Failpoint::AfterSpawn => {
             &[(Initialise, 1), (AgentDies, 1), (Restart, 1), (RecoverDead, 1)]
         }
         Failpoint::AfterAgentEnd => {
@@ -160,6 +160,7 @@ sweep! {
     a_crash_with_a_step_that_no_sequence_knows_is_settled: AfterStep kill;
     a_crash_with_a_data_file_not_yet_in_place_loses_nothing: BeforeDataFile kill;
     a_crash_with_a_data_file_and_no_row_loses_nothing: AfterDataFile kill;
+    a_crash_with_a_directory_ready_for_a_start_that_may_not_be_stored_is_settled: AfterPlace kill;
     a_crash_before_an_agent_is_spawned_is_settled: BeforeSpawn kill;
     a_crash_with_an_epoch_that_no_shim_knows_is_settled: AfterFence kill;
     a_crash_with_an_agent_that_nobody_knows_of_is_settled: AfterSpawn kill;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use frontdesk::id::Epoch;
-use frontdesk::shim::launch::Launch;
+use frontdesk::shim::launch::{Launch, WrittenOrder};
 use frontdesk::shim::order::{Order, User};
 use frontdesk::shim::wire::{End, Header, How, Kind};
 use rustix::process::Signal;
@@ -480,7 +480,7 @@ fn a_server_that_finds_its_launcher_gone_starts_another() {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
             let order = Order { epoch: Epoch(epoch), ..rig.order("cat") };
             rig.allow(epoch);
-            launch.send(&order, theirs.into()).await.unwrap();
+            launch.send(&WrittenOrder::new(&order).unwrap(), theirs.into()).await.unwrap();
             let mut server = Server::new(ours);
             assert_eq!(server.next().unwrap().0, Kind::Welcome);
             let launcher = launch.pid().await.unwrap();

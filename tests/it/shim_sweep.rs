@@ -25,6 +25,7 @@ fn visits(point: Failpoint) -> &'static [Operation] {
         | Failpoint::AfterStep
         | Failpoint::BeforeDataFile
         | Failpoint::AfterDataFile
+        | Failpoint::AfterPlace
         | Failpoint::BeforeSpawn
         | Failpoint::AfterFence
         | Failpoint::AfterSpawn

@@ -40,9 +40,9 @@ use creations::{
     of_many_creations_at_once_with_one_key_one_session_results_even_if_it_ends_at_once,
 };
 use data::{
-    data_that_is_dropped_on_its_way_leaves_what_was_there, data_that_is_still_on_its_way_does_not_keep_a_store_open,
-    of_many_that_are_received_at_once_one_stays_whole, only_a_pending_session_takes_data,
-    received_data_takes_the_place_of_what_was_there,
+    a_step_tells_the_data_that_stands_with_it, data_that_is_dropped_on_its_way_leaves_what_was_there,
+    data_that_is_still_on_its_way_does_not_keep_a_store_open, of_many_that_are_received_at_once_one_stays_whole,
+    only_a_pending_session_takes_data, received_data_takes_the_place_of_what_was_there,
 };
 use operators::{
     a_console_session_is_seen_until_it_ends_or_is_forgotten, a_console_session_needs_a_token_that_is_not_revoked,
@@ -123,6 +123,7 @@ macro_rules! contract {
             a_keyed_creation_dropped_half_way_results_in_one_session,
             received_data_takes_the_place_of_what_was_there,
             only_a_pending_session_takes_data,
+            a_step_tells_the_data_that_stands_with_it,
             data_that_is_dropped_on_its_way_leaves_what_was_there,
             of_many_that_are_received_at_once_one_stays_whole,
             data_that_is_still_on_its_way_does_not_keep_a_store_open,

@@ -15,7 +15,7 @@ use super::accounts::Accounts;
 use super::customers;
 use super::data_files::{DataFile, DataFiles, PlacedFile};
 use super::index::{Claim, Index};
-use super::row;
+use super::row::{self, Held};
 use super::writer::{Change, Refusal};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -91,9 +91,13 @@ pub(super) struct Put {
     pub(super) record: SessionRecord,
     pub(super) ended: WallTime,
     pub(super) files: Arc<DataFiles>,
+    /// Whether the data of one that lives is read.
+    pub(super) reads: bool,
+    /// What was read.
+    pub(super) data: Option<Held>,
     /// The file that holds the data of one that has ended.
     pub(super) file: Option<DataFile>,
-    pub(super) reply: Reply<()>,
+    pub(super) reply: Reply<Option<Held>>,
 }
 
 impl Change for Put {
@@ -104,6 +108,9 @@ impl Change for Put {
     fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         if self.record.phase.is_live() {
             row::update(connection, &self.record)?;
+            if self.reads {
+                self.data = row::data(connection, self.record.id)?;
+            }
         } else {
             self.file = row::archive(connection, &self.record, self.ended)?;
         }
@@ -120,10 +127,11 @@ impl Change for Put {
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let gone = self.file.filter(|_| outcome.is_ok());
-        let _ = self.reply.send(outcome);
+        let Self { files, data, file, reply, .. } = *self;
+        let gone = file.filter(|_| outcome.is_ok());
+        let _ = reply.send(outcome.map(|()| data));
         if let Some(file) = gone {
-            self.files.remove(file);
+            files.remove(file);
         }
     }
 }

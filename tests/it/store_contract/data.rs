@@ -55,6 +55,26 @@ pub(super) async fn only_a_pending_session_takes_data(place: &dyn Place) {
     assert!(matches!(store.receive_data(unknown).await.map(drop), Err(StoreError::Missing)));
 }
 
+pub(super) async fn a_step_tells_the_data_that_stands_with_it(place: &dyn Place) {
+    let store = place.open();
+    let record = admit(&*store, "ann").await;
+    let starting = record.after(serde_json::from_str(STARTING).unwrap());
+    let told = store.put_with_data(starting.clone(), WALL).await.unwrap().unwrap();
+    assert_eq!(read(&told), "{\"a\":1}");
+    assert_eq!(store.session(record.id).await.unwrap().unwrap().record, starting);
+
+    let pending_again = starting.after(Phase::admitted(at(5)));
+    store.put(pending_again.clone(), WALL).await.unwrap();
+    receive(&*store, record.id, &["{\"b\":2}"]).await.unwrap();
+    let starting = pending_again.after(serde_json::from_str(STARTING).unwrap());
+    let told = store.put_with_data(starting.clone(), WALL).await.unwrap().unwrap();
+    assert_eq!(read(&told), "{\"b\":2}");
+
+    assert!(matches!(store.put_with_data(starting, WALL).await, Err(StoreError::Conflict)));
+    let unknown = session_of("bob").record.after(serde_json::from_str(STARTING).unwrap());
+    assert!(matches!(store.put_with_data(unknown, WALL).await, Err(StoreError::Conflict | StoreError::Missing)));
+}
+
 pub(super) async fn data_that_is_dropped_on_its_way_leaves_what_was_there(place: &dyn Place) {
     let store = place.open();
     let record = admit(&*store, "ann").await;
