@@ -243,7 +243,7 @@ fn an_agent_waits_when_its_spool_is_full() {
 #[test]
 fn a_server_that_does_not_wait_for_taken_is_cut_off_and_a_stop_never_waits() {
     let rig = Rig::start();
-    let (mut server, welcome) = rig.agent("sleep 1000");
+    let (mut server, welcome) = rig.agent("exec sleep 1000");
     let line = vec![b'x'; 1 << 20];
     server.say(Kind::Deliver, 1, &line);
     server.say(Kind::Deliver, 2, &line);
