@@ -144,7 +144,8 @@ impl Place {
     pub fn lock(&self, epoch: Epoch) -> io::Result<Option<Lock>> {
         let Some(mut file) = self.try_lock()? else { return Ok(None) };
         file.set_len(0)?;
-        write!(file, "{} {epoch}", std::process::id())?;
+        // At once: who reads it meanwhile finds nothing or all of it.
+        file.write_all(format!("{} {epoch}", std::process::id()).as_bytes())?;
         Ok(Some(Lock { _file: file }))
     }
 

@@ -99,8 +99,14 @@ fn begin(order: &Order, place: &Place) -> Result<(Lock, File), String> {
 /// Readies what output goes through, and what the next server comes through.
 fn ready(order: &Order, place: &Place, directory: File) -> io::Result<(Door, Spool)> {
     let path = Place::socket(&directory);
-    remove(&path)?;
-    let listener = UnixListener::bind(&path)?;
+    let listener = match UnixListener::bind(&path) {
+        // That of the shim before.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove(&path)?;
+            UnixListener::bind(&path)?
+        }
+        bound => bound?,
+    };
     listener.set_nonblocking(true)?;
     let spool = Spool::create(&place.spool(), order.spool_bytes)?;
     Ok((Door { directory, listener }, spool))
