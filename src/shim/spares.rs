@@ -2,8 +2,8 @@
 //!
 //! A few are there as long as the launcher is. Whenever the last of them gets an order, twice as many are wanted, so that
 //! a burst of starts finds as many ready as the one before has taken; those that nobody needed for a while go by
-//! themselves. New ones are forked once no order has come for a moment: meanwhile the processor is the agents'. Only if
-//! there is none at all, one is forked at once.
+//! themselves. New ones are forked once no order has come for a moment, which is the longer the more have come one after
+//! the other: meanwhile the processor is the agents'. Only if there is none at all, one is forked at once.
 
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ use crate::clock::Timestamp;
 const LEAST: usize = 2;
 /// How many there are at most.
 const MOST: usize = 16;
-/// How long no order has to have come before more are forked.
-const CALM: Duration = Duration::from_millis(50);
+/// How long no other order has to have come after one, before more are forked.
+const CALM: Duration = Duration::from_millis(5);
+/// Orders of a burst that each make that longer by as much.
+const MOST_CALMS: u32 = 10;
 
 /// The shims of one launcher that wait for an order, and how many have one.
 #[derive(Debug)]
@@ -25,13 +27,15 @@ pub(super) struct Spares {
     wanted: usize,
     /// Those that have an order and have not ended.
     busy: usize,
+    /// Orders that came one after the other, at most [`MOST_CALMS`].
+    burst: u32,
     calm_at: Timestamp,
 }
 
 impl Spares {
     /// None, at this time.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { waiting: Vec::new(), wanted: LEAST, busy: 0, calm_at: now }
+        Self { waiting: Vec::new(), wanted: LEAST, busy: 0, burst: 0, calm_at: now }
     }
 
     /// Whether none waits for an order.
@@ -64,7 +68,8 @@ impl Spares {
     pub(super) fn took_order(&mut self, spare: Pid, now: Timestamp) {
         self.waiting.retain(|waiting| *waiting != spare);
         self.busy += 1;
-        self.calm_at = now + CALM;
+        self.burst = if now >= self.calm_at { 1 } else { MOST_CALMS.min(self.burst + 1) };
+        self.calm_at = now + CALM * self.burst;
         if self.is_empty() {
             self.wanted = MOST.min(self.wanted * 2);
         }
@@ -119,7 +124,23 @@ mod tests {
         spares.took_order(pid(2), START);
         assert_eq!(spares.next(START), Some(START));
         assert_eq!(fill(&mut spares, 3, START), 1);
-        assert_eq!(spares.next(START), Some(START + CALM));
+        assert_eq!(spares.next(START), Some(START + CALM * 2));
+    }
+
+    #[test]
+    fn after_a_burst_more_are_forked_later_than_after_one_order() {
+        let mut spares = Spares::new(START);
+        (1..=20).for_each(|number| spares.forked(pid(number)));
+        let mut calm_after = |number, at| {
+            spares.took_order(pid(number), at);
+            spares.calm_at.saturating_since(at)
+        };
+        assert_eq!(calm_after(1, START), CALM);
+        assert_eq!(calm_after(2, START + CALM), CALM, "nothing came for as long");
+        assert_eq!(calm_after(3, START + CALM), CALM * 2);
+        let longest = (4..=19).map(|number| calm_after(number, START + CALM)).max();
+        assert_eq!(longest, Some(CALM * MOST_CALMS));
+        assert_eq!(calm_after(20, START + CALM * 100), CALM);
     }
 
     #[test]
@@ -137,12 +158,12 @@ mod tests {
         let mut spares = Spares::new(START);
         fill(&mut spares, 1, START);
         (1..=LEAST).for_each(|number| spares.took_order(pid(number), START));
-        assert_eq!(fill(&mut spares, 10, START + CALM), LEAST * 2);
+        assert_eq!(fill(&mut spares, 10, START + CALM * MOST_CALMS), LEAST * 2);
         spares.ended(pid(10));
-        assert_eq!(spares.next(START + CALM), None);
+        assert_eq!(spares.next(START + CALM * MOST_CALMS), None);
         (11..10 + LEAST * 2).for_each(|number| spares.ended(pid(number)));
         assert!(spares.is_empty());
-        assert_eq!(fill(&mut spares, 20, START + CALM), LEAST);
+        assert_eq!(fill(&mut spares, 20, START + CALM * MOST_CALMS), LEAST);
     }
 
     #[test]

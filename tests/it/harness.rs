@@ -313,6 +313,7 @@ impl Server {
     }
 
     /// The same without the shims that wait for an order, which come and go by themselves.
+    #[cfg(feature = "failpoints")]
     pub fn own_processes_at_work(&self) -> Vec<u32> {
         let is_spare =
             |pid: &u32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"frontdesk-spare\n");
