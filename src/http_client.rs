@@ -7,14 +7,16 @@
 //!
 //! # When a request is sent twice
 //!
-//! A server may close an idle connection at the very moment a request goes out on it (RFC 9112 section 9.3.1). hyper-util
-//! repeats a request by itself only if no byte of it was ever handed to the socket, so such a race would reach the
-//! caller as an error. This client therefore repeats a request itself, once, on a connection opened for the purpose, if
-//! all of this holds: the method is idempotent and there is no body, or the caller says that a repetition does no harm; the
+//! A server may close an idle connection at the very moment a request goes out on it (RFC 9112 section 9.3.1). A request
+//! of which nothing was sent goes out over the next connection. Beyond that this client repeats one, once, on a connection
+//! opened for the purpose, if all of this holds: the method is idempotent and there is no body, or the caller says that a repetition does no harm; the
 //! connection had already carried an answer; and it ended before any byte of an answer to this request. A request on a
 //! fresh connection is never sent twice.
 
+mod answer;
+mod connection;
 mod connector;
+mod pool;
 #[cfg(test)]
 pub(crate) mod stub;
 #[cfg(test)]
@@ -27,37 +29,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
-use hyper::http::uri::Scheme;
+use hyper::body::Body;
+use hyper::header::{HOST, HeaderValue};
+use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Request, Response, Uri};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tower::ServiceExt;
 
-use self::connector::{Connector, ended_unanswered};
+pub use self::answer::AnswerBody;
 
-/// How long an idle connection is kept for the next request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// How many idle connections are kept for one server: as many as the credential check may use at once.
-const MAX_IDLE_PER_SERVER: usize = 1_024;
-
-/// The longest status line and headers of an answer, in bytes.
-const MAX_HEAD_BYTES: usize = 64 * 1_024;
-
-type Inner = legacy::Client<Connector, Full<Bytes>>;
+use self::connection::Connection;
+use self::connector::Connector;
+use self::pool::{Pool, Server};
 
 /// A shared HTTP/1.1 client; clones share one pool of connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Arc<Clients>,
-}
-
-struct Clients {
-    pooled: Inner,
-    /// Never reuses a connection: for the one repetition of a request that a closing idle connection swallowed.
-    fresh: Inner,
-    connector: Connector,
+    connector: Arc<Connector>,
+    pool: Arc<Pool>,
 }
 
 impl HttpClient {
@@ -70,11 +57,7 @@ impl HttpClient {
     }
 
     fn over(connector: Connector) -> Self {
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).http1_max_buf_size(MAX_HEAD_BYTES);
-        let fresh = builder.pool_max_idle_per_host(0).build(connector.clone());
-        let pooled = builder.pool_max_idle_per_host(MAX_IDLE_PER_SERVER).build(connector.clone());
-        Self { inner: Arc::new(Clients { pooled, fresh, connector }) }
+        Self { connector: Arc::new(connector), pool: Arc::default() }
     }
 
     /// Connects to a server, TLS included, and hangs up without a request.
@@ -84,7 +67,7 @@ impl HttpClient {
     /// [`FetchError::InvalidUri`], [`FetchError::Timeout`] and [`FetchError::Connect`].
     pub async fn reach(&self, server: &Uri, timeout: Duration) -> Result<(), FetchError> {
         check_uri(server)?;
-        match tokio::time::timeout(timeout, self.inner.connector.clone().oneshot(server.clone())).await {
+        match tokio::time::timeout(timeout, self.connector.connect(server.clone())).await {
             Ok(connected) => connected.map(drop).map_err(FetchError::Connect),
             Err(_elapsed) => Err(FetchError::Timeout { after: timeout }),
         }
@@ -104,17 +87,20 @@ impl HttpClient {
         timeout: Duration,
         max_bytes: usize,
     ) -> Result<Response<Bytes>, FetchError> {
-        // hyper-util writes a URI it refuses into its debug log, query and all, so none that it refuses gets there.
-        check_uri(request.uri())?;
-        match tokio::time::timeout(timeout, self.exchange(request, max_bytes)).await {
+        match tokio::time::timeout(timeout, self.ask(request, max_bytes)).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(FetchError::Timeout { after: timeout }),
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Response<Bytes>, FetchError> {
+    /// The same for a caller who has a timeout of its own: dropping the future closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// See [`FetchError`]; never [`FetchError::Timeout`].
+    pub async fn ask(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Response<Bytes>, FetchError> {
         let may_repeat = is_repeatable(&request);
-        let (head, body) = self.send(request, may_repeat).await?.into_parts();
+        let (head, body) = self.open(request, may_repeat).await?.into_parts();
         Ok(Response::from_parts(head, read_body(body, max_bytes).await?))
     }
 
@@ -129,25 +115,44 @@ impl HttpClient {
     /// See [`FetchError`]; never [`FetchError::Timeout`] or [`FetchError::TooLarge`].
     pub async fn open(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         may_repeat: bool,
-    ) -> Result<Response<Incoming>, FetchError> {
+    ) -> Result<Response<AnswerBody>, FetchError> {
         check_uri(request.uri())?;
-        self.send(request, may_repeat).await
+        let server = Server::of(request.uri()).ok_or(FetchError::InvalidUri)?;
+        let host = host_of(request.uri())?;
+        let target = in_origin_form(&mut request);
+        while let Some(mut connection) = self.pool.take(&server) {
+            let spare = may_repeat.then(|| request.clone());
+            let mut failure = match connection.ask(to_host(request, &host)).await {
+                Ok(answer) => return Ok(self.answer(answer, connection, server)),
+                Err(failure) => failure,
+            };
+            match (failure.take_message(), spare) {
+                (Some(unsent), _) => request = unsent,
+                (None, Some(spare)) if !connection.was_answered() => {
+                    request = spare;
+                    break;
+                }
+                (None, _) => return Err(FetchError::Transport(failure.into_error().into())),
+            }
+        }
+        let stream = self.connector.connect(target).await.map_err(FetchError::Connect)?;
+        let connection = Connection::over(stream).await.map_err(|error| FetchError::Transport(error.into()))?;
+        let mut connection = Box::new(connection);
+        match connection.ask(to_host(request, &host)).await {
+            Ok(answer) => Ok(self.answer(answer, connection, server)),
+            Err(failure) => Err(FetchError::Transport(failure.into_error().into())),
+        }
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>, may_repeat: bool) -> Result<Response<Incoming>, FetchError> {
-        let spare = may_repeat.then(|| request.clone());
-        let error = match self.inner.pooled.request(request).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        match spare {
-            Some(spare) if ended_unanswered(&error) => {
-                self.inner.fresh.request(spare).await.map_err(FetchError::from_client)
-            }
-            Some(_) | None => Err(FetchError::from_client(error)),
-        }
+    fn answer(
+        &self,
+        answer: Response<hyper::body::Incoming>,
+        connection: Box<Connection>,
+        server: Server,
+    ) -> Response<AnswerBody> {
+        answer.map(|body| AnswerBody::new(body, connection, server, &self.pool))
     }
 }
 
@@ -183,12 +188,6 @@ pub enum FetchError {
     },
 }
 
-impl FetchError {
-    fn from_client(error: legacy::Error) -> Self {
-        if error.is_connect() { Self::Connect(error.into()) } else { Self::Transport(error.into()) }
-    }
-}
-
 fn check_uri(uri: &Uri) -> Result<(), FetchError> {
     let fetchable = uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
     if fetchable && uri.host().is_some_and(|host| !host.is_empty()) { Ok(()) } else { Err(FetchError::InvalidUri) }
@@ -198,12 +197,35 @@ fn is_repeatable(request: &Request<Full<Bytes>>) -> bool {
     request.method().is_idempotent() && request.body().is_end_stream()
 }
 
+/// Puts the request's URI into the form in which a server takes it; returns the one that it had.
+fn in_origin_form(request: &mut Request<Full<Bytes>>) -> Uri {
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    std::mem::replace(request.uri_mut(), Uri::from(path))
+}
+
+/// The `Host` of a URI: without the port where that follows from the scheme.
+fn host_of(uri: &Uri) -> Result<HeaderValue, FetchError> {
+    let host = uri.host().unwrap_or_default();
+    let of_scheme = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let value = match uri.port_u16().filter(|port| *port != of_scheme) {
+        Some(port) => HeaderValue::try_from(format!("{host}:{port}")),
+        None => HeaderValue::from_str(host),
+    };
+    value.map_err(|_| FetchError::InvalidUri)
+}
+
+/// Adds the `Host`, unless the request has one.
+fn to_host(mut request: Request<Full<Bytes>>, host: &HeaderValue) -> Request<Full<Bytes>> {
+    request.headers_mut().entry(HOST).or_insert_with(|| host.clone());
+    request
+}
+
 /// Reads the whole body of an answer that [`HttpClient::open`] gave, at most `max_bytes`.
 ///
 /// # Errors
 ///
 /// [`FetchError::TooLarge`] and [`FetchError::Transport`].
-pub async fn read_body(body: Incoming, max_bytes: usize) -> Result<Bytes, FetchError> {
+pub async fn read_body(body: AnswerBody, max_bytes: usize) -> Result<Bytes, FetchError> {
     let too_large = || FetchError::TooLarge { limit: max_bytes };
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(too_large());
@@ -215,20 +237,15 @@ pub async fn read_body(body: Incoming, max_bytes: usize) -> Result<Bytes, FetchE
     }
 }
 
-/// An error and its causes on one line, without the client's own wrapper, which says less than its cause.
+/// An error and its causes on one line.
 struct Causes<'a>(&'a (dyn Error + Send + Sync + 'static));
 
 impl fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outermost: &(dyn Error + 'static) = self.0;
-        let mut next = match outermost.source() {
-            Some(cause) if outermost.is::<legacy::Error>() => Some(cause),
-            Some(_) | None => Some(outermost),
-        };
-        let mut separator = "";
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
         while let Some(cause) = next {
-            write!(f, "{separator}{cause}")?;
-            separator = ": ";
+            write!(f, ": {cause}")?;
             next = cause.source();
         }
         Ok(())

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
@@ -37,14 +38,9 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
-    /// Carries something out to its end, also if whoever waits for its outcome goes away; `None` if it was given up.
-    pub async fn carry_out<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        let (tell, outcome) = oneshot::channel();
-        self.spawn(async move {
-            // Nobody listens once the client has hung up.
-            let _ = tell.send(work.await);
-        });
-        outcome.await.ok()
+    /// Carries something out to its end: if whoever waits for its outcome goes away it goes on as a task.
+    pub fn carry_out<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> CarriedOut<T> {
+        CarriedOut { tasks: self.clone(), work: Some(Box::pin(work)) }
     }
 
     /// Asks whoever runs the server to stop it.
@@ -137,5 +133,71 @@ impl Future for Draining<'_> {
             self.told.take().unwrap_or_else(|| (Waker::noop().clone(), Box::pin(tasks.draining.cancelled())));
         let (_, cancelled) = self.told.insert((cx.waker().clone(), cancelled));
         cancelled.as_mut().poll(cx)
+    }
+}
+
+/// Work that whoever waits for it does, or a task if he goes away: as long as he stays it needs none.
+#[must_use = "what nobody waits for goes on as a task"]
+pub struct CarriedOut<T: Send + 'static> {
+    tasks: Tasks,
+    /// None once it has ended, also by a panic.
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+}
+
+impl<T: Send + 'static> Future for CarriedOut<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        let mut work = this.work.take().expect("a future is not polled after its end");
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            this.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for CarriedOut<T> {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        // Without a runtime the server is gone already.
+        if Handle::try_current().is_ok() {
+            self.tasks.spawn(async move { drop(work.await) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_goes_on_to_its_end_if_nobody_waits_for_it_any_more() {
+        let (tasks, go_on, done) = (Tasks::default(), Arc::new(Notify::new()), Arc::new(Mutex::new(false)));
+        let (noticed, told) = (Arc::clone(&go_on), Arc::clone(&done));
+        let work = tasks.carry_out(async move {
+            noticed.notified().await;
+            *told.lock().unwrap() = true;
+        });
+        assert!(tokio::time::timeout(Duration::ZERO, work).await.is_err());
+        assert_eq!(tasks.count(), 1);
+
+        go_on.notify_one();
+        tasks.ended().await;
+
+        assert!(*done.lock().unwrap());
+    }
+
+    #[tokio::test]
+    async fn work_that_somebody_waits_for_needs_no_task() {
+        let tasks = Tasks::default();
+        assert_eq!(tasks.carry_out(async { 7 }).await, 7);
+        assert_eq!(tasks.count(), 0);
     }
 }

@@ -8,7 +8,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -29,7 +30,8 @@ const CALLS: usize = 20;
 
 #[test]
 fn the_busiest_calls_allocate_no_more_than_is_recorded() {
-    let desk = Desk::start();
+    let desk = Desk::start(None);
+    let remote = Desk::start(Some(credential_server()));
     // Its answer is remembered from here on.
     let token = desk.create().1;
     let message = "%7B%22PERSONA_TYPE%22%3A%22CUSTOMERS%22%2C%22EMAIL%22%3A%22ada%40example.org%22%7D";
@@ -40,6 +42,7 @@ fn the_busiest_calls_allocate_no_more_than_is_recorded() {
         ("GET /sessionSTATUS", desk.least(|| desk.get(&status, None)), 15),
         ("GET /v1/sessions/{id}", desk.least(|| desk.get(&view, Some(&token))), 21),
         ("POST /requestSessionCreation", desk.least_of_creations(token), 43),
+        ("the same, which asks a remote credential server", remote.least_of_creations(remote.create().1), 56),
     ];
 
     let wrong: Vec<String> =
@@ -59,6 +62,23 @@ fn complaint(call: &str, count: u64, recorded: u64) -> Option<String> {
     Some(format!("{call} allocates {count} times, and {recorded} are recorded in tests/allocations.rs: {advice}"))
 }
 
+/// A credential server that knows everybody, on a thread of its own.
+fn credential_server() -> SocketAddr {
+    const YES: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{\"MESSAGE\":\"REGISTERED\"}";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // Each question comes in one piece, and the next one when this is answered.
+            let mut question = [0; 4_096];
+            while connection.read(&mut question).is_ok_and(|read| read > 0) {
+                connection.write_all(YES).unwrap();
+            }
+        }
+    });
+    address
+}
+
 /// A node that is called without connections.
 struct Desk {
     runtime: Runtime,
@@ -69,11 +89,16 @@ struct Desk {
 }
 
 impl Desk {
-    fn start() -> Self {
+    /// Starts it with a remote credential server, or one that knows Ada.
+    fn start(credential_server: Option<SocketAddr>) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let mapping = directory.path().join("mapping.json");
+        let services: Value = credential_server.map_or(json!({}), |address| json!({"CREDENTIAL_SERVER": address}));
+        std::fs::write(&mapping, services.to_string()).unwrap();
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: directory.path().join("data"),
+            service_mapping: credential_server.map(|_| mapping),
             ..Config::default()
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::http_client::{FetchError, read_body};
+use crate::http_client::{AnswerBody, FetchError, read_body};
 
 use super::error::{Failed, Tried};
 use super::retries::Attempts;
@@ -145,7 +144,7 @@ impl Client {
     }
 
     /// Makes a call and returns its answer, which is a success, with the body still to be read.
-    pub(super) async fn open(&self, call: &Call) -> Result<Response<Incoming>, ClientError> {
+    pub(super) async fn open(&self, call: &Call) -> Result<Response<AnswerBody>, ClientError> {
         let mut attempts = self.attempts(call);
         loop {
             match self.try_to_open(call).await? {
@@ -155,7 +154,7 @@ impl Client {
         }
     }
 
-    async fn try_to_open(&self, call: &Call) -> Result<Result<Response<Incoming>, Failed>, ClientError> {
+    async fn try_to_open(&self, call: &Call) -> Result<Result<Response<AnswerBody>, Failed>, ClientError> {
         let opening = self.http.open(call.request(self)?, false);
         let opened = tokio::time::timeout(call.patience, opening).await;
         let opened = opened.unwrap_or(Err(FetchError::Timeout { after: call.patience }));

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Method;
-use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use serde::Serialize;
@@ -18,7 +17,7 @@ use crate::http::v1::customers::set_password::NewPassword;
 use crate::http::v1::secret::Secret;
 use crate::http::v1::sessions::restart;
 use crate::http::v1::throttled::list::ThrottledView;
-use crate::http_client::FetchError;
+use crate::http_client::{AnswerBody, FetchError};
 use crate::id::{Epoch, SessionId};
 use crate::principal::OperatorTokenId;
 
@@ -62,7 +61,7 @@ impl<T: DeserializeOwned> Pages<T> {
 }
 
 /// The log of a session's agent on its way.
-pub struct Logs(Incoming);
+pub struct Logs(AnswerBody);
 
 impl Logs {
     /// The next piece; none at the end.

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
-use crate::http_client::FetchError;
+use crate::http_client::{AnswerBody, FetchError};
 
 /// A server that is there says so every 15 seconds; one that has been silent for so long is gone.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -14,12 +13,12 @@ const MOST_BYTES_OF_A_FRAME: usize = 256 << 20;
 
 /// A stream that is being read.
 pub(super) struct Sse {
-    body: Incoming,
+    body: AnswerBody,
     frames: Frames,
 }
 
 impl Sse {
-    pub(super) fn new(body: Incoming) -> Self {
+    pub(super) fn new(body: AnswerBody) -> Self {
         Self { body, frames: Frames::default() }
     }
 

@@ -74,7 +74,7 @@ impl RemoteVerifier {
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, FetchError> {
         // Err means that the semaphore was closed, which nothing does; the check then merely goes uncounted.
         let _slot = self.slots.acquire().await;
-        self.client.fetch(request, self.timeout, MAX_ANSWER_BYTES).await
+        self.client.ask(request, MAX_ANSWER_BYTES).await
     }
 }
 

@@ -1,7 +1,5 @@
 //! `/v1`: what the seed lacks. Lower-case JSON, problems (RFC 9457) for refusals, every call safe to send again.
 
-use std::future::Future;
-
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -94,12 +92,4 @@ async fn object<T: DeserializeOwned + Send + 'static>(
 /// Reads a member that may be missing, but is never null.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// Does work that must not end half-way because its caller has hung up.
-async fn to_its_end<T: Send + 'static>(
-    app: &App,
-    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    app.tasks.carry_out(work).await.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
 }

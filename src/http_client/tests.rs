@@ -2,7 +2,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, Uri};
 
 use super::connector::Connector;
@@ -103,12 +103,72 @@ async fn connections_are_reused() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_whole_frees_its_connection_also_unread_and_one_that_is_not_closes_it() {
+    let stub = Stub::serve(|mut peer| async move {
+        while peer.read_request().await.is_some() {
+            let whole = peer.number == 1;
+            peer.send(if whole {
+                keep_alive(202, "")
+            } else {
+                "HTTP/1.1 202 OK\r\ncontent-length: 9\r\n\r\nhalf".into()
+            })
+            .await;
+        }
+    })
+    .await;
+    let client = client();
+    for expected in [1, 1] {
+        drop(client.open(request(Method::POST, &stub), false).await.unwrap());
+        assert_eq!(stub.connections(), expected);
+    }
+    let kept = client.open(request(Method::POST, &stub), false).await.unwrap();
+    drop(client.open(request(Method::POST, &stub), false).await.unwrap());
+    assert_eq!((stub.connections(), stub.requests()), (2, 4), "the first was in use");
+    drop(kept);
+    drop(client.open(request(Method::POST, &stub), false).await.unwrap());
+    assert_eq!((stub.connections(), stub.requests()), (2, 5), "the second was closed");
+}
+
+#[tokio::test]
+async fn a_body_comes_while_it_is_read() {
+    let stub = Stub::serve(|mut peer| async move {
+        while peer.read_request().await.is_some() {
+            peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+            settle().await;
+            peer.send("1\r\nb\r\n").await;
+            settle().await;
+            peer.send("0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let client = client();
+    for _ in 0..2 {
+        let mut body = client.open(request(Method::POST, &stub), false).await.unwrap().into_body();
+        for expected in ["a", "b"] {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
+        }
+        assert!(body.frame().await.is_none());
+    }
+    assert_eq!((stub.connections(), stub.requests()), (1, 2));
+}
+
+#[tokio::test]
 async fn an_idle_connection_the_server_closed_is_replaced_silently() {
     let stub = second_request(|peer| async move { drop(peer) }).await;
     let client = client();
     get(&client, &stub).await.unwrap();
     settle().await;
     get(&client, &stub).await.unwrap();
+    assert_eq!((stub.connections(), stub.requests()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_request_of_which_nothing_was_sent_goes_over_another_connection_whatever_its_method() {
+    let stub = second_request(|peer| async move { drop(peer) }).await;
+    let client = client();
+    get(&client, &stub).await.unwrap();
+    settle().await;
+    fetch(&client, request(Method::POST, &stub)).await.unwrap();
     assert_eq!((stub.connections(), stub.requests()), (2, 2));
 }
 

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::{Request, Response, StatusCode, Uri};
 use tokio_util::io::StreamReader;
 
 use crate::agent::rpc::Notification;
-use crate::http_client::{FetchError, HttpClient};
+use crate::http_client::{AnswerBody, FetchError, HttpClient};
 use crate::id::{Epoch, Printable, SessionId};
 use crate::service_mapping::ServiceMapping;
 
@@ -138,7 +137,7 @@ impl Service {
         self.error(uri.as_ref(), fault)
     }
 
-    async fn post(&self, message: Bytes) -> Result<(Uri, Response<Incoming>), ServiceError> {
+    async fn post(&self, message: Bytes) -> Result<(Uri, Response<AnswerBody>), ServiceError> {
         let entry = self.services.mapping.get(&self.name).ok_or_else(|| self.error(None, Fault::NotMapped))?;
         let uri = uri(&entry).ok_or_else(|| self.error(None, Fault::BadAddress))?;
         let request = Request::post(&uri)

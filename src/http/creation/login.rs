@@ -3,9 +3,7 @@
 //! A check that has begun runs to its end, also for a client that has hung up: only its outcome tells the throttle
 //! whether anybody guessed.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -55,12 +53,8 @@ pub async fn check(
     let attempt = app.gate.admit(customer, peer.sender(), patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, peer, Some(customer)))?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
-    let mut check = Box::pin(Check { app: Arc::clone(app), peer, verifier, login, attempt, _body }.run());
-    // What was good a moment ago is known at once and needs no task.
-    if let Poll::Ready(outcome) = poll_fn(|context| Poll::Ready(check.as_mut().poll(context))).await {
-        return outcome;
-    }
-    app.tasks.carry_out(check).await.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
+    let check = Check { app: Arc::clone(app), peer, verifier, login, attempt, _body };
+    app.tasks.carry_out(check.run()).await
 }
 
 /// Asks again, of an account that has changed since the password was good. That is no attempt to guess.

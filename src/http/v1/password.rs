@@ -25,7 +25,7 @@ use crate::id::{CustomerKey, SessionId};
 use crate::store::{Action, Customer};
 
 use super::secret::Secret;
-use super::{json, json_body, to_its_end};
+use super::{json, json_body};
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "changePassword",
@@ -127,7 +127,7 @@ async fn change(app: &Arc<App>, peer: Peer, key: &CustomerKey, change: Change, b
         })?;
         app.embedded.check_password(&login.email, &new_password.0).await?;
         let replacement = Replacement { peer, shown, new: new_password.clone(), sign_out_others };
-        if let Some(changed) = to_its_end(app, replacement.carry_out(Arc::clone(app))).await? {
+        if let Some(changed) = app.tasks.carry_out(replacement.carry_out(Arc::clone(app))).await? {
             return Ok(changed);
         }
     }

@@ -15,7 +15,7 @@ use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
-use crate::http::v1::{json, object, to_its_end};
+use crate::http::v1::{json, object};
 use crate::session::{Reason, SessionRecord};
 use crate::store::{Action, Customer};
 
@@ -56,7 +56,7 @@ pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, ..
         (Ok(email), Ok(wanted)) => (email, wanted),
         (Err(refusal), _) | (_, Err(refusal)) => return refusal.problem(),
     };
-    match to_its_end(&app, set(Arc::clone(&app), admitted.caller, email, wanted.disabled)).await {
+    match app.tasks.carry_out(set(Arc::clone(&app), admitted.caller, email, wanted.disabled)).await {
         Ok(customer) => json(StatusCode::OK, &CustomerView::from(&customer)),
         Err(refusal) => refusal.problem(),
     }

@@ -14,7 +14,7 @@ use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Operation, Tag};
-use crate::http::v1::{no_content, to_its_end};
+use crate::http::v1::no_content;
 use crate::session::{Reason, SessionRecord};
 use crate::store::Action;
 
@@ -39,7 +39,7 @@ pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, ..
         Err(refusal) => return refusal.problem(),
     };
     let removal = remove(Arc::clone(&app), admitted.caller, email);
-    match to_its_end(&app, removal).await {
+    match app.tasks.carry_out(removal).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
     }

@@ -15,7 +15,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
 use crate::http::v1::secret::Secret;
-use crate::http::v1::{no_content, object, to_its_end};
+use crate::http::v1::{no_content, object};
 use crate::store::Action;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
@@ -49,7 +49,7 @@ pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, ..
         (Ok(email), Ok(new)) => (email, new),
         (Err(refusal), _) | (_, Err(refusal)) => return refusal.problem(),
     };
-    match to_its_end(&app, set(Arc::clone(&app), admitted.caller, email, new)).await {
+    match app.tasks.carry_out(set(Arc::clone(&app), admitted.caller, email, new)).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
     }

@@ -71,8 +71,7 @@ async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: AnyBod
     let (session, upload) = begun;
     let body = app.bodies.stream(parts, body, app.config().limits.data).await?;
     let upload = receive(app, parts, body, upload).await?;
-    let placed = app.tasks.carry_out(place(Arc::clone(app), admitted.caller, session, upload)).await;
-    placed.unwrap_or(Err(Refusal::NotReady("The server is shutting down.")))
+    app.tasks.carry_out(place(Arc::clone(app), admitted.caller, session, upload)).await
 }
 
 async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Stored>, Upload), Refusal> {

@@ -15,7 +15,7 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Operation, Tag, schema_of};
 use crate::http::v1::secret::Secret;
-use crate::http::v1::{json, object, present, to_its_end};
+use crate::http::v1::{json, object, present};
 use crate::id::Printable;
 use crate::operator_token::{self, LIFETIME, LIFETIMES, LONGEST_NAME, Made, TokenError};
 use crate::principal::Scope;
@@ -84,8 +84,8 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
         Ok(new) => new,
         Err(refusal) => return refusal.problem(),
     };
-    let (app, caller) = (Arc::clone(&app), admitted.caller);
-    match to_its_end(&Arc::clone(&app), async move { create(&app, &caller, new).await }).await {
+    let (creating, caller) = (Arc::clone(&app), admitted.caller);
+    match app.tasks.carry_out(async move { create(&creating, &caller, new).await }).await {
         Ok(created) => json(StatusCode::CREATED, &created),
         Err(refusal) => refusal.problem(),
     }
