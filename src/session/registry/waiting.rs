@@ -27,8 +27,7 @@ impl Registry {
     ) -> Result<Arc<SessionRecord>, StoreError> {
         let (clock, tasks) = (&self.inner.context.clock, &self.inner.context.tasks);
         let deadline = clock.now() + patience;
-        // Before the first look, so that no change is missed between a look and the wait for the next.
-        let mut grown = self.sequences().follow(id);
+        let mut grown = None;
         loop {
             let mut view = self.handle(id).map(|handle| handle.view);
             let record = match &mut view {
@@ -40,6 +39,11 @@ impl Registry {
             if is_as_wanted(&record) || !record.phase.is_live() || clock.now() >= deadline || tasks.is_draining() {
                 return Ok(record);
             }
+            let Some(grown) = &mut grown else {
+                // Before another look, so that no change is missed between a look and the wait for the next.
+                grown = Some(self.sequences().follow(id));
+                continue;
+            };
             let changed = async {
                 match &mut view {
                     // A driver that is about to leave the table has no more to say: the next look goes to the store.
@@ -48,7 +52,7 @@ impl Registry {
                             tokio::task::yield_now().await;
                         }
                     }
-                    None => without_a_driver(&mut grown).await,
+                    None => without_a_driver(grown).await,
                 }
             };
             tokio::select! {
