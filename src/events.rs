@@ -15,6 +15,7 @@
 //! | what is on the disk | `table` |
 //! | the thread that writes | `writer` |
 //! | who is told when a session's log grows | `follow` |
+//! | the newest events, for all who follow at once | `tail` |
 //! | the file as it is, for whoever looks for damage | [`inspect`] |
 //!
 //! Numbers begin at 2: number 1 of every session is its creation, which stands in the session's own row and is in no
@@ -38,6 +39,7 @@ use crate::store::sqlite::file;
 use crate::store::sqlite::readers::Readers;
 
 pub use follow::{AllFollower, Announcement, Follower, Growth};
+pub use tail::Chunk;
 
 use follow::Followers;
 use lane::Lanes;
@@ -48,6 +50,7 @@ pub mod inspect;
 mod join;
 mod lane;
 mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -309,7 +312,7 @@ impl EventLog {
     /// Tells who follows all sessions of one that was just created.
     pub fn announce_creation(&self, session: SessionId) {
         let number = FIRST_NUMBER - 1;
-        self.inner.followers.announce(&[Growth { session, first: number, last: number }]);
+        self.inner.followers.announce([(Growth { session, first: number, last: number }, Vec::new())]);
     }
 
     /// Those of the sessions of which anything is kept.

@@ -52,7 +52,8 @@ const MOST_UPLOADS: usize = 16;
 const MOST_UPLOADS_OF_A_SESSION: usize = 4;
 /// Each holds a page of events and a piece that its reader has yet to take.
 const MOST_STREAMS: usize = 2_000;
-const MOST_STREAMS_OF_A_SESSION: usize = 32;
+/// A team may follow one session; no session shall take the streams of all others.
+const MOST_STREAMS_OF_A_SESSION: usize = 128;
 
 /// A node that has recovered and is ready to serve.
 pub struct Node {

@@ -1,16 +1,20 @@
 //! Who is told when a session's log grows.
 //!
-//! Nobody is waited for: who follows one session learns its last number, however often it has grown meanwhile, and who
-//! follows all of them has a queue of its own length and is told how much of it was lost. A session that nobody follows
-//! has nothing here.
+//! Nobody is waited for: who follows one session learns its last number, however often it has grown meanwhile, and finds
+//! its newest events in the session's tail; who follows all of them has a queue of its own length and is told how much of
+//! it was lost. A session that nobody follows has nothing here.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use crate::id::SessionId;
+
+use super::Event;
+use super::tail::{Chunk, Tail};
 
 /// Announcements that may wait for who follows all sessions.
 const MOST_WAITING: usize = 4_096;
@@ -19,13 +23,22 @@ const MOST_WAITING: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     table: Mutex<Table>,
+    /// What the tails of all sessions hold.
+    tails: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    sessions: HashMap<SessionId, watch::Sender<u64>>,
+    sessions: HashMap<SessionId, Followed>,
     /// Nothing until somebody follows all sessions.
     all: Option<broadcast::Sender<Growth>>,
+}
+
+/// A session that somebody follows.
+#[derive(Debug)]
+struct Followed {
+    last: watch::Sender<u64>,
+    tail: Arc<Tail>,
 }
 
 /// Follows one session.
@@ -33,6 +46,7 @@ struct Table {
 pub struct Follower {
     session: SessionId,
     last: watch::Receiver<u64>,
+    tail: Arc<Tail>,
     followers: Arc<Followers>,
 }
 
@@ -72,6 +86,12 @@ impl Follower {
         self.last.changed().await.ok()?;
         Some(*self.last.borrow_and_update())
     }
+
+    /// Some of the events that follow this number, among them the next one, if that is in memory. It may be in the log
+    /// all the same if it is not.
+    pub fn newer(&self, after: u64) -> Option<Arc<Chunk>> {
+        self.tail.after(after)
+    }
 }
 
 impl AllFollower {
@@ -88,8 +108,12 @@ impl AllFollower {
 impl Followers {
     pub(super) fn follow(self: &Arc<Self>, session: SessionId) -> Follower {
         let mut table = self.table();
-        let last = table.sessions.entry(session).or_insert_with(|| watch::Sender::new(0)).subscribe();
-        Follower { session, last, followers: Arc::clone(self) }
+        let followed = table.sessions.entry(session).or_insert_with(|| Followed {
+            last: watch::Sender::new(0),
+            tail: Arc::new(Tail::new(Arc::clone(&self.tails))),
+        });
+        let (last, tail) = (followed.last.subscribe(), Arc::clone(&followed.tail));
+        Follower { session, last, tail, followers: Arc::clone(self) }
     }
 
     pub(super) fn follow_all(&self) -> AllFollower {
@@ -102,16 +126,22 @@ impl Followers {
         self.table().all.as_ref().is_some_and(|all| all.receiver_count() > 0)
     }
 
-    /// Tells that these sessions have grown.
-    pub(super) fn announce(&self, grown: &[Growth]) {
+    /// Whether anybody follows this session.
+    pub(super) fn is_followed(&self, session: SessionId) -> bool {
+        self.table().sessions.contains_key(&session)
+    }
+
+    /// Tells that these sessions have grown, and by what if that is known.
+    pub(super) fn announce(&self, grown: impl IntoIterator<Item = (Growth, Vec<Event>)>) {
         let mut table = self.table();
         table.all.take_if(|all| all.receiver_count() == 0);
-        for growth in grown {
-            if let Some(follower) = table.sessions.get(&growth.session) {
-                follower.send_replace(growth.last);
+        for (growth, events) in grown {
+            if let Some(followed) = table.sessions.get(&growth.session) {
+                Chunk::split(events).into_iter().for_each(|chunk| followed.tail.add(chunk));
+                followed.last.send_replace(growth.last);
             }
             if let Some(all) = &table.all {
-                let _ = all.send(*growth);
+                let _ = all.send(growth);
             }
         }
     }
@@ -130,7 +160,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         let mut table = self.followers.table();
         // Nobody can join or leave meanwhile: all of that is done under the lock.
-        if table.sessions.get(&self.session).is_some_and(|last| last.receiver_count() == 1) {
+        if table.sessions.get(&self.session).is_some_and(|followed| followed.last.receiver_count() == 1) {
             table.sessions.remove(&self.session);
         }
     }

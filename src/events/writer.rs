@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -22,10 +23,11 @@ use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::file::{self, unavailable};
 
 use super::follow::{Followers, Growth};
+use super::join::Record;
 use super::lane::Place;
 use super::table::{self, Ledger};
 use super::window::Windows;
-use super::{Kind, NewEvent, Step, join};
+use super::{Event, Kind, NewEvent, Step, join};
 
 const MOST_EVENTS: usize = 4_096;
 const MOST_BYTES: usize = 4 << 20;
@@ -193,7 +195,7 @@ impl Writer {
         match self.transact(&batch) {
             Ok(grown) => {
                 self.writes.note(batch.events.len(), boot_time().saturating_since(began));
-                self.followers.announce(&grown);
+                self.followers.announce(grown);
                 batch.answer(None);
                 if self.ledgers.len() > MOST_LEDGERS {
                     self.ledgers.clear();
@@ -216,8 +218,8 @@ impl Writer {
         }
     }
 
-    /// Writes the batch; returns by how much its sessions have grown.
-    fn transact(&mut self, batch: &Batch) -> Result<Vec<Growth>, StoreError> {
+    /// Writes the batch; returns by how much its sessions have grown, and by what where somebody follows.
+    fn transact(&mut self, batch: &Batch) -> Result<Vec<(Growth, Vec<Event>)>, StoreError> {
         let Some(connection) = &self.connection else {
             return Err(StoreError::Unavailable("it is being reopened".into()));
         };
@@ -228,8 +230,12 @@ impl Writer {
             let known = self.ledgers.get(&session).copied();
             let mut ledger = known.map_or_else(|| table::ledger(connection, session, epoch), Ok)?;
             let before = ledger.last;
-            store(connection, &mut ledger, appends, self.keep_bytes)?;
-            grown.extend((ledger.last > before).then_some(Growth { session, first: before + 1, last: ledger.last }));
+            let mut events = self.followers.is_followed(session).then(Vec::new);
+            store(connection, &mut ledger, appends, self.keep_bytes, events.as_mut())?;
+            if ledger.last > before {
+                let growth = Growth { session, first: before + 1, last: ledger.last };
+                grown.push((growth, events.unwrap_or_default()));
+            }
             self.ledgers.insert(session, ledger);
         }
         for session in batch.forget.iter().flat_map(|forget| &forget.sessions) {
@@ -246,9 +252,9 @@ impl Writer {
         let Some(connection) = &self.connection else { return };
         let growth = |session: &SessionId| {
             let last = table::last(connection, *session).ok()?;
-            Some(Growth { session: *session, first: last, last })
+            Some((Growth { session: *session, first: last, last }, Vec::new()))
         };
-        self.followers.announce(&sessions.iter().filter_map(growth).collect::<Vec<_>>());
+        self.followers.announce(sessions.iter().filter_map(growth).collect::<Vec<_>>());
     }
 
     fn reopen(&mut self) {
@@ -326,8 +332,14 @@ impl Batch {
     }
 }
 
-/// Writes one session's events.
-fn store(connection: &Connection, ledger: &mut Ledger, appends: &[Append], keep_bytes: u64) -> Result<(), StoreError> {
+/// Writes one session's events, and adds them to those that followers are told.
+fn store(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    appends: &[Append],
+    keep_bytes: u64,
+    mut told: Option<&mut Vec<Event>>,
+) -> Result<(), StoreError> {
     let session = appends[0].session;
     let mut fresh = Vec::with_capacity(appends.len());
     let mut is_ahead = false;
@@ -365,12 +377,27 @@ fn store(connection: &Connection, ledger: &mut Ledger, appends: &[Append], keep_
     }
     for record in join::join(fresh.iter().map(|append| (append.epoch, &append.event))) {
         table::add(connection, session, ledger, &record)?;
+        if let Some(told) = &mut told {
+            tell(told, ledger.last, &record);
+        }
     }
     table::trim(connection, session, ledger, keep_bytes)?;
     if is_ahead {
         table::set_position(connection, session, ledger)?;
     }
     table::set_ledger(connection, session, ledger)
+}
+
+/// Adds a record to what followers are told; a large one they read out of the log, and what stands before it as well.
+fn tell(told: &mut Vec<Event>, number: u64, record: &Record) {
+    const LARGEST: usize = 64 << 10;
+    if record.body.len() > LARGEST {
+        told.clear();
+        return;
+    }
+    // A copy, for what was read may be a part of a much larger piece of the agent's output.
+    let body = Bytes::copy_from_slice(&record.body);
+    told.push(Event { number, epoch: record.epoch, kind: record.kind, at: record.at, body });
 }
 
 fn fail(reply: Reply, why: &str) {

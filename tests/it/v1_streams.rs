@@ -11,6 +11,7 @@ use crate::stream::Stream;
 mod all;
 mod cut;
 mod logs;
+mod many;
 mod requests;
 
 const EVENT_STREAM: (&str, &str) = ("Accept", "text/event-stream");

@@ -87,8 +87,14 @@ impl Writer {
     ///
     /// # Errors
     /// [`Gone`].
-    pub(super) async fn event(&mut self, id: Option<u64>, name: &str, json: &[u8]) -> Result<(), Gone> {
-        self.write(frame(id, name, json)).await
+    pub(super) async fn event(&mut self, name: &str, json: &[u8]) -> Result<(), Gone> {
+        let mut frame = BytesMut::with_capacity(json.len() + HEAD);
+        head(&mut frame, None, name);
+        let data = frame.len();
+        frame.put_slice(json);
+        in_one_line(&mut frame[data..]);
+        frame.put_slice(END);
+        self.write(frame.freeze()).await
     }
 
     /// Begins an event whose data, which is JSON already, comes in parts; the first one has no ends of lines. Nothing else
@@ -97,7 +103,8 @@ impl Writer {
     /// # Errors
     /// [`Gone`].
     pub(super) async fn begin_event(&mut self, id: Option<u64>, name: &str, json: &[u8]) -> Result<(), Gone> {
-        let mut frame = head(id, name, json.len());
+        let mut frame = BytesMut::with_capacity(json.len() + HEAD);
+        head(&mut frame, id, name);
         frame.put_slice(json);
         self.write(frame.freeze()).await
     }
@@ -125,8 +132,9 @@ impl Writer {
     /// # Errors
     /// [`Gone`].
     pub(super) async fn tell(&mut self, name: &str, data: &impl Serialize) -> Result<(), Gone> {
-        let json = serde_json::to_vec(data).expect("an event has string keys only and serialises");
-        self.event(None, name, &json).await
+        let mut frame = BytesMut::new();
+        draw(&mut frame, None, name, data);
+        self.write(frame.freeze()).await
     }
 
     /// Says what went wrong; it is the stream's last event.
@@ -165,7 +173,9 @@ pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema 
 /// # Errors
 /// [`Refusal::Busy`] if there are as many as may be.
 pub(super) fn begin(app: &App, session: Option<SessionId>) -> Result<Begun, Refusal> {
-    app.streams.begin(session).ok_or(Refusal::Busy("As many streams are open as may be; close one, or try again."))
+    const TOO_MANY: Refusal =
+        Refusal::Busy("As many streams as may be are open, of this session or of all; close one, or try again.");
+    app.streams.begin(session).ok_or(TOO_MANY)
 }
 
 /// Writes a stream for as long as its caller may have it: it ends when what the caller has shown is good no more, when
@@ -200,25 +210,28 @@ async fn no_longer_known(app: &App, caller: &Caller) {
 /// What ends an event.
 const END: &[u8] = b"\n\n";
 
-fn frame(id: Option<u64>, name: &str, json: &[u8]) -> Bytes {
-    let mut frame = head(id, name, json.len());
-    let data = frame.len();
-    frame.put_slice(json);
-    in_one_line(&mut frame[data..]);
-    frame.put_slice(END);
-    frame.freeze()
+/// Room for the lines of an event that stand before its data.
+const HEAD: usize = 64;
+
+/// Adds an event to a piece of a stream.
+pub(super) fn draw(piece: &mut BytesMut, id: Option<u64>, name: &str, data: &impl Serialize) {
+    head(piece, id, name);
+    let json = piece.len();
+    serde_json::to_writer(piece.writer(), data).expect("an event has string keys only and serialises");
+    in_one_line(&mut piece[json..]);
+    piece.put_slice(END);
 }
 
-/// The beginning of an event up to its data, with room for so much of it.
-fn head(id: Option<u64>, name: &str, bytes: usize) -> BytesMut {
-    let mut frame = BytesMut::with_capacity(bytes + name.len() + 48);
+/// Adds the beginning of an event, up to its data.
+fn head(piece: &mut BytesMut, id: Option<u64>, name: &str) {
     if let Some(id) = id {
-        frame.put_slice(format!("id: {id}\n").as_bytes());
+        piece.put_slice(b"id: ");
+        piece.put_slice(id.to_string().as_bytes());
+        piece.put_slice(b"\n");
     }
-    frame.put_slice(b"event: ");
-    frame.put_slice(name.as_bytes());
-    frame.put_slice(b"\ndata: ");
-    frame
+    piece.put_slice(b"event: ");
+    piece.put_slice(name.as_bytes());
+    piece.put_slice(b"\ndata: ");
 }
 
 /// Puts spaces where lines end: raw ones can only stand between tokens, where a space is as good; in an event they would
@@ -240,8 +253,11 @@ mod tests {
 
     #[test]
     fn an_event_is_one_frame_whatever_its_json_looks_like() {
-        assert_eq!(&frame(Some(7), "event", b"{\r\n\"a\":1}")[..], b"id: 7\nevent: event\ndata: {  \"a\":1}\n\n");
-        assert_eq!(&frame(None, "snapshot", b"1")[..], b"event: snapshot\ndata: 1\n\n");
+        let mut piece = BytesMut::new();
+        let json = serde_json::value::RawValue::from_string("{\r\n\"a\":1}".into()).unwrap();
+        draw(&mut piece, Some(7), "event", &json);
+        draw(&mut piece, None, "snapshot", &1);
+        assert_eq!(piece, "id: 7\nevent: event\ndata: {  \"a\":1}\n\nevent: snapshot\ndata: 1\n\n".as_bytes());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! a page of small events, or a part of a large one. An event may be as large as an agent's longest line; there may be
 //! thousands of streams.
 
+use bytes::{Bytes, BytesMut};
+
 use crate::events::{Event, Page};
 use crate::http::App;
 use crate::id::SessionId;
@@ -9,7 +11,7 @@ use crate::session::SessionRecord;
 use crate::store::StoreError;
 
 use super::event::EventView;
-use super::stream::{Gone, Writer};
+use super::stream::{Gone, Writer, draw};
 
 /// Reads a page of a session's events for a stream, which holds little: a large one comes without its body.
 ///
@@ -18,6 +20,17 @@ use super::stream::{Gone, Writer};
 pub(super) async fn page(app: &App, record: &SessionRecord, after: u64, most: usize) -> Result<Page, StoreError> {
     const LARGEST: usize = 64 << 10;
     app.registry.sequences().read_small(record, after, most, LARGEST).await
+}
+
+/// What a session's stream says of these events, one after the other.
+pub(super) fn draw_all(events: &[Event]) -> Bytes {
+    const BESIDE_BODY: usize = 256;
+    let bytes = events.iter().map(|event| event.body.len() + BESIDE_BODY).sum();
+    let mut piece = BytesMut::with_capacity(bytes);
+    for event in events {
+        draw(&mut piece, Some(event.number), event.kind.name(), &EventView::of(event));
+    }
+    piece.freeze()
 }
 
 /// Writes a large event of a session part by part, each when its reader has taken the one before; with `session` in its

@@ -9,7 +9,7 @@ use axum::response::Response;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::events::Kind;
+use crate::events::{Follower, Kind, Page};
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body;
@@ -19,7 +19,7 @@ use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::v1::event::{EventView, gap};
 use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, begin, event_schema, while_known};
-use crate::http::v1::streamed_event::{page, write_large};
+use crate::http::v1::streamed_event::{draw_all, page, write_large};
 use crate::http::v1::{json, no_content, query};
 use crate::id::SessionId;
 use crate::session::SessionRecord;
@@ -137,7 +137,7 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
 }
 
 async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, mut writer: Writer) -> Result<(), Gone> {
-    const PAGE: usize = 16;
+    const PAGE: usize = 256;
     // Before the first read, so that nothing falls in between.
     let mut follower = app.registry.sequences().follow(id);
     writer.tell("snapshot", snapshot).await?;
@@ -152,37 +152,64 @@ async fn follow(app: &App, id: SessionId, mut after: u64, snapshot: &Snapshot, m
             after = gap.first - 1;
             writer.tell("gap", &gap).await?;
         }
-        for event in &page.events {
-            let json = serde_json::to_vec(&EventView::of(event)).expect("an event has string keys only and serialises");
-            writer.event(Some(event.number), event.kind.name(), &json).await?;
-            after = event.number;
+        let Page { events, large, last, .. } = page;
+        if let Some(newest) = events.last() {
+            after = newest.number;
+            let piece = draw_all(&events);
+            // Not held for as long as the reader takes.
+            drop(events);
+            writer.write(piece).await?;
         }
-        if let Some(large) = page.large {
+        if let Some(large) = large {
             write_large(app, &mut writer, id, &large, None).await?;
             after = large.number;
         }
-        if after < page.last {
+        if after >= last {
+            if !record.phase.is_live() {
+                return Ok(());
+            }
+        } else if follower.newer(after).is_none() {
             continue;
         }
-        if !record.phase.is_live() {
-            return Ok(());
+        match keep_up(app, &mut follower, after, &mut writer).await? {
+            Some(reached) => after = reached,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Passes on what is new for as long as that is in memory; returns the last number that was written when the log has to be
+/// read, or the session may have ended. `None` at the stream's end.
+async fn keep_up(app: &App, follower: &mut Follower, mut after: u64, writer: &mut Writer) -> Result<Option<u64>, Gone> {
+    loop {
+        while let Some(chunk) = follower.newer(after) {
+            writer.write(chunk.drawn(after, draw_all)).await?;
+            after = chunk.last();
+            if chunk.has_step() {
+                return Ok(Some(after));
+            }
         }
         tokio::select! {
             biased;
-            () = app.tasks.draining() => return writer.tell("draining", &Draining::default()).await,
-            grown = follower.changed() => if grown.is_none() { return Ok(()) },
-            () = tokio::time::sleep(HEARTBEAT) => writer.beat().await?,
+            () = app.tasks.draining() => {
+                writer.tell("draining", &Draining::default()).await?;
+                return Ok(None);
+            }
+            grown = follower.changed() => match grown {
+                None => return Ok(None),
+                Some(last) if last > after && follower.newer(after).is_none() => return Ok(Some(after)),
+                Some(_) => {}
+            },
+            () = tokio::time::sleep(HEARTBEAT) => {
+                writer.beat().await?;
+                return Ok(Some(after));
+            }
         }
     }
 }
 
 /// The session as it is, and then what it has: an ended one has its last event.
-async fn read(
-    app: &App,
-    id: SessionId,
-    after: u64,
-    most: usize,
-) -> Result<(SessionRecord, crate::events::Page), StoreError> {
+async fn read(app: &App, id: SessionId, after: u64, most: usize) -> Result<(SessionRecord, Page), StoreError> {
     let stored = app.store.session(id).await?.ok_or(StoreError::Missing)?;
     let page = page(app, &stored.record, after, most).await?;
     Ok((stored.record.clone(), page))

@@ -144,9 +144,9 @@ async fn hand_on(mut parts: Parts, mut writer: Writer) -> Result<(), Gone> {
             biased;
             () = writer.gone() => return Err(Gone),
             part = parts.next() => match part {
-                Some(Part::Output(output)) => writer.event(None, "output", &output).await?,
-                Some(Part::Gap) => writer.event(None, "gap", &Bytes::from_static(b"{}")).await?,
-                Some(Part::Answer(Ok(answer))) => return writer.event(None, "response", &response(&answer)).await,
+                Some(Part::Output(output)) => writer.event("output", &output).await?,
+                Some(Part::Gap) => writer.event("gap", &Bytes::from_static(b"{}")).await?,
+                Some(Part::Answer(Ok(answer))) => return writer.event("response", &response(&answer)).await,
                 Some(Part::Answer(Err(error))) => return writer.problem(&refused(error)).await,
                 None => return writer.problem(&Refusal::Failed).await,
             },
