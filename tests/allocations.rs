@@ -41,8 +41,8 @@ fn the_busiest_calls_allocate_no_more_than_is_recorded() {
     let counts = [
         ("GET /sessionSTATUS", desk.least(|| desk.get(&status, None)), 15),
         ("GET /v1/sessions/{id}", desk.least(|| desk.get(&view, Some(&token))), 21),
-        ("POST /requestSessionCreation", desk.least_of_creations(token), 43),
-        ("the same, which asks a remote credential server", remote.least_of_creations(remote.create().1), 56),
+        ("POST /requestSessionCreation", desk.least_of_creations(token), 33),
+        ("the same, which asks a remote credential server", remote.least_of_creations(remote.create().1), 46),
     ];
 
     let wrong: Vec<String> =

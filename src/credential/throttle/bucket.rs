@@ -12,6 +12,7 @@ const MAX_HEADROOM: u32 = 4_096;
 /// How many failures a bucket takes, and how fast it leaks them.
 #[derive(Clone, Copy)]
 pub(super) struct Limit {
+    failures: u32,
     window: Duration,
     /// The time in which one failure leaks away; zero if the limit is off, and failures then weigh nothing.
     each: Duration,
@@ -29,7 +30,7 @@ impl Limit {
             // Rounded up to microseconds, the clock's unit, so that rounding never favours a guesser.
             1.. => Duration::from_micros((window.as_micros() as u64).div_ceil(u64::from(failures))),
         };
-        Self { window, each, ceiling: each * failures.saturating_sub(1), crowd: 0 }
+        Self { failures, window, each, ceiling: each * failures.saturating_sub(1), crowd: 0 }
     }
 
     /// The same, but lets `crowd` attempts be in flight at once until the limit is reached. All that fail count.
@@ -44,9 +45,7 @@ impl Limit {
 
     /// How many failures at once, and the window in which they leak away. None if the limit is off.
     pub(super) fn policy(self) -> Option<(u32, Duration)> {
-        // Exact: the weight of all is that of each, so many times.
-        let failures = self.full().as_micros().checked_div(self.each.as_micros())?;
-        Some((u32::try_from(failures).unwrap_or(u32::MAX), self.window))
+        (self.failures > 0).then_some((self.failures, self.window))
     }
 
     fn full(self) -> Duration {
@@ -97,7 +96,11 @@ impl Bucket {
 
     /// How many more failures fit.
     pub(super) fn remaining(&self, limit: &Limit, now: Timestamp) -> u32 {
-        let left = limit.full().saturating_sub(self.weight(now));
+        let weight = self.weight(now);
+        if weight.is_zero() {
+            return limit.failures;
+        }
+        let left = limit.full().saturating_sub(weight);
         let failures = left.as_micros().checked_div(limit.each.as_micros()).unwrap_or_default();
         u32::try_from(failures).unwrap_or(u32::MAX)
     }
