@@ -10,9 +10,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::connection::Connection;
 use super::pool::{Pool, Server};
 
-/// The body of an answer. Dropped before its end it closes the connection.
+/// The body of an answer. Dropped before all of it has come it closes the connection.
 pub struct AnswerBody {
-    incoming: Incoming,
+    /// None while this is dropped.
+    incoming: Option<Incoming>,
     /// None once it is the next request's.
     lent: Option<Lent>,
 }
@@ -25,7 +26,7 @@ struct Lent {
 
 impl AnswerBody {
     pub(super) fn new(incoming: Incoming, connection: Box<Connection>, server: Server, pool: &Arc<Pool>) -> Self {
-        Self { incoming, lent: Some(Lent { connection, server, pool: Arc::clone(pool) }) }
+        Self { incoming: Some(incoming), lent: Some(Lent { connection, server, pool: Arc::clone(pool) }) }
     }
 
     fn give_back(&mut self) {
@@ -41,7 +42,8 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
-        let mut next = |context: &mut Context<'_>| Pin::new(&mut this.incoming).poll_frame(context);
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let mut next = |context: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(context);
         let polled = match &mut this.lent {
             Some(lent) => lent.connection.poll(context, next),
             None => next(context),
@@ -53,19 +55,18 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        // One that is empty, or whose length is known, may be whole without having been read to its end.
-        if self.incoming.is_end_stream() {
-            self.give_back();
-        }
+        // First, so that the connection knows that nobody waits for the rest of it.
+        self.incoming = None;
+        self.give_back();
     }
 }

@@ -108,7 +108,7 @@ async fn an_answer_that_is_whole_frees_its_connection_also_unread_and_one_that_i
         while peer.read_request().await.is_some() {
             let whole = peer.number == 1;
             peer.send(if whole {
-                keep_alive(202, "")
+                keep_alive(202, "taken")
             } else {
                 "HTTP/1.1 202 OK\r\ncontent-length: 9\r\n\r\nhalf".into()
             })
