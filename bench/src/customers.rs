@@ -6,6 +6,7 @@ use crate::calls::{Creations, PERSONA, create_all, email};
 use crate::client::{Client, PASSWORD, in_parallel};
 use crate::desk::{Desk, persona};
 use crate::load::{Load, Outcome, run};
+use crate::process::wait_until_idle;
 use crate::{Setting, note};
 
 /// The server. Nobody has a session between the measurements.
@@ -78,5 +79,7 @@ impl Customers {
         while client.expect("GET", path, &self.operator, "").contains("\"phase\":") {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        // What is told of the stops, to the log and to the log of events, is no part of the next turn.
+        wait_until_idle(self.desk.pid());
     }
 }
