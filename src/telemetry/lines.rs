@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// How much may wait.
 const MOST_BYTES: usize = 4 << 20;
+/// How long lines wait for others: less than anybody sees, and enough for a burst to be one write.
+const GATHERING: Duration = Duration::from_millis(1);
 /// How long the end of a program waits for its last lines to be taken.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -79,8 +81,10 @@ impl Shared {
     fn write_to(&self, mut log: impl Write) {
         let mut text = Vec::new();
         loop {
-            let waiting = self.some.wait_while(self.lock(), |waiting| waiting.text.is_empty());
-            let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+            drop(self.some.wait_while(self.lock(), |waiting| waiting.text.is_empty()));
+            // Others may come close behind.
+            std::thread::sleep(GATHERING);
+            let mut waiting = self.lock();
             std::mem::swap(&mut waiting.text, &mut text);
             let lost = take(&mut waiting.lost);
             waiting.is_being_written = true;
