@@ -46,6 +46,8 @@ use crate::shutdown::{AtStop, Tasks};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 
+/// Connections that wait to be accepted: what a crowd of clients opens while the server looks elsewhere.
+const MOST_WAITING_CONNECTIONS: i32 = 4_096;
 /// Uploads of sessions' data at once: each holds a thread of those that may block.
 const MOST_UPLOADS: usize = 16;
 /// One that is sent again may come while the one before, whose client has gone, is being stored.
@@ -86,6 +88,8 @@ impl Node {
         let tls = config.tls.files().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);
         // Bound before the store is made: a new data directory whose first start fails at the port is still new.
         let listener = TcpListener::bind(config.listen).await.map_err(|error| not_bound(config.listen, &error))?;
+        // A client that finds no room to wait tries again a second later. The kernel's own limit holds, too.
+        let _ = rustix::net::listen(&listener, MOST_WAITING_CONNECTIONS);
         let paths = data_dir.paths().clone();
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(&paths)).await?;
         let store = store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
