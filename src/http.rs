@@ -98,7 +98,7 @@ pub struct App {
 impl App {
     /// The configuration in force at this moment.
     pub fn config(&self) -> Guard<Arc<Config>> {
-        self.settings.look()
+        self.settings.get()
     }
 }
 

@@ -129,8 +129,10 @@ impl Future for Draining<'_> {
         if self.told.as_ref().is_some_and(|(waker, _)| waker.will_wake(cx.waker())) {
             return Poll::Pending;
         }
-        let (_, cancelled) =
-            self.told.take().unwrap_or_else(|| (Waker::noop().clone(), Box::pin(tasks.draining.cancelled())));
+        let cancelled = match self.told.take() {
+            Some((_, cancelled)) => cancelled,
+            None => Box::pin(tasks.draining.cancelled()),
+        };
         let (_, cancelled) = self.told.insert((cx.waker().clone(), cancelled));
         cancelled.as_mut().poll(cx)
     }

@@ -19,12 +19,7 @@ impl InForce {
     }
 
     /// The one in force at this moment. Who decides something by several of its values asks once.
-    pub fn get(&self) -> Arc<Config> {
-        self.current.load_full()
-    }
-
-    /// The same for a glance, which does not even count how many hold it.
-    pub fn look(&self) -> Guard<Arc<Config>> {
+    pub fn get(&self) -> Guard<Arc<Config>> {
         self.current.load()
     }
 
