@@ -42,7 +42,7 @@ const USAGE: &str = "usage: ./bench/run [--json] [--write]\n       ./bench/run N
                      ./bench/run adoption [--agents N] [--rounds N]\n       \
                      ./bench/run memory status start [--sessions N]\n       \
                      ./bench/run torture [OPTIONS]\n       \
-                     ./bench/growth [--quick]\n\
+                     ./bench/growth [cores] [connections] [agents] [sessions] [--quick]\n\
                      NAME: starts, adoption, memory, status, start, signins, create, peer, remote, relay, events";
 
 /// Under what figures are measured.
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     };
     match words.names.first().map(String::as_str) {
         Some(measure::WORD) => measure::figures(&words.setting(), &words.names[1..]),
-        Some(growth::WORD) => growth::draw(&words.setting()),
+        Some(growth::WORD) => growth::draw(&words.setting(), &words.names[1..]),
         Some(growth::NAME) => run::growth(&words),
         _ => run::figures(&words),
     }
@@ -126,8 +126,12 @@ impl Words {
             return None;
         }
         let first = read.names.first().map(String::as_str);
-        let is_inner = matches!(first, Some(measure::WORD | growth::WORD | growth::NAME));
-        (is_inner || read.names.iter().all(|name| measure::is_figure(name))).then_some(read)
+        let is_known = match first {
+            Some(measure::WORD) => true,
+            Some(growth::WORD | growth::NAME) => read.names[1..].iter().all(|name| growth::is_curve(name)),
+            _ => read.names.iter().all(|name| measure::is_figure(name)),
+        };
+        is_known.then_some(read)
     }
 
     fn setting(&self) -> Setting {

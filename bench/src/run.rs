@@ -41,7 +41,8 @@ pub fn growth(words: &Words) -> ExitCode {
     // So that a server that hangs is found in the morning.
     const AT_MOST: Duration = Duration::from_secs(3 * 3_600);
     let (interrupted, begun) = (on_interrupt(), Instant::now());
-    let mut measuring = Measuring::start(words, growth::WORD, &[]);
+    let names: Vec<_> = words.names[1..].iter().map(String::as_str).collect();
+    let mut measuring = Measuring::start(words, growth::WORD, &names);
     let said = lines(measuring.child.stdout.take().expect("a pipe"));
     while !matches!(said.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Disconnected)) {
         if interrupted.load(Ordering::SeqCst) || begun.elapsed() > AT_MOST {
