@@ -101,7 +101,7 @@ struct Batch {
 impl Writer {
     pub(super) fn new(
         path: PathBuf,
-        connection: Connection,
+        mut connection: Connection,
         queue: Receiver<Message>,
         availability: Arc<Availability>,
         followers: Arc<Followers>,
@@ -109,7 +109,7 @@ impl Writer {
         writes: Arc<Writes>,
     ) -> Self {
         Self {
-            checkpointer: Checkpointer::start(path.clone()),
+            checkpointer: Checkpointer::start(&path, &mut connection),
             path,
             connection: Some(connection),
             queue,
@@ -266,7 +266,8 @@ impl Writer {
         let mut wait = FIRST_WAIT;
         loop {
             match table::open(&self.path).and_then(|connection| file::settle(&connection).map(|()| connection)) {
-                Ok(connection) => {
+                Ok(mut connection) => {
+                    self.checkpointer.watch(&mut connection);
                     self.connection = Some(connection);
                     self.availability.back();
                     tracing::info!("log of events reopened");

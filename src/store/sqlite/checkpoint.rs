@@ -1,68 +1,122 @@
 //! Moves what the write-ahead log holds into the database file, off the commit path.
 //!
-//! A thread with a connection of its own does the work while the writer commits on. Only if the log has outgrown that
-//! all the same does the writer itself wait for one round, so that the log stays bounded.
+//! A thread with a connection of its own moves and syncs what it finds while the writer commits on. What has come
+//! meanwhile is little: once the log is long, the writer moves that itself. Then nothing is left in it, and the next commit
+//! begins it anew in the room that it has, so that commits need not make the file longer. Only if it has outgrown
+//! that all the same, as it does while somebody reads for long, does the writer wait for a whole round.
 
-use std::path::PathBuf;
-use std::sync::mpsc;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::store::StoreError;
+
 use super::file;
 
-/// Pages of 4 KiB after which the thread gets to work.
-const PAGES_BETWEEN: u64 = 2_048;
-/// The log's size at which the writer waits.
-const MOST_LOG_BYTES: u64 = 256 << 20;
-/// How long it then waits for readers and for the thread, and how much more the log may grow if that was in vain.
+/// How long the log may become, in pages of 4 KiB.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    /// The thread gets to work after so many more.
+    round: u32,
+    /// From here on it is to be begun anew.
+    long: u32,
+    /// The writer waits.
+    most: u32,
+    /// How much more there may be if that was in vain.
+    more: u32,
+}
+
+const LENGTHS: Lengths = Lengths { round: 512, long: 8_192, most: 65_536, more: 16_384 };
+
+/// How long the writer waits for readers and for the thread.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-const GROWTH_AFTER_WAIT_BYTES: u64 = 64 << 20;
-/// Commits between two looks at the log's size.
-const COMMITS_BETWEEN_LOOKS: u32 = 16;
 
 /// The writer's handle on the checkpoint thread.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
-    log: PathBuf,
-    commits: u32,
-    checkpointed_at: u64,
-    waits_at: u64,
+    lengths: Lengths,
+    /// How long the log was after the last commit, as SQLite says.
+    pages: Arc<AtomicU32>,
+    /// The same when it was last looked at.
+    seen: u32,
+    wakes_at: u32,
+    waits_at: u32,
     wake: Option<mpsc::SyncSender<()>>,
+    /// The thread has moved all that it found in a long log.
+    is_nearly_moved: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// What the thread syncs. It is closed after all connections: to close any descriptor of a file gives up every lock
+    /// that the process has on it (`fcntl(2)`), SQLite's too.
+    _database: Option<Arc<File>>,
 }
 
 impl Checkpointer {
-    /// Starts the thread for the database at `path`.
-    pub(crate) fn start(path: PathBuf) -> Self {
-        let mut log = path.clone().into_os_string();
-        log.push("-wal");
+    /// Starts the thread for the database at `path`, to which this connection writes. It is to outlive that.
+    pub(crate) fn start(path: &Path, writer: &mut Connection) -> Self {
+        Self::with(LENGTHS, path, writer)
+    }
+
+    fn with(lengths: Lengths, path: &Path, writer: &mut Connection) -> Self {
         let (wake, wakes) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || run(&path, &wakes));
+        let is_nearly_moved = Arc::<AtomicBool>::default();
+        let database = File::open(path).map(Arc::new);
+        let database =
+            database.inspect_err(|error| tracing::warn!(error = %error, "checkpoints are not synced early")).ok();
+        let mover = Mover {
+            path: path.to_owned(),
+            long: lengths.long,
+            database: database.clone(),
+            is_nearly_moved: Arc::clone(&is_nearly_moved),
+        };
+        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || mover.run(&wakes));
         let thread = thread.inspect_err(|error| tracing::warn!(error = %error, "no checkpoint thread")).ok();
-        Self { log: log.into(), commits: 0, checkpointed_at: 0, waits_at: MOST_LOG_BYTES, wake: Some(wake), thread }
+        let checkpointer = Self {
+            lengths,
+            pages: Arc::default(),
+            seen: 0,
+            wakes_at: lengths.round,
+            waits_at: lengths.most,
+            wake: Some(wake),
+            is_nearly_moved,
+            thread,
+            _database: database,
+        };
+        checkpointer.watch(writer);
+        checkpointer
+    }
+
+    /// Learns from this connection, which takes the place of the one before, how long the log is.
+    pub(crate) fn watch(&self, writer: &mut Connection) {
+        let pages = Arc::clone(&self.pages);
+        let noted = writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, found| {
+            pages.store(u32::try_from(found).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }));
+        if let Err(error) = noted {
+            tracing::warn!(error = %error, "no checkpoints until the store is closed");
+        }
     }
 
     /// Called by the writer after each commit.
-    pub(crate) fn after_commit(&mut self, connection: &Connection) {
-        self.commits += 1;
-        if !self.commits.is_multiple_of(COMMITS_BETWEEN_LOOKS) {
-            return;
+    pub(crate) fn after_commit(&mut self, writer: &Connection) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.seen {
+            // It was begun anew.
+            (self.wakes_at, self.waits_at) = (self.lengths.round, self.lengths.most);
         }
-        let Ok(size) = self.log.metadata().map(|metadata| metadata.len()) else { return };
-        if size > self.waits_at {
-            match truncate(connection) {
-                Ok(true) => (self.checkpointed_at, self.waits_at) = (0, MOST_LOG_BYTES),
-                Ok(false) => self.waits_at = size + GROWTH_AFTER_WAIT_BYTES,
-                Err(error) => {
-                    tracing::warn!(error = %error, "checkpoint failed");
-                    self.waits_at = size + GROWTH_AFTER_WAIT_BYTES;
-                }
-            }
-        } else if size.saturating_sub(self.checkpointed_at) > PAGES_BETWEEN * 4_096 || self.commits.is_multiple_of(512)
-        {
-            self.checkpointed_at = size;
+        self.seen = pages;
+        if self.is_nearly_moved.swap(false, Ordering::Relaxed) {
+            warn_if_failed(move_what_can_be(writer));
+        } else if pages >= self.waits_at {
+            self.waits_at = pages + self.lengths.more;
+            warn_if_failed(truncate(writer));
+        } else if pages >= self.wakes_at {
+            self.wakes_at = pages + self.lengths.round;
             // A full channel means that the thread is about to look anyway.
             let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
         }
@@ -77,26 +131,81 @@ impl Checkpointer {
     }
 }
 
-/// Empties the log; `false` if somebody still reads from it.
-fn truncate(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.busy_timeout(LONGEST_WAIT)?;
-    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-    connection.busy_timeout(file::BUSY_TIMEOUT)?;
-    busy.map(|busy| !busy)
+/// What the thread owns.
+struct Mover {
+    path: PathBuf,
+    long: u32,
+    database: Option<Arc<File>>,
+    is_nearly_moved: Arc<AtomicBool>,
 }
 
-fn run(path: &std::path::Path, wakes: &mpsc::Receiver<()>) {
-    let connection = match file::open_writer(path) {
-        Ok(connection) => connection,
-        Err(error) => {
-            tracing::warn!(error = %error, "no connection for checkpoints; the writer does them");
-            return;
+/// What a round has come to, in pages.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    /// How long the log was.
+    log: u32,
+    /// How much of it is in the database file.
+    moved: u32,
+}
+
+impl Mover {
+    fn run(&self, wakes: &mpsc::Receiver<()>) {
+        let connection = match file::open_writer(&self.path) {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(error = %error, "no connection for checkpoints; the writer does them");
+                return;
+            }
+        };
+        while wakes.recv().is_ok() {
+            warn_if_failed(self.round(&connection));
         }
-    };
-    while wakes.recv().is_ok() {
-        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::warn!(error = %error, "checkpoint failed");
+    }
+
+    fn round(&self, connection: &Connection) -> Result<(), StoreError> {
+        let mut last = self.move_and_sync(connection)?;
+        if last.log >= self.long {
+            // What has come during a round is moved by a shorter one.
+            last = self.move_and_sync(connection)?;
         }
+        if last.log >= self.long && last.moved == last.log {
+            self.is_nearly_moved.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// SQLite itself syncs only when the whole log is moved: then the writer would wait for all that was moved before.
+    fn move_and_sync(&self, connection: &Connection) -> Result<Moved, StoreError> {
+        let moved = move_what_can_be(connection)?;
+        self.database
+            .as_ref()
+            .map_or(Ok(()), |database| database.sync_data())
+            .map_err(|error| file::storage_failed(&error))?;
+        Ok(moved)
+    }
+}
+
+/// Moves what no reader needs where it is.
+fn move_what_can_be(connection: &Connection) -> Result<Moved, StoreError> {
+    checkpoint(connection, "PASSIVE")
+}
+
+/// Empties the log, unless somebody reads from it for long.
+fn truncate(connection: &Connection) -> Result<Moved, StoreError> {
+    connection.busy_timeout(LONGEST_WAIT).map_err(file::unavailable)?;
+    let moved = checkpoint(connection, "TRUNCATE");
+    connection.busy_timeout(file::BUSY_TIMEOUT).map_err(file::unavailable)?;
+    moved
+}
+
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Moved, StoreError> {
+    let moved = |row: &rusqlite::Row<'_>| Ok(Moved { log: row.get(1)?, moved: row.get(2)? });
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], moved).map_err(file::unavailable)
+}
+
+fn warn_if_failed<T>(checkpoint: Result<T, StoreError>) {
+    if let Err(error) = checkpoint {
+        tracing::warn!(error = %error, "checkpoint failed");
     }
 }
 
@@ -104,20 +213,69 @@ fn run(path: &std::path::Path, wakes: &mpsc::Receiver<()>) {
 mod tests {
     use super::*;
 
+    const TABLE: &str = "CREATE TABLE rows (bytes BLOB)";
+
     #[test]
     fn the_log_is_emptied_once_nobody_reads_from_it_and_a_reader_is_no_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");
-        let writer = file::open(&path, &["CREATE TABLE meta (name TEXT)"]).unwrap();
+        let writer = file::open(&path, &[TABLE]).unwrap();
         let reader = file::open_reader(&path).unwrap();
         let log = path.with_extension("db-wal");
-        reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
-        writer.execute("INSERT INTO meta (name) VALUES ('a')", []).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM rows").unwrap();
+        writer.execute("INSERT INTO rows VALUES (x'00')", []).unwrap();
 
-        assert!(!truncate(&writer).unwrap());
+        truncate(&writer).unwrap();
+        assert!(log.metadata().unwrap().len() > 0);
         reader.execute_batch("COMMIT").unwrap();
-        assert!(truncate(&writer).unwrap());
+        truncate(&writer).unwrap();
 
         assert_eq!(log.metadata().unwrap().len(), 0);
+    }
+
+    /// Commits a page or two, many times, and returns how long the log became, in pages.
+    fn longest_log(lengths: Lengths, path: &Path, commits: u32) -> u32 {
+        let mut writer = file::open_writer(path).unwrap();
+        let mut checkpointer = Checkpointer::with(lengths, path, &mut writer);
+        let mut longest = 0;
+        for _ in 0..commits {
+            writer.execute("INSERT INTO rows VALUES (zeroblob(4000))", []).unwrap();
+            checkpointer.after_commit(&writer);
+            longest = longest.max(checkpointer.seen);
+        }
+        checkpointer.stop();
+        writer.close().unwrap();
+        longest
+    }
+
+    #[test]
+    fn the_log_is_begun_anew_while_commits_go_on_and_nobody_waits_for_a_whole_round() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        drop(file::open(&path, &[TABLE]).unwrap());
+        let lengths = Lengths { round: 32, long: 64, most: u32::MAX, more: 0 };
+
+        let longest = longest_log(lengths, &path, 5_000);
+
+        assert!((64..2_500).contains(&longest), "{longest} pages");
+        let reader = file::open_reader(&path).unwrap();
+        let rows: u32 = reader.query_row("SELECT count(*) FROM rows", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 5_000);
+    }
+
+    #[test]
+    fn a_log_that_somebody_reads_from_grows_on_and_is_emptied_afterwards() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        drop(file::open(&path, &[TABLE]).unwrap());
+        let reader = file::open_reader(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM rows").unwrap();
+        let lengths = Lengths { round: 8, long: 16, most: u32::MAX, more: 0 };
+
+        assert!(longest_log(lengths, &path, 100) >= 100);
+        reader.execute_batch("COMMIT").unwrap();
+        drop(reader);
+
+        assert!(longest_log(lengths, &path, 2_000) < 1_000);
     }
 }

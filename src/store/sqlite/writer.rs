@@ -130,7 +130,7 @@ impl Writer {
     #[expect(clippy::too_many_arguments, reason = "each is one thing that it shares with the store")]
     pub(super) fn new(
         path: PathBuf,
-        connection: Connection,
+        mut connection: Connection,
         queue: mpsc::Receiver<Box<dyn Change>>,
         index: Arc<Index>,
         files: Arc<DataFiles>,
@@ -138,7 +138,7 @@ impl Writer {
         availability: Arc<Availability>,
         writes: Arc<Writes>,
     ) -> Self {
-        let checkpointer = Checkpointer::start(path.clone());
+        let checkpointer = Checkpointer::start(&path, &mut connection);
         let connection = Some(connection);
         Self { path, connection, queue, index, files, accounts, availability, writes, checkpointer }
     }
@@ -227,7 +227,8 @@ impl Writer {
                 Ok(connection)
             });
             match opened {
-                Ok(connection) => {
+                Ok(mut connection) => {
+                    self.checkpointer.watch(&mut connection);
                     self.connection = Some(connection);
                     self.availability.back();
                     tracing::info!(sessions = self.index.census().live(), "store reopened");
