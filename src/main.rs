@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// What one thread allocates another one frees, all the time: a request is read by one and written to the disk by another.
+/// The system's allocator then makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     frontdesk::cli::main()
 }

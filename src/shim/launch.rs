@@ -16,6 +16,11 @@ use tokio::sync::Mutex;
 
 use super::order::Order;
 
+/// How the allocator of the launcher and of its shims goes about it: they have one thread each and next to nothing to
+/// allocate, but there are thousands of them. So nothing is kept that is free. (`MALLOC_CONF`, jemalloc(3), by the name
+/// that the binary's own jemalloc looks for.)
+const SMALL_ALLOCATOR: (&str, &str) = ("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0");
+
 /// The launcher of one server.
 #[derive(Debug)]
 pub struct Launch {
@@ -81,6 +86,7 @@ impl Running {
             .arg0("frontdesk")
             .arg("launcher")
             .process_group(0)
+            .env(SMALL_ALLOCATOR.0, SMALL_ALLOCATOR.1)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
