@@ -69,7 +69,7 @@ impl Admitted {
 /// What the caller is refused with.
 pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -> Result<Admitted, Refusal> {
     let access = route.access;
-    let caller = match access {
+    let (caller, own) = match access {
         // A page that has rebound its own name to this address is of this origin for the browser.
         Access::SignIn if !app.is_our_host(peer, parts) => return Err(Refusal::UnknownHost),
         Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token | Access::SignIn => {
@@ -82,8 +82,8 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
         | Access::AnyOperator
         | Access::Operator(_)
         | Access::OperatorOrLocal(_) => {
-            let caller = app.caller(parts, peer).await;
-            caller.inspect_err(|refusal| {
+            let recognised = app.recognise(parts, peer).await;
+            recognised.inspect_err(|refusal| {
                 // Nobody is refused for having shown nothing.
                 if *refusal == Refusal::TokenRequired {
                     app.audit_refused_call(&Principal::Nobody, Action::TokenRefused, peer, &call(parts));
@@ -116,7 +116,9 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
             let named = route.part(parts.uri.path(), "id").and_then(|id| id.parse().ok());
             // Somebody else's session is not looked for, so that it takes no longer than one that is not there.
             let named = named.filter(|id| !matches!(principal, Principal::Session(own) if own != id));
-            let stored = app.store.session(named.ok_or(Refusal::NoSuchSession)?).await?;
+            let named = named.ok_or(Refusal::NoSuchSession)?;
+            // Who shows a session's token names that very session here.
+            let stored = if own.is_some() { own } else { app.store.session(named).await? };
             Ok(Admitted { session: Some(stored.ok_or(Refusal::NoSuchSession)?), caller })
         }
         (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: None }),

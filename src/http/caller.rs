@@ -1,5 +1,6 @@
 //! Who calls: the principal behind a request's token or cookie.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN};
@@ -10,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::principal::{Operator, OperatorTokenId, Principal};
-use crate::store::{ConsoleSession, OperatorToken};
+use crate::store::{ConsoleSession, OperatorToken, Stored};
 use crate::token::TokenHash;
 
 use super::App;
@@ -54,6 +55,15 @@ impl App {
     /// [`Refusal::TokenRequired`] for a token or a cookie that opens nothing, [`Refusal::CrossSite`] for a cookie that
     /// another site's page has sent, or what the store failed with.
     pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<Caller, Refusal> {
+        Ok(self.recognise(parts, peer).await?.0)
+    }
+
+    /// The same, with the session whose token it is that was shown.
+    ///
+    /// # Errors
+    /// As [`App::caller`].
+    pub async fn recognise(&self, parts: &Parts, peer: Peer) -> Result<(Caller, Option<Arc<Stored>>), Refusal> {
+        let mut own = None;
         // Without a console its cookie is as good as none.
         let cookie = cookie(&parts.headers, peer).filter(|_| self.config().console.enabled);
         let (principal, shown) = match (bearer(&parts.headers), cookie) {
@@ -64,7 +74,8 @@ impl App {
             }
             (Some(token), _) => {
                 let claimed = self.store.desk().token_key.read(token).ok_or(Refusal::TokenRequired)?;
-                let id = self.session_by(&claimed).await?.record.id;
+                own = Some(self.session_by(&claimed).await?);
+                let id = claimed.session;
                 (Principal::Session(id), Shown::SessionToken(id, claimed.hash))
             }
             (None, Some(secret)) => {
@@ -79,7 +90,7 @@ impl App {
             }
             (None, None) => (Principal::Nobody, Shown::Nothing),
         };
-        Ok(Caller { principal, peer, shown })
+        Ok((Caller { principal, peer, shown }, own))
     }
 
     /// Whether what a caller has shown is still good. To look is no use of it.
