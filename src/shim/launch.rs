@@ -19,7 +19,8 @@ use super::order::Order;
 /// How the allocator of the launcher and of its shims goes about it: they have one thread each and next to nothing to
 /// allocate, but there are thousands of them. So nothing is kept that is free. (`MALLOC_CONF`, jemalloc(3), by the name
 /// that the binary's own jemalloc looks for.)
-const SMALL_ALLOCATOR: (&str, &str) = ("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0");
+pub const SMALL_ALLOCATOR: (&str, &str) =
+    ("_RJEM_MALLOC_CONF", "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0");
 
 /// The launcher of one server.
 #[derive(Debug)]

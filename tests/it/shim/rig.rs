@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use frontdesk::clock::WallTime;
 use frontdesk::id::{Epoch, SessionId};
+use frontdesk::shim::launch::SMALL_ALLOCATOR;
 use frontdesk::shim::order::{Limits, Order};
 use frontdesk::shim::place::{Fence, Place};
 use frontdesk::shim::wire::{End, HEADER_BYTES, Header, Kind, Welcome, frame};
@@ -45,6 +46,7 @@ impl Rig {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let launcher = Command::new(env!("CARGO_BIN_EXE_frontdesk"))
             .arg("launcher")
+            .env(SMALL_ALLOCATOR.0, SMALL_ALLOCATOR.1)
             .envs(environment.iter().cloned())
             .stdin(Stdio::from(theirs))
             .spawn()
