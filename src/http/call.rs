@@ -19,6 +19,11 @@ pub type Reply = Pin<Box<dyn Future<Output = Response> + Send>>;
 /// What answers the calls of a route.
 pub type Handler = fn(Call) -> Reply;
 
+/// An answer that is there already.
+pub(super) fn ready(answer: Response) -> Reply {
+    Box::pin(std::future::ready(answer))
+}
+
 /// A call that was let in. Handlers take out of it what they need.
 pub struct Call {
     /// What every handler may use.
@@ -29,7 +34,7 @@ pub struct Call {
     pub(super) admitted: Admitted,
     /// The head of the request.
     pub(super) parts: Parts,
-    /// Its body, which has not been read.
+    /// Its body, which has not been read; an empty one if the route takes none.
     pub(super) body: Body,
 }
 

@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::asset::{HTML, Policy, STYLE, asset};
 use super::call::Call;
 use super::code::Code;
+use super::openapi;
 use super::operation::{self, Answer, Content, Operation, Tag};
 use super::routes::{ROUTES, Route};
-use super::{body, openapi};
 
 mod call;
 mod schema;
@@ -54,14 +54,12 @@ pub(super) static STYLE_OPERATION: Operation = Operation {
     problems: &[],
 };
 
-pub(super) async fn handle(Call { parts, body, .. }: Call) -> Response {
+pub(super) fn handle(_: Call) -> Response {
     static PAGE: LazyLock<Bytes> = LazyLock::new(|| page(&openapi::document()).into_string().into());
-    body::discard(&parts, body).await;
     asset(PAGE.clone(), HTML, Policy::WithoutScript)
 }
 
-pub(super) async fn style(Call { parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(super) fn style(_: Call) -> Response {
     asset(Bytes::from_static(include_bytes!("docs/style.css")), STYLE, Policy::WithoutScript)
 }
 

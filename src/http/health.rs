@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::body;
 use super::call::Call;
 use super::code::Code;
 use super::error::Refusal;
@@ -88,14 +87,12 @@ const WRITES_FAIL: &str =
     "Free space if its disk is full. It is opened again by itself; nothing that was acknowledged is lost.";
 
 /// `GET /livez`: 200 as long as the process serves.
-pub(super) async fn live(Call { parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(super) fn live(_: Call) -> Response {
     json(StatusCode::OK, &Health { status: "alive".into() })
 }
 
 /// `GET /readyz`: 200 while new customers can be served, else 503 and a problem that says why not.
-pub(super) async fn ready(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(super) fn ready(Call { app, .. }: Call) -> Response {
     let checks = app.checks();
     if checks.iter().all(|check| check.ok) {
         json(StatusCode::OK, &Readiness { status: "ready".into(), checks })

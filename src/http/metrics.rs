@@ -8,7 +8,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use prometheus_client::encoding::prometheus_text;
 
-use super::body;
 use super::call::Call;
 use super::error::Refusal;
 use super::operation::{self, Answer, Content, Operation, Tag};
@@ -36,8 +35,7 @@ pub(super) static OPERATION: Operation = Operation {
     problems: &[],
 };
 
-pub(super) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(super) async fn handle(Call { app, .. }: Call) -> Response {
     let Ok(text) = text::write(families::now(&app).await) else { return Refusal::Failed.problem() };
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();

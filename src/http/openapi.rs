@@ -15,7 +15,6 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::access::Access;
-use super::body;
 use super::call::Call;
 use super::caller::{PLAIN_COOKIE, SECURE_COOKIE};
 use super::code::Code;
@@ -47,10 +46,9 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
 /// The document, made once.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
-pub(super) async fn handle(Call { parts, body, .. }: Call) -> Response {
+pub(super) fn handle(_: Call) -> Response {
     static TEXT: LazyLock<Bytes> =
         LazyLock::new(|| serde_json::to_vec(&*DOCUMENT).expect("the document has string keys only").into());
-    body::discard(&parts, body).await;
     let mut response = Response::new(TEXT.clone().into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

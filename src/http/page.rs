@@ -19,8 +19,7 @@ pub(super) fn is_at(path: &str) -> bool {
     path == "/" || path.starts_with("/page/")
 }
 
-pub(super) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(super) fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     // Under a name that somebody else has pointed here, a browser would keep tokens for that somebody's pages.
     if !app.is_our_host(admitted.caller.peer, &parts) {
         return Refusal::UnknownHost.problem();

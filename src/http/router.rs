@@ -110,7 +110,10 @@ impl Answers for Router {
 async fn answer(app: Arc<App>, route: &'static Route, peer: Peer, parts: Parts, body: Body) -> Response {
     let is_head = parts.method == Method::HEAD;
     let answer = match admit(&app, route, peer, &parts).await {
-        Ok(admitted) => (route.handler)(Call { app: Arc::clone(&app), route, admitted, parts, body }).await,
+        Ok(admitted) => {
+            let body = if route.takes_body { body } else { thrown_away(&parts, body).await };
+            (route.handler)(Call { app: Arc::clone(&app), route, admitted, parts, body }).await
+        }
         Err(refusal) => Box::pin(refuse(&app, route, peer, parts, body, refusal)).await,
     };
     count(&app, route, &answer);
@@ -123,6 +126,12 @@ async fn refuse(app: &App, route: &Route, peer: Peer, parts: Parts, body: Body, 
         return console::refuse(app, peer, &parts, &refusal).await;
     }
     refusal.answer(parts.uri.path())
+}
+
+/// What is left of a body that nobody asks for.
+async fn thrown_away(parts: &Parts, body: Body) -> Body {
+    body::discard(parts, body).await;
+    Body::empty()
 }
 
 /// Counts how calls are answered, and how those were refused that ask for a session or for its agent.

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use crate::principal::Scope;
 
 use super::access::Access;
-use super::call::Handler;
+use super::call::{Handler, ready};
 use super::operation::{Asks, Operation};
 use super::{console, docs, health, metrics, openapi, page, seed, v1};
 
@@ -29,6 +29,8 @@ pub struct Route {
     pub(super) asks: Option<Asks>,
     /// Whether an agent answers, which may take any time.
     pub(super) takes_long: bool,
+    /// Whether its handler reads the request's body. Any other is thrown away before the handler is called.
+    pub(super) takes_body: bool,
     pub(super) handler: Handler,
 }
 
@@ -46,6 +48,11 @@ impl Route {
         self
     }
 
+    const fn taking_body(mut self) -> Self {
+        self.takes_body = true;
+        self
+    }
+
     const fn taking_long(mut self) -> Self {
         self.takes_long = true;
         self
@@ -55,12 +62,15 @@ impl Route {
 /// All routes, in the order of the reference.
 pub static ROUTES: &[Route] = &[
     seeds(Method::POST, "/requestSessionCreation", Access::Password, |call| Box::pin(seed::create::handle(call)))
+        .taking_body()
         .asking(Asks::ForSession),
     seeds(Method::POST, "/initializeSession", Access::LocalOrToken, |call| Box::pin(seed::initialise::handle(call)))
+        .taking_body()
         .asking(Asks::ForAgent),
     seeds(Method::PUT, "/handleSessionRequests", Access::Token, |call| Box::pin(seed::relay::handle(call)))
+        .taking_body()
         .taking_long(),
-    seeds(Method::GET, "/serverRunning", Access::Anyone, |call| Box::pin(seed::running(call))),
+    seeds(Method::GET, "/serverRunning", Access::Anyone, |call| ready(seed::running(call))),
     seeds(Method::GET, "/sessionSTATUS", Access::LocalOrToken, |call| Box::pin(seed::status::handle(call))),
     ours(Method::POST, "/v1/sessions", Access::Password, &v1::sessions::create::OPERATION, |call| {
         Box::pin(v1::sessions::create::handle(call))
@@ -135,7 +145,7 @@ pub static ROUTES: &[Route] = &[
         |call| Box::pin(v1::sessions::logs::handle(call)),
     ),
     ours(Method::GET, "/v1/events", Access::Operator(Scope::SessionsRead), &v1::all_events::OPERATION, |call| {
-        Box::pin(v1::all_events::handle(call))
+        ready(v1::all_events::handle(call))
     }),
     ours(
         Method::GET,
@@ -184,7 +194,7 @@ pub static ROUTES: &[Route] = &[
         "/v1/throttled",
         Access::Operator(Scope::CustomersWrite),
         &v1::throttled::list::OPERATION,
-        |call| Box::pin(v1::throttled::list::handle(call)),
+        |call| ready(v1::throttled::list::handle(call)),
     ),
     ours(
         Method::DELETE,
@@ -218,23 +228,23 @@ pub static ROUTES: &[Route] = &[
         Box::pin(v1::console::sign_out::handle(call))
     }),
     ours(Method::GET, "/v1/personas", Access::Known, &v1::personas::OPERATION, |call| {
-        Box::pin(v1::personas::handle(call))
+        ready(v1::personas::handle(call))
     }),
     ours(Method::GET, "/v1/nodes", Access::Operator(Scope::SessionsRead), &v1::nodes::OPERATION, |call| {
-        Box::pin(v1::nodes::handle(call))
+        ready(v1::nodes::handle(call))
     }),
     ours(Method::GET, "/v1/overview", Access::Operator(Scope::SessionsRead), &v1::overview::OPERATION, |call| {
         Box::pin(v1::overview::handle(call))
     }),
-    ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, |call| Box::pin(health::live(call))),
-    ours(Method::GET, "/readyz", Access::Anyone, &health::READY, |call| Box::pin(health::ready(call))),
+    ours(Method::GET, "/livez", Access::Anyone, &health::LIVE, |call| ready(health::live(call))),
+    ours(Method::GET, "/readyz", Access::Anyone, &health::READY, |call| ready(health::ready(call))),
     ours(Method::GET, "/metrics", Access::OperatorOrLocal(Scope::SessionsRead), &metrics::OPERATION, |call| {
         Box::pin(metrics::handle(call))
     }),
-    ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, |call| Box::pin(docs::handle(call))),
-    ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, |call| Box::pin(docs::style(call))),
-    ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, |call| Box::pin(openapi::handle(call))),
-    file("/", |call| Box::pin(page::handle(call))),
+    ours(Method::GET, "/docs", Access::Anyone, &docs::OPERATION, |call| ready(docs::handle(call))),
+    ours(Method::GET, "/docs/style.css", Access::Anyone, &docs::STYLE_OPERATION, |call| ready(docs::style(call))),
+    ours(Method::GET, "/openapi.json", Access::Anyone, &openapi::OPERATION, |call| ready(openapi::handle(call))),
+    file("/", |call| ready(page::handle(call))),
     file("/page/page.js", |call| Box::pin(page::script(call))),
     file("/page/style.css", |call| Box::pin(page::style(call))),
     file("/page/icon.svg", |call| Box::pin(page::icon(call))),
@@ -244,16 +254,16 @@ pub static ROUTES: &[Route] = &[
     shown("/console/sessions/{id}", Access::OperatorOfSession(Scope::SessionsRead), |call| {
         Box::pin(console::session::handle(call))
     }),
-    shown("/console/personas", Access::Operator(Scope::SessionsRead), |call| Box::pin(console::personas::handle(call))),
+    shown("/console/personas", Access::Operator(Scope::SessionsRead), |call| ready(console::personas::handle(call))),
     shown("/console/customers", Access::Operator(Scope::CustomersWrite), |call| {
         Box::pin(console::customers::handle(call))
     }),
     shown("/console/throttled", Access::Operator(Scope::CustomersWrite), |call| {
-        Box::pin(console::throttled::handle(call))
+        ready(console::throttled::handle(call))
     }),
     shown("/console/tokens", Access::Operator(Scope::Admin), |call| Box::pin(console::tokens::handle(call))),
     shown("/console/audit", Access::Operator(Scope::Admin), |call| Box::pin(console::audit::handle(call))),
-    shown("/console/assets/{version}/{name}", Access::Anyone, |call| Box::pin(console::assets::handle(call))),
+    shown("/console/assets/{version}/{name}", Access::Anyone, |call| ready(console::assets::handle(call))),
 ];
 
 const fn ours(
@@ -265,11 +275,22 @@ const fn ours(
 ) -> Route {
     let mut route = seeds(method, path, access, handler);
     route.operation = Some(operation);
+    route.takes_body = operation.body.is_some();
     route
 }
 
 const fn seeds(method: Method, path: &'static str, access: Access, handler: Handler) -> Route {
-    Route { method, path, access, operation: None, is_of_console: false, asks: None, takes_long: false, handler }
+    Route {
+        method,
+        path,
+        access,
+        operation: None,
+        is_of_console: false,
+        asks: None,
+        takes_long: false,
+        takes_body: false,
+        handler,
+    }
 }
 
 const fn file(path: &'static str, handler: Handler) -> Route {

@@ -5,7 +5,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::body;
 use super::call::Call;
 
 pub(super) mod create;
@@ -13,8 +12,7 @@ pub(super) mod initialise;
 pub(super) mod relay;
 pub(super) mod status;
 
-pub(super) async fn running(Call { parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(super) fn running(_: Call) -> Response {
     ok(Bytes::from_static(br#"{"MESSAGE":"SERVER_RUNNING"}"#))
 }
 

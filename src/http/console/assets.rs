@@ -9,10 +9,10 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::Response;
 use bytes::Bytes;
 
+use crate::http::asset;
 use crate::http::asset::{Policy, SCRIPT, STYLE, SVG};
 use crate::http::call::Call;
 use crate::http::error::Refusal;
-use crate::http::{asset, body};
 
 struct File {
     name: &'static str,
@@ -43,8 +43,7 @@ pub(super) fn path(name: &str) -> String {
     format!("/console/assets/{}/{name}", *VERSION)
 }
 
-pub(in crate::http) async fn handle(Call { route, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { route, parts, .. }: Call) -> Response {
     let param = |wanted: &str| route.part(parts.uri.path(), wanted);
     let Some(file) = param("name").and_then(|name| FILES.iter().find(|file| file.name == name)) else {
         return Refusal::NotFound.problem();

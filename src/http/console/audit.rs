@@ -5,11 +5,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use crate::http::App;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::audit::list;
 use crate::http::v1::audit::view::{ActorKind, EntryView};
-use crate::http::{App, body};
 use crate::store::Action;
 
 use super::section::Section;
@@ -25,8 +25,7 @@ struct Form {
     cursor: String,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     let page = page(&app, &parts).await;
     answer(&app, &admitted, page)
 }

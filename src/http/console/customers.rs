@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::clock::WallTime;
+use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::customers::list;
 use crate::http::v1::customers::view::CustomerView;
-use crate::http::{App, body};
 use crate::principal::{Operator, Scope};
 
 use super::acts::{self, Act, path_of};
@@ -25,8 +25,7 @@ struct Place {
     cursor: String,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     let page = page(&app, &admitted, &parts).await;
     answer(&app, &admitted, page)
 }

@@ -4,20 +4,19 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
+use crate::http::App;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::v1::overview::view::{
     CredentialServerKind, CredentialServerState, CredentialServerView, HourView, OverviewView, SampleView,
 };
-use crate::http::{App, body};
 use crate::session::PhaseName;
 
 use super::section::Section;
 use super::{Page, STEPS, address, answer, chart, facts, phase, trouble, words};
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, .. }: Call) -> Response {
     let page = page(&app).await;
     answer(&app, &admitted, page)
 }

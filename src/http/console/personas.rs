@@ -3,16 +3,15 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
 use crate::http::v1::personas::{self, AgentView, PersonaView, ProtocolView, StartView};
-use crate::http::{App, body};
 
 use super::section::Section;
 use super::{Page, address, answer, facts, words};
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { app, admitted, .. }: Call) -> Response {
     answer(&app, &admitted, Ok(page(&app, &admitted)))
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::event::EventView;
 use crate::http::v1::personas::{self, PersonaView, ProtocolView};
 use crate::http::v1::sessions::view::OperatorsView;
-use crate::http::{App, body};
 use crate::principal::Scope;
 use crate::session::{PhaseName, SessionRecord};
 
@@ -25,8 +25,7 @@ use super::{Page, answer, facts, operator, phase, sessions, words};
 const MOST_STEPS: usize = 60;
 const LATEST_EVENTS: u16 = 100;
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, .. }: Call) -> Response {
     let page = page(&app, &admitted).await;
     answer(&app, &admitted, page)
 }

@@ -6,12 +6,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::clock::WallTime;
+use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::sessions::list;
 use crate::http::v1::sessions::view::OperatorsView;
-use crate::http::{App, body};
 use crate::principal::Scope;
 use crate::session::{Outcome, PhaseName};
 
@@ -44,8 +44,7 @@ enum Age {
     OverADay,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     let page = page(&app, &admitted, &parts).await;
     answer(&app, &admitted, page)
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
-use crate::http::{App, body, caller};
+use crate::http::{App, caller};
 use crate::token::TokenHash;
 
 use super::section::Section;
@@ -38,8 +38,7 @@ pub(super) fn path_back_to(uri: &Uri) -> String {
     }
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     let Query { next, out } = query(&parts).unwrap_or_default();
     let next = next.as_deref().and_then(of_the_console);
     match home(&app, &admitted, &parts).await {

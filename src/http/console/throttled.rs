@@ -4,16 +4,15 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
+use crate::http::App;
 use crate::http::call::Call;
 use crate::http::v1::throttled::list::ThrottledView;
-use crate::http::{App, body};
 
 use super::acts::{Act, path_of};
 use super::section::Section;
 use super::{Page, answer, words};
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { app, admitted, .. }: Call) -> Response {
     answer(&app, &admitted, Ok(page(&app)))
 }
 

@@ -4,19 +4,18 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::clock::WallTime;
+use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::v1::tokens::list::{self, TokenView};
-use crate::http::{App, body};
 use crate::principal::{Operator, Scope};
 
 use super::acts::Act;
 use super::section::Section;
 use super::{Page, answer, operator, words};
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, .. }: Call) -> Response {
     let page = page(&app, &admitted).await;
     answer(&app, &admitted, page)
 }

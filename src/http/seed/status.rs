@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::credential::Verifier;
 use crate::http::App;
 use crate::http::auth::{Peer, bearer};
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::input::{check_email, read};
@@ -20,8 +19,7 @@ use crate::session::{Phase, SessionRecord};
 
 use super::ok;
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     match status(&app, admitted.caller.peer, &parts).await {
         Ok(text) => ok(Bytes::from_static(text)),
         Err(refusal) => refusal.seed(),

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::{AllFollower, Announcement, Event, Growth, Kind};
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -86,8 +85,7 @@ struct Lagged {
     missed: u64,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     let wanted: Query = match query(&parts) {
         Ok(wanted) => wanted,
         Err(refusal) => return refusal.problem(),

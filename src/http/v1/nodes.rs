@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::shim::proc;
@@ -64,8 +63,7 @@ pub struct NodeView {
     pub memory_bytes: Option<u64>,
 }
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { app, .. }: Call) -> Response {
     json(StatusCode::OK, &Page { items: vec![NodeView::of(&app)], next: None })
 }
 

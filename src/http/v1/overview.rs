@@ -4,7 +4,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -37,8 +36,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[],
 };
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, .. }: Call) -> Response {
     match OverviewView::of(&app).await {
         Ok(view) => json(StatusCode::OK, &view),
         Err(refusal) => refusal.problem(),

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::config::{AgentKind, Persona, PersonaName, Protocol};
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::principal::{Principal, Scope};
@@ -155,8 +154,7 @@ pub struct Limits {
     pub line_bytes: u64,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { app, admitted, .. }: Call) -> Response {
     json(StatusCode::OK, &seen_by(&app, &admitted))
 }
 

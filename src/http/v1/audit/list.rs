@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::customer;
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -73,8 +72,7 @@ pub(super) struct Wanted {
     filter: AuditFilter,
 }
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, parts, .. }: Call) -> Response {
     list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

@@ -6,7 +6,6 @@ use axum::response::Response;
 
 use crate::http::App;
 use crate::http::auth::Peer;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::caller::{self, Caller, Shown};
 use crate::http::code::Code;
@@ -36,8 +35,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::CrossSiteRequest, Code::ServerError, Code::ServerBusy, Code::NotReady],
 };
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     let peer = admitted.caller.peer;
     match sign_out(&app, peer, &parts).await {
         Ok(()) => {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Timestamp, WallTime};
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::caller::Shown;
 use crate::http::error::Refusal;
@@ -52,8 +51,7 @@ struct SignedIn {
     lifetime_end: Option<String>,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, .. }: Call) -> Response {
     match who(&app, &admitted).await {
         Ok(signed_in) => json(StatusCode::OK, &signed_in),
         Err(refusal) => refusal.problem(),

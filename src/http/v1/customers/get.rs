@@ -5,7 +5,6 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::{Call, path_part};
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -32,8 +31,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest, Code::CustomerNotFound],
 };
 
-pub(in crate::http) async fn handle(Call { app, route, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, route, parts, .. }: Call) -> Response {
     see(&app, route, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -45,8 +44,7 @@ pub(in crate::http) struct Query {
     pub(in crate::http) cursor: Option<String>,
 }
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, parts, .. }: Call) -> Response {
     list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

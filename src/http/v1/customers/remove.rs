@@ -8,7 +8,6 @@ use crate::credential::embedded::CustomerError;
 use crate::credential::{InForce, Verifier};
 use crate::customer::{self, RemoveError};
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
@@ -32,8 +31,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::InvalidRequest],
 };
 
-pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, .. }: Call) -> Response {
     let email = match path_part(route, &parts, "email") {
         Ok(email) => email,
         Err(refusal) => return refusal.problem(),

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::events::{Follower, Kind, Page};
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -102,8 +101,7 @@ struct Snapshot {
     last: u64,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     events(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

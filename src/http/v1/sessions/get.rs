@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -55,8 +54,7 @@ pub struct Query {
     pub until: Option<PhaseName>,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     see(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -58,8 +57,7 @@ pub struct Query {
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     initialise(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

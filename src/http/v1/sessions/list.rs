@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::WallTime;
 use crate::customer;
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -70,8 +69,7 @@ pub struct Query {
     pub cursor: Option<SessionId>,
 }
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, parts, .. }: Call) -> Response {
     list(&app, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

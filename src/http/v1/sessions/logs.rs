@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
@@ -61,8 +60,7 @@ const fn last_lines() -> u32 {
     100
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     logs(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
@@ -59,8 +58,7 @@ pub struct Query {
     pub epoch: Option<u32>,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     restart(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

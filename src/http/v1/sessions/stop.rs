@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
@@ -56,8 +55,7 @@ pub struct Query {
     pub force: bool,
 }
 
-pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     stop(&app, &admitted, &parts).await.unwrap_or_else(|refusal| refusal.problem())
 }
 

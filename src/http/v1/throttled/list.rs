@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::credential::slowed::{Name, SlowedOne, Who};
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::json;
@@ -82,7 +81,6 @@ impl ThrottledView {
     }
 }
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) fn handle(Call { app, .. }: Call) -> Response {
     json(StatusCode::OK, &Page { items: ThrottledView::all(&app), next: None })
 }

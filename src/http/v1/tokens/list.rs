@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::WallTime;
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -58,8 +57,7 @@ pub struct TokenView {
     pub revoked: Option<String>,
 }
 
-pub(in crate::http) async fn handle(Call { app, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, .. }: Call) -> Response {
     match all(&app).await {
         Ok(tokens) => json(StatusCode::OK, &tokens),
         Err(refusal) => refusal.problem(),

@@ -4,7 +4,6 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::http::App;
-use crate::http::body;
 use crate::http::call::{Call, path_part};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
@@ -28,8 +27,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     problems: &[Code::TokenNotFound],
 };
 
-pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
-    body::discard(&parts, body).await;
+pub(in crate::http) async fn handle(Call { app, route, admitted, parts, .. }: Call) -> Response {
     match revoke(&app, &admitted.caller, route, &parts).await {
         Ok(()) => no_content(),
         Err(refusal) => refusal.problem(),
