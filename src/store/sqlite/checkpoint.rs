@@ -139,13 +139,13 @@ struct Mover {
     is_nearly_moved: Arc<AtomicBool>,
 }
 
-/// What a round has come to, in pages.
+/// What a round has come to, in pages; below zero if nothing was looked at, because another connection was at it.
 #[derive(Clone, Copy, Debug)]
 struct Moved {
     /// How long the log was.
-    log: u32,
+    log: i64,
     /// How much of it is in the database file.
-    moved: u32,
+    moved: i64,
 }
 
 impl Mover {
@@ -167,11 +167,11 @@ impl Mover {
 
     fn round(&self, connection: &Connection) -> Result<(), StoreError> {
         let mut last = self.move_and_sync(connection)?;
-        if last.log >= self.long {
+        if last.log >= self.long.into() {
             // What has come during a round is moved by a shorter one.
             last = self.move_and_sync(connection)?;
         }
-        if last.log >= self.long && last.moved == last.log {
+        if last.log >= self.long.into() && last.moved == last.log {
             self.is_nearly_moved.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -234,6 +234,29 @@ mod tests {
         truncate(&writer).unwrap();
 
         assert_eq!(log.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn one_that_finds_another_at_it_has_moved_nothing_and_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let writer = file::open(&path, &[TABLE]).unwrap();
+        let reader = file::open_reader(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM rows").unwrap();
+        writer.execute("INSERT INTO rows VALUES (x'00')", []).unwrap();
+        let other = file::open_writer(&path).unwrap();
+
+        let is_met = Arc::<AtomicBool>::default();
+        let seen = Arc::clone(&is_met);
+        let emptying = std::thread::spawn(move || {
+            // Each waits for the reader, and is at it for as long.
+            while !seen.load(Ordering::Relaxed) {
+                truncate(&writer).unwrap();
+            }
+        });
+        while move_what_can_be(&other).unwrap().log >= 0 {}
+        is_met.store(true, Ordering::Relaxed);
+        emptying.join().unwrap();
     }
 
     /// Commits rows of a page or two until the log is begun anew, or so many are there; how many that took, if it was.
