@@ -411,33 +411,3 @@ fn bodies(page: &Page) -> Vec<String> {
 fn text_of(event: &NewEvent) -> String {
     String::from_utf8(event.body.to_vec()).unwrap()
 }
-
-/// Prints events a second with 1, 32 and 1,000 sessions: `cargo test --release --lib events_a_second -- --ignored`.
-#[ignore = "it measures"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures")]
-async fn events_a_second() {
-    for (sessions, in_flight, each) in
-        [(1, 1, 500), (1, 256, 50_000), (32, 1, 300), (32, 32, 3_000), (1_000, 1, 60), (1_000, 4, 100)]
-    {
-        let place = Place::new();
-        let log = place.open();
-        let start = std::time::Instant::now();
-        let mut tasks = tokio::task::JoinSet::new();
-        for session in 0..sessions {
-            for _ in 0..in_flight {
-                let log = log.clone();
-                let id = SessionId::new(WallTime::from_unix_millis(session), [0; 10]);
-                tasks.spawn(async move {
-                    for n in 0..each / in_flight {
-                        log.append(id, EPOCH, None, log_line(n)).await.unwrap();
-                    }
-                });
-            }
-        }
-        tasks.join_all().await;
-        let events = sessions.cast_unsigned() * (each / in_flight) * in_flight;
-        let took = start.elapsed();
-        println!("{sessions} sessions, {in_flight} in flight each: {:.0} events/s", events as f64 / took.as_secs_f64());
-    }
-}

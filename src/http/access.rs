@@ -82,8 +82,8 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
         | Access::AnyOperator
         | Access::Operator(_)
         | Access::OperatorOrLocal(_) => {
-            let recognised = app.recognise(parts, peer).await;
-            recognised.inspect_err(|refusal| {
+            let caller = app.caller(parts, peer).await;
+            caller.inspect_err(|refusal| {
                 // Nobody is refused for having shown nothing.
                 if *refusal == Refusal::TokenRequired {
                     app.audit_refused_call(&Principal::Nobody, Action::TokenRefused, peer, &call(parts));

@@ -48,21 +48,13 @@ pub enum Shown {
 }
 
 impl App {
-    /// Finds out who calls. A token goes before a cookie; one that is good for nothing is refused even where none is
+    /// Finds out who calls, and which session it is if its token was shown. A token goes before a cookie; one that is good for nothing is refused even where none is
     /// needed, so that nobody goes on with a stale one.
     ///
     /// # Errors
     /// [`Refusal::TokenRequired`] for a token or a cookie that opens nothing, [`Refusal::CrossSite`] for a cookie that
     /// another site's page has sent, or what the store failed with.
-    pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<Caller, Refusal> {
-        Ok(self.recognise(parts, peer).await?.0)
-    }
-
-    /// The same, with the session whose token it is that was shown.
-    ///
-    /// # Errors
-    /// As [`App::caller`].
-    pub async fn recognise(&self, parts: &Parts, peer: Peer) -> Result<(Caller, Option<Arc<Stored>>), Refusal> {
+    pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<(Caller, Option<Arc<Stored>>), Refusal> {
         let mut own = None;
         // Without a console its cookie is as good as none.
         let cookie = cookie(&parts.headers, peer).filter(|_| self.config().console.enabled);

@@ -10,7 +10,6 @@ use maud::{Markup, html};
 use crate::config::Config;
 
 use super::asset::{HTML, Policy, SCRIPT, STYLE, SVG, asset};
-use super::body;
 use super::call::Call;
 use super::error::Refusal;
 
@@ -27,20 +26,19 @@ pub(super) fn handle(Call { app, admitted, parts, .. }: Call) -> Response {
     asset(page(&app.config()).into(), HTML, Policy::WithScript)
 }
 
-pub(super) async fn script(call: Call) -> Response {
-    file(call, include_bytes!("page/page.js"), SCRIPT).await
+pub(super) fn script(_: Call) -> Response {
+    file(include_bytes!("page/page.js"), SCRIPT)
 }
 
-pub(super) async fn style(call: Call) -> Response {
-    file(call, include_bytes!("page/style.css"), STYLE).await
+pub(super) fn style(_: Call) -> Response {
+    file(include_bytes!("page/style.css"), STYLE)
 }
 
-pub(super) async fn icon(call: Call) -> Response {
-    file(call, include_bytes!("console/icon.svg"), SVG).await
+pub(super) fn icon(_: Call) -> Response {
+    file(include_bytes!("console/icon.svg"), SVG)
 }
 
-async fn file(call: Call, text: &'static [u8], content_type: &'static str) -> Response {
-    body::discard(&call.parts, call.body).await;
+fn file(text: &'static [u8], content_type: &'static str) -> Response {
     asset(Bytes::from_static(text), content_type, Policy::WithScript)
 }
 
