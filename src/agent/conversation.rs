@@ -251,19 +251,24 @@ impl Conversation {
 
     /// Waits for the answer to a call of an earlier server.
     pub(super) async fn inherited(&self, number: u64, timeout: Duration) -> Fate<'_> {
-        let answer = match lock(&self.inherited).remove(&number) {
+        let answer = match self.take_inherited(number) {
             Some(Some(answer)) => answer,
-            Some(None) => {
-                // Still so for who asks again.
-                lock(&self.inherited).insert(number, None);
-                return Fate::NeverGiven;
-            }
+            Some(None) => return Fate::NeverGiven,
             None => return Fate::Unknown,
         };
         let answer = tokio::time::timeout(timeout, answer).await;
         let outcome = answer.map_or(Err(CallError::TimedOut), |answer| answer.unwrap_or(Err(CallError::TimedOut)));
         lock(&self.calls).finish(number);
         Fate::Answered(KeptCall { kept: Some((self, number)), outcome })
+    }
+
+    /// Takes an inherited call out of the table. One that the agent was never given stays, for whoever asks next.
+    fn take_inherited(&self, number: u64) -> Option<Option<Answer>> {
+        let mut inherited = lock(&self.inherited);
+        inherited.get_mut(&number)?.take().map_or(Some(None), |answer| {
+            inherited.remove(&number);
+            Some(Some(answer))
+        })
     }
 
     /// Up to where the agent's stdout is done with as far as answers go, of which `read` bytes are.
@@ -379,7 +384,8 @@ impl Conversation {
     /// Fails the calls that the agent will not be given: those above `last_call`, once a connection was lost.
     pub(super) fn fail_above(&self, last_call: u64) {
         let lost = CallError::Lost(Reason::new("the connection to its shim was lost before it was handed over"));
-        for reply in lock(&self.calls).take_above(last_call) {
+        let never_given = lock(&self.calls).take_above(last_call);
+        for reply in never_given {
             let _ = reply.send(Err(lost.clone()));
         }
     }

@@ -219,7 +219,8 @@ impl Throttle {
     pub fn admit<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Admission {
         let Some(shared) = self.in_force() else { return Admission::Go(Attempt { hold: None }) };
         let keys = Keys::new(&shared.keys, account.into(), sender.into());
-        match shared.lock().admit(&keys, now) {
+        let admitted = shared.lock().admit(&keys, now);
+        match admitted {
             Ok(places) => {
                 Admission::Go(Attempt { hold: Some(Hold { shared: Arc::clone(shared), places, since: now }) })
             }

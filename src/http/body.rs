@@ -158,7 +158,8 @@ impl Bodies {
         drop(first);
         self.append(&mut whole, &second, &mut share)?;
         drop(second);
-        while let Some(part) = self.next(&mut body, &mut pace).await? {
+        loop {
+            let Some(part) = self.next(&mut body, &mut pace).await? else { break };
             self.append(&mut whole, &part, &mut share)?;
         }
         Ok(Body { bytes: whole.freeze(), share })

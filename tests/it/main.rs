@@ -32,6 +32,7 @@ mod examples;
 mod failed_task;
 mod first_session;
 mod full_disk;
+mod full_pipe;
 mod harness;
 mod http_agents;
 mod keyed_requests;

@@ -193,7 +193,8 @@ impl Exchanges {
     pub(super) async fn ended(&self) -> End {
         loop {
             self.ended.notified().await;
-            if let Some(end) = lock(&self.end).clone() {
+            let end = lock(&self.end).clone();
+            if let Some(end) = end {
                 return end;
             }
         }

@@ -88,7 +88,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let repay = |debt: usize| debt.checked_sub(1);
         let has_repaid = self.room.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, repay).is_ok();
-        match (self.permit.take(), has_repaid) {
+        let permit = self.permit.take();
+        match (permit, has_repaid) {
             (Some(permit), true) => permit.forget(),
             (Some(permit), false) => drop(permit),
             (None, true) => {}

@@ -131,7 +131,8 @@ enum Sent {
 }
 
 async fn send_all(body: &mut Streamed, under_way: mpsc::Sender<Body>) -> Result<Sent, BodyError> {
-    while let Some(part) = body.next().await? {
+    loop {
+        let Some(part) = body.next().await? else { break };
         if under_way.send(part).await.is_err() {
             return Ok(Sent::Unread);
         }
