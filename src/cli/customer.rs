@@ -17,7 +17,7 @@ use super::{Configuration, Failure, Outcome, output, table};
 pub(super) enum Customer {
     /// Add a customer; asks for the password.
     Add(WithPassword),
-    /// Replace a customer's password; asks for the new one.
+    /// Replace a customer's password and revoke the tokens of the session; asks for the new one.
     Passwd(WithPassword),
     /// Disable a customer and stop its session: no password is good until it is enabled again.
     Disable(Named),

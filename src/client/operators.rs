@@ -183,7 +183,7 @@ impl Client {
         self.json(&Call::new(Method::POST, "/v1/customers").json(&new).repeatable()).await
     }
 
-    /// Replaces a customer's password; with `sign_out` the tokens of a live session become good for nothing.
+    /// Replaces a customer's password. `sign_out` also revokes the tokens of a live session.
     ///
     /// # Errors
     /// See [`ClientError`].

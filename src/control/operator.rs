@@ -272,8 +272,12 @@ impl Operator {
             app.gate.forgive(&key, self.clock.now());
         }
         tracing::info!(customer = %key, "password changed");
-        self.note(AuditEntry { customer: Some(key), ..self.entry(Action::PasswordChanged) }).await?;
-        Ok(done(format!("changed the password of {}", Printable(email))))
+        self.note(AuditEntry { customer: Some(key.clone()), ..self.entry(Action::PasswordChanged) }).await?;
+        let session = customer::sign_out(&*self.store, &key, |_| None).await.map_err(|error| {
+            format!("the password was changed, but the tokens of the session were not revoked ({error}); try again")
+        })?;
+        let revoked = session.map_or("", |_| " and revoked the tokens of the session");
+        Ok(done(format!("changed the password of {}{revoked}", Printable(email))))
     }
 
     async fn remove_customer(&self, email: &str) -> Result<Reply, String> {

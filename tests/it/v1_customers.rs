@@ -88,13 +88,16 @@ fn customers_are_listed_by_pages_in_the_order_of_their_emails() {
 }
 
 #[test]
-fn a_new_password_takes_the_place_of_the_old_one_and_the_session_goes_on() {
+fn a_reset_that_says_so_keeps_the_tokens_and_the_session_goes_on() {
     let desk = desk();
     let (id, token) = running(&desk);
 
     let path = "/v1/customers/ADA%40example.org/password";
     for _ in 0..2 {
-        assert_eq!(desk.call(WRITE, "PUT", path, &json!({"password": "battery staple"})).status, 204);
+        assert_eq!(
+            desk.call(WRITE, "PUT", path, &json!({"password": "battery staple", "sign_out": false})).status,
+            204
+        );
     }
 
     assert_eq!(desk.server.create(ADA, json!({})).status, 401);
@@ -106,17 +109,34 @@ fn a_new_password_takes_the_place_of_the_old_one_and_the_session_goes_on() {
 }
 
 #[test]
-fn an_operator_may_sign_a_customer_out_with_a_new_password() {
+fn an_operators_reset_of_a_password_revokes_the_tokens_of_the_session() {
     let desk = desk();
     let (id, token) = running(&desk);
 
-    let body = json!({"password": "battery staple", "sign_out": true});
-    assert_eq!(desk.call(WRITE, "PUT", "/v1/customers/ada%40example.org/password", &body).status, 204);
+    for (password, body) in [
+        ("battery staple", json!({"password": "battery staple"})),
+        ("staple battery", json!({"password": "staple battery", "sign_out": true})),
+    ] {
+        let path = "/v1/customers/ada%40example.org/password";
+        assert_eq!(desk.call(WRITE, "PUT", path, &body).status, 204);
+        assert_eq!(desk.server.relay(ADA.0, &token, &json!("there?")).status, 401);
+        let again = desk.server.create((ADA.0, password), json!({}));
+        assert_eq!(again.session_id(), id, "the session goes on");
+        assert_eq!(desk.server.relay(ADA.0, &again.token(), &json!("there?")).status, 200);
+    }
+}
 
+#[test]
+fn the_command_that_resets_a_password_revokes_the_tokens_of_the_session_as_well() {
+    let desk = desk();
+    let (id, token) = running(&desk);
+
+    let (status, said, errors) =
+        desk.server.run(&["customer", "passwd", ADA.0, "--password-stdin"], "another horse battery");
+
+    assert!(status.success() && said.contains("revoked the tokens"), "{said}{errors}");
     assert_eq!(desk.server.relay(ADA.0, &token, &json!("there?")).status, 401);
-    let again = desk.server.create((ADA.0, "battery staple"), json!({}));
-    assert_eq!(again.session_id(), id, "the session goes on");
-    assert_eq!(desk.server.relay(ADA.0, &again.token(), &json!("there?")).status, 200);
+    assert_eq!(desk.server.create((ADA.0, "another horse battery"), json!({})).session_id(), id);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn set_password(email: &str) -> Markup {
             summary { "Set the password" }
             form data-method="PUT" data-path=(path) data-done="The password was set." {
                 label { "New password" input name="password" type="password" required autocomplete="new-password"; }
-                label.check { input name="sign_out" type="checkbox"; "End its sign-ins" }
+                label.check { input name="sign_out" type="checkbox" checked; "Revoke the tokens of its session" }
                 button.primary type="submit" { "Set" }
                 p.alert role="alert" hidden {}
             }

@@ -22,8 +22,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "setCustomerPassword",
     tag: Tag::Customers,
     summary: "Set a customer's password",
-    description: "The old one is good for nothing from then on, and attempts that failed for it do not count any more. The customer's session goes on, and its tokens stay valid \
-                  unless `sign_out` is true: then the customer gets a new one by asking for a session.",
+    description: "The old password no longer works, and failed attempts no longer count. A live session goes on, but all \
+                  of its tokens are revoked: the customer gets a new one by asking for a session with the new \
+                  password. With `sign_out` false the tokens stay valid.",
     query: None,
     headers: &[],
     body: Some(Body { required: true, contents: &[Content::json(schema_of::<NewPassword>)] }),
@@ -37,9 +38,13 @@ pub struct NewPassword {
     /// The new password.
     #[schemars(length(min = FEWEST_CHARACTERS, max = MOST_BYTES))]
     pub password: Secret,
-    /// Whether the tokens of a live session become good for nothing.
-    #[serde(default)]
+    /// Whether the tokens of a live session are revoked.
+    #[serde(default = "yes")]
     pub sign_out: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 pub(in crate::http) async fn handle(Call { app, route, admitted, parts, body, .. }: Call) -> Response {
