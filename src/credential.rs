@@ -18,10 +18,12 @@ use crate::service_mapping::{CREDENTIAL_SERVER, ServiceMapping};
 use crate::store::CheckedAccount;
 
 mod cache;
+pub mod device;
 pub mod email;
 pub mod embedded;
 pub mod gate;
 pub mod hashing;
+pub mod known_addresses;
 pub mod password;
 pub mod remote;
 pub mod slowed;

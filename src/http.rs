@@ -36,6 +36,7 @@ pub mod call;
 pub mod caller;
 pub mod code;
 mod console;
+pub mod cookie;
 pub mod creation;
 mod docs;
 pub mod error;
@@ -76,7 +77,7 @@ pub struct App {
     /// The accounts of the embedded credential server.
     pub embedded: Arc<Embedded>,
     /// Slows guessing.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Refusals on their way into the audit.
     pub refused: Refused,
     /// The memory of all bodies in flight.

@@ -23,6 +23,7 @@ use crate::config::{Config, InForce};
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
+use crate::credential::known_addresses;
 use crate::credential::remote::RemoteVerifier;
 use crate::credential::throttle::ThrottleConfig;
 use crate::data_dir::DataDir;
@@ -126,6 +127,9 @@ impl Node {
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
+        let gate = Arc::new(Gate::new(ThrottleConfig::of(&config.throttle), store.desk().token_key.throttle_key()));
+        known_addresses::restore(&gate, &*store, &*clock).await?;
+        tasks.spawn(known_addresses::keep(Arc::clone(&gate), Arc::clone(&store), Arc::clone(&clock), tasks.clone()));
         let sampler = Sampler::new(Arc::clone(&metrics), Arc::clone(&store), Arc::clone(&clock));
         tasks.spawn(sampler.clone().run(tasks.clone()));
         let address = listener.local_addr().context("cannot tell where the server listens")?;
@@ -135,7 +139,7 @@ impl Node {
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
-            gate: Gate::new(ThrottleConfig::of(&config.throttle)),
+            gate,
             uploads: AtOnce::new(MOST_UPLOADS, MOST_UPLOADS_OF_A_SESSION),
             streams: AtOnce::new(MOST_STREAMS, MOST_STREAMS_OF_A_SESSION),
             bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),

@@ -146,6 +146,13 @@ pub trait Store: Operators + Audit {
     /// Up to `most` customers after the key `after`, in the order of their keys.
     fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>>;
 
+    /// The known addresses of all accounts, those that changed last at the end.
+    fn known_addresses(&self) -> Answer<'_, Vec<KnownAddresses>>;
+
+    /// Replaces the known addresses of these accounts, as changed at `at`. Beyond [`MOST_KNOWN_ACCOUNTS`] the accounts
+    /// that changed longest ago are dropped.
+    fn keep_known_addresses(&self, known: Vec<KnownAddresses>, at: Timestamp) -> Answer<'_, ()>;
+
     /// Stores where the desk's timeline stands.
     fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()>;
 
@@ -247,6 +254,18 @@ pub struct Customer {
     pub created: WallTime,
     /// Since when it is disabled, if it is: then no password is good.
     pub disabled: Option<WallTime>,
+}
+
+/// Of how many accounts known addresses are stored.
+pub const MOST_KNOWN_ACCOUNTS: usize = 100_000;
+
+/// The addresses from which an account has signed in last, as keyed hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAddresses {
+    /// The account.
+    pub account: u64,
+    /// The addresses, the latest first; a few.
+    pub addresses: Vec<u64>,
 }
 
 /// How all accounts of a store stood at a moment; another value after each change of one.

@@ -117,6 +117,18 @@ impl TokenKey {
         *blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes()
     }
 
+    /// The key under which the throttle hashes accounts and addresses.
+    pub fn throttle_key(&self) -> [u8; 32] {
+        *blake3::keyed_hash(&self.0, b"hashes of the accounts and addresses that the throttle of this desk knows")
+            .as_bytes()
+    }
+
+    /// The key that signs device cookies.
+    pub fn device_key(&self) -> [u8; 32] {
+        let text = b"signs the cookies of devices from which the customers of this desk have signed in";
+        *blake3::keyed_hash(&self.0, text).as_bytes()
+    }
+
     fn tag(&self, prefix: &str, signed: &[u8]) -> [u8; TAG_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         // A session's token is never an operator's, whatever ids they have.

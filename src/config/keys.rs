@@ -61,6 +61,7 @@ pub(super) const KEYS: &[Key] = &[
     toml("throttle.per_account_and_address"),
     toml("throttle.per_address"),
     toml("throttle.per_account"),
+    toml("throttle.per_proof"),
     optional(
         "seed_api.tokenless_from",
         Form::Toml,

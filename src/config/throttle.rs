@@ -19,13 +19,16 @@ pub struct Throttle {
     /// Failures a minute, from one address; not in force behind a proxy; 1 to 1000000. Default 100.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_address: u32,
-    /// Failures an hour, for one account from addresses that never succeeded for it; 1 to 1000000. Default 100.
+    /// Failures an hour, for one account from addresses that it does not know; 1 to 1000000. Default 100.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub per_account: u32,
+    /// Failures an hour, for one account with one device cookie or one session's token; 1 to 1000000. Default 10.
+    #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
+    pub per_proof: u32,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { enabled: true, per_account_and_address: 10, per_address: 100, per_account: 100 }
+        Self { enabled: true, per_account_and_address: 10, per_address: 100, per_account: 100, per_proof: 10 }
     }
 }

@@ -24,6 +24,7 @@ use super::throttle::{
 };
 use crate::clock::Timestamp;
 use crate::id::Printable;
+use crate::store::KnownAddresses;
 
 /// Why a password is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +45,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that has seen no failure yet.
-    pub fn new(config: ThrottleConfig) -> Self {
-        Self { throttle: Throttle::new(config), slowed: Slowed::default(), queues: Arc::default() }
+    /// A gate that has seen no failure yet; see [`Throttle::new`].
+    pub fn new(config: ThrottleConfig, key: [u8; 32]) -> Self {
+        Self { throttle: Throttle::new(config, key), slowed: Slowed::default(), queues: Arc::default() }
     }
 
     /// Puts other limits in force.
@@ -69,7 +70,7 @@ impl Gate {
         now: impl Fn() -> Timestamp,
     ) -> Result<Admitted, NotAdmitted> {
         let (account, sender) = (account.into(), sender.into());
-        let ask = || self.throttle.admit(account, sender, now());
+        let ask = || self.throttle.admit(account.clone(), sender, now());
         let decided = match ask() {
             Admission::Go(attempt) => Ok(self.admitted(attempt)),
             Admission::Refuse(refusal) => Err(refusal),
@@ -78,7 +79,7 @@ impl Gate {
                 waited.map_err(|_elapsed| NotAdmitted::WaitedInVain)?
             }
         };
-        Ok(decided.inspect_err(|refusal| self.note(account, sender, *refusal, now()))?)
+        Ok(decided.inspect_err(|refusal| self.note(&account, sender, *refusal, now()))?)
     }
 
     /// Who is being slowed at `now`, the longest first.
@@ -89,16 +90,14 @@ impl Gate {
     /// Forgets what failed for an account until `now`.
     pub fn forgive<'a>(&self, account: impl Into<Account<'a>>, now: Timestamp) {
         let account = account.into();
-        self.throttle.forgive(account, now);
-        self.slowed.forget(account);
+        self.throttle.forgive(&account, now);
+        self.slowed.forget(&account);
     }
 
     /// Notes a refusal, and logs the first of many.
-    fn note(&self, account: Account<'_>, sender: Sender, refusal: TooManyAttempts, now: Timestamp) {
+    fn note(&self, account: &Account<'_>, sender: Sender, refusal: TooManyAttempts, now: Timestamp) {
         if self.slowed.note(account, sender, refusal, now) {
-            let (Account::Customer(name) | Account::Operator(name)) = account;
-            let (Sender::Address(peer) | Sender::Proxy(peer)) = sender;
-            tracing::warn!(account = %Printable(name), peer = %peer, limit = ?refusal.limit, failures = refusal.failures,
+            tracing::warn!(account = %Printable(account.name()), peer = %sender.address, limit = ?refusal.limit, failures = refusal.failures,
                 "sign-ins are being slowed: too many have failed");
         }
     }
@@ -106,6 +105,31 @@ impl Gate {
     /// What is left of the failures that `sender` may make; see [`Throttle::quotas`].
     pub fn quotas<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
         self.throttle.quotas(account, sender, now)
+    }
+
+    /// Makes stored addresses known again.
+    pub fn remember(&self, stored: &[KnownAddresses], now: Timestamp) {
+        self.throttle.remember(stored, now);
+    }
+
+    /// Takes known addresses that have changed; see [`Throttle::take_changed`].
+    pub fn take_changed_addresses(&self, most: usize) -> Vec<KnownAddresses> {
+        self.throttle.take_changed(most)
+    }
+
+    /// Marks them as changed once more: they were not stored.
+    pub fn give_back_addresses(&self, known: &[KnownAddresses]) {
+        self.throttle.give_back(known);
+    }
+
+    /// Completes once a sign-in may have changed the known addresses since this last completed.
+    pub async fn address_known(&self) {
+        self.queues.succeeded.notified().await;
+    }
+
+    /// Makes [`Gate::address_known`] complete.
+    pub fn note_known_address(&self) {
+        self.queues.succeeded.notify_one();
     }
 
     async fn wait(&self, mut at: Bottleneck, ask: impl Fn() -> Admission) -> Result<Admitted, TooManyAttempts> {
@@ -156,6 +180,7 @@ impl Admitted {
     /// The password was right.
     pub fn succeeded(mut self, now: Timestamp) {
         self.settle(|attempt| attempt.succeeded(now));
+        self.queues.succeeded.notify_one();
     }
 
     /// The password was wrong, or the account does not exist.
@@ -189,6 +214,8 @@ struct Queues {
     /// How many wait anywhere, so that settling costs nothing while nobody does.
     waiting: AtomicUsize,
     by_bottleneck: Mutex<HashMap<Bottleneck, Queue>>,
+    /// Told of each success.
+    succeeded: Notify,
 }
 
 #[derive(Default)]

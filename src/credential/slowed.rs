@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::throttle::{Account, Limited, Sender, TooManyAttempts};
+use super::throttle::{Account, Kind, Limited, Sender, TooManyAttempts};
 use crate::clock::Timestamp;
 
 /// Entries at most; the one that is over first gives way.
@@ -64,7 +64,7 @@ struct Entry {
 
 impl Slowed {
     /// Notes an attempt that was refused. Returns whether that begins an episode.
-    pub(super) fn note(&self, account: Account<'_>, sender: Sender, refusal: TooManyAttempts, now: Timestamp) -> bool {
+    pub(super) fn note(&self, account: &Account<'_>, sender: Sender, refusal: TooManyAttempts, now: Timestamp) -> bool {
         let Some(who) = who(account, sender, refusal.limit) else { return false };
         let until = now + refusal.retry_after;
         let mut all = self.lock();
@@ -99,7 +99,7 @@ impl Slowed {
     }
 
     /// Forgets an account.
-    pub(super) fn forget(&self, account: Account<'_>) {
+    pub(super) fn forget(&self, account: &Account<'_>) {
         let name = name(account);
         self.lock().retain(|who, _| match who {
             Who::AccountAndAddress(known, _) | Who::Account(known) => Some(known) != name.as_ref(),
@@ -112,8 +112,7 @@ impl Slowed {
     }
 }
 
-fn who(account: Account<'_>, sender: Sender, limit: Limited) -> Option<Who> {
-    let (Sender::Address(address) | Sender::Proxy(address)) = sender;
+fn who(account: &Account<'_>, Sender { address, .. }: Sender, limit: Limited) -> Option<Who> {
     match limit {
         Limited::AccountAndAddress => Some(Who::AccountAndAddress(name(account)?, address)),
         Limited::Account => Some(Who::Account(name(account)?)),
@@ -121,11 +120,11 @@ fn who(account: Account<'_>, sender: Sender, limit: Limited) -> Option<Who> {
     }
 }
 
-fn name(account: Account<'_>) -> Option<Name> {
-    let (Account::Customer(text) | Account::Operator(text)) = account;
-    (text.len() <= LONGEST_NAME_BYTES).then(|| match account {
-        Account::Customer(text) => Name::Customer(text.into()),
-        Account::Operator(text) => Name::Operator(text.into()),
+fn name(account: &Account<'_>) -> Option<Name> {
+    let text = account.name();
+    (text.len() <= LONGEST_NAME_BYTES).then(|| match account.kind() {
+        Kind::Customer => Name::Customer(text.into()),
+        Kind::Operator => Name::Operator(text.into()),
     })
 }
 
@@ -135,8 +134,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(0);
     const SECOND: Duration = Duration::from_secs(1);
-    const HOME: Sender = Sender::Address(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    const ANN: Account<'_> = Account::Customer("ann");
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn ann() -> Account<'static> {
+        Account::customer("ann")
+    }
 
     fn refusal(limit: Limited) -> TooManyAttempts {
         TooManyAttempts { retry_after: 6 * SECOND, limit, failures: 10 }
@@ -145,8 +147,8 @@ mod tests {
     #[test]
     fn whoever_is_refused_is_shown_until_the_next_attempt_is_let_through() {
         let slowed = Slowed::default();
-        slowed.note(ANN, HOME, refusal(Limited::Account), NOW);
-        slowed.note(ANN, HOME, refusal(Limited::Account), NOW + SECOND);
+        slowed.note(&ann(), HOME.into(), refusal(Limited::Account), NOW);
+        slowed.note(&ann(), HOME.into(), refusal(Limited::Account), NOW + SECOND);
         let until = NOW + 7 * SECOND;
         let who = Who::Account(Name::Customer("ann".into()));
         assert_eq!(slowed.at(NOW + SECOND), [SlowedOne { who, failures: 10, refused: 2, until }]);
@@ -156,18 +158,19 @@ mod tests {
     #[test]
     fn an_episode_begins_once_and_anew_after_a_quiet_minute() {
         let slowed = Slowed::default();
-        let begins = |second: u32| slowed.note(ANN, HOME, refusal(Limited::AccountAndAddress), NOW + SECOND * second);
+        let begins =
+            |second: u32| slowed.note(&ann(), HOME.into(), refusal(Limited::AccountAndAddress), NOW + SECOND * second);
         assert_eq!([0, 6, 12, 72, 133].map(begins), [true, false, false, false, true]);
     }
 
     #[test]
     fn a_customer_and_an_operator_of_one_name_are_two() {
         let slowed = Slowed::default();
-        for account in [ANN, Account::Operator("ann")] {
-            assert!(slowed.note(account, HOME, refusal(Limited::Account), NOW));
+        for account in [ann(), Account::operator("ann")] {
+            assert!(slowed.note(&account, HOME.into(), refusal(Limited::Account), NOW));
         }
-        slowed.note(ANN, HOME, refusal(Limited::Address), NOW);
-        slowed.forget(ANN);
+        slowed.note(&ann(), HOME.into(), refusal(Limited::Address), NOW);
+        slowed.forget(&ann());
         let left: Vec<_> = slowed.at(NOW).into_iter().map(|one| one.who).collect();
         assert!(left.contains(&Who::Account(Name::Operator("ann".into()))) && left.len() == 2, "{left:?}");
     }
@@ -176,9 +179,9 @@ mod tests {
     fn who_invents_names_does_not_fill_the_memory() {
         let slowed = Slowed::default();
         for n in 0..MOST + 10 {
-            slowed.note(Account::Customer(&n.to_string()), HOME, refusal(Limited::Account), NOW);
+            slowed.note(&Account::customer(&n.to_string()), HOME.into(), refusal(Limited::Account), NOW);
         }
-        assert!(!slowed.note(Account::Customer(&"x".repeat(321)), HOME, refusal(Limited::Account), NOW));
+        assert!(!slowed.note(&Account::customer(&"x".repeat(321)), HOME.into(), refusal(Limited::Account), NOW));
         assert_eq!(slowed.at(NOW).len(), MOST);
     }
 }

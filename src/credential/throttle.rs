@@ -1,20 +1,28 @@
 //! Guess throttling: who must wait before another password is checked.
 //!
 //! Owns the counts of failed checks. Pure and synchronous: it never reads a clock, waits, or logs; the waiting is
-//! `gate`'s, which is the only caller. Everything is in memory: a restart forgets failures and successes.
+//! `gate`'s, which is the only caller. Counts are in memory: a restart forgets failures. The addresses from which
+//! customers have signed in are handed to `known_addresses`, which stores them.
 //!
 //! # The rule
 //!
-//! Only failed checks count, against three limits, each a bucket that leaks steadily (the generic cell rate algorithm):
+//! Only failed checks count, against four limits, each a bucket that leaks steadily (the generic cell rate algorithm):
 //!
-//! | bucket                | default      | applies to                                                     |
-//! |-----------------------|--------------|----------------------------------------------------------------|
-//! | account and address   | 10 a minute  | everyone                                                       |
-//! | address               | 100 a minute | everyone                                                       |
-//! | account               | 100 an hour  | addresses not among the 8 that last succeeded for this account |
+//! | bucket              | default      | applies to                                                       |
+//! |---------------------|--------------|------------------------------------------------------------------|
+//! | account and address | 10 a minute  | strangers                                                        |
+//! | address             | 100 a minute | strangers                                                        |
+//! | account             | 100 an hour  | strangers whose address is not among the account's 8 known ones  |
+//! | account and proof   | 10 an hour   | senders with a proof; once it is full they are strangers         |
 //!
-//! An IPv6 address stands for its /64, an IPv4-mapped one for the IPv4 address. Behind a proxy ([`Sender::Proxy`]) all
-//! customers have its address: that has no limit, and the limit of account and address is one of the account's.
+//! An account is known by its canonical email. A [`Proof`] shows that its sender has signed in to this account before: a
+//! device cookie, or the token of a live session. Such an attempt is judged by the bucket of its proof and by no other,
+//! and its failure counts there alone, so that nobody else's failures hold it up. An address is known to an account
+//! from its last sign-in on, until eight others have signed in.
+//!
+//! An IPv6 address stands for its /64, an IPv4-mapped one for the IPv4 address. Behind a proxy ([`Sender::proxy`]) all
+//! customers have its address: that has no limit, the limit of account and address is one of the account's, and the
+//! address never becomes known.
 //!
 //! [`Throttle::admit`] comes before the check and does not see the password. Its [`Attempt`] holds a place in each
 //! bucket until the outcome is known, so guesses made at once cannot pass uncounted:
@@ -33,7 +41,7 @@
 //!
 //! In any window a bucket lets through at most twice its limit in guesses (the limit at once, the rest as it leaks),
 //! however many are made in parallel: 20 a minute for one account from one address, 200 an hour for one account from
-//! addresses that never succeeded for it. An address lets through as much, 200 a minute, and those that were in flight
+//! addresses that it does not know, 20 an hour with one proof. An address lets through as much, 200 a minute, and those that were in flight
 //! when its limit was reached: 512 more. Each of these counts and takes its time to leak, so that the average stays the
 //! limit: 100 a minute for as long as it goes on, and 612 once. Without a good password a guesser earns nothing more.
 //! Where others succeed (behind one web server, say), each of their successes pays for at most one more guess, and 4,096
@@ -46,11 +54,13 @@
 //! gives up the least harmful of the next 64 entries: never one in flight, an address's successes last, the highest
 //! count of failures late. A guesser who invents accounts or addresses pushes out his inventions, not his record.
 
+mod account;
 mod bucket;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +71,9 @@ use self::bucket::{Limit, Room};
 use self::table::{Table, Trusted};
 use crate::clock::Timestamp;
 use crate::config;
-use crate::id::CustomerKey;
+use crate::store::KnownAddresses;
+
+pub use self::account::{Account, Kind, Proof, Sender};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -84,6 +96,8 @@ pub struct ThrottleConfig {
     pub per_address_per_minute: u32,
     /// Failures an hour for one account, above which addresses that never succeeded for it are slowed.
     pub per_account_per_hour: u32,
+    /// Failures an hour for one account with one proof, above which its sender counts as a stranger.
+    pub per_proof_per_hour: u32,
 }
 
 impl ThrottleConfig {
@@ -94,15 +108,17 @@ impl ThrottleConfig {
             per_account_and_address_per_minute: configured.per_account_and_address,
             per_address_per_minute: configured.per_address,
             per_account_per_hour: configured.per_account,
+            per_proof_per_hour: configured.per_proof,
         }
     }
 
-    /// The limits of account and address, of an address, and of an account.
-    fn limits(self, crowd: u32) -> [Limit; 3] {
+    /// The limits of account and address, of an address, of an account, and of account and proof.
+    fn limits(self, crowd: u32) -> [Limit; 4] {
         [
             Limit::new(self.per_account_and_address_per_minute, MINUTE),
             Limit::new(self.per_address_per_minute, MINUTE).with_crowd(crowd),
             Limit::new(self.per_account_per_hour, HOUR),
+            Limit::new(self.per_proof_per_hour, HOUR),
         ]
     }
 }
@@ -114,49 +130,8 @@ impl Default for ThrottleConfig {
             per_account_and_address_per_minute: 10,
             per_address_per_minute: 100,
             per_account_per_hour: 100,
+            per_proof_per_hour: 10,
         }
-    }
-}
-
-/// Where a password comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sender {
-    /// The customer's own address, or one that few share.
-    Address(IpAddr),
-    /// A proxy, through which everybody comes. It alone knows their addresses, and can limit them.
-    Proxy(IpAddr),
-}
-
-impl From<IpAddr> for Sender {
-    fn from(address: IpAddr) -> Self {
-        Self::Address(address)
-    }
-}
-
-/// Whose password is guessed. A customer and an operator of one name are two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Account<'a> {
-    /// The customer with this key.
-    Customer(&'a str),
-    /// Who signs in with the operator's token of this id; or with none that could be one.
-    Operator(&'a str),
-}
-
-impl<'a> From<&'a str> for Account<'a> {
-    fn from(customer: &'a str) -> Self {
-        Self::Customer(customer)
-    }
-}
-
-impl<'a> From<&'a String> for Account<'a> {
-    fn from(customer: &'a String) -> Self {
-        Self::Customer(customer)
-    }
-}
-
-impl<'a> From<&'a CustomerKey> for Account<'a> {
-    fn from(customer: &'a CustomerKey) -> Self {
-        Self::Customer(customer.as_str())
     }
 }
 
@@ -168,29 +143,35 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// A throttle that has seen no failure yet.
-    pub fn new(config: ThrottleConfig) -> Self {
-        Self::with_capacity(config, CROWD, CAPACITY)
+    /// A throttle that has seen no failure yet. `key` is the desk's secret under which accounts and addresses are
+    /// hashed: the same at each start, as the hashes are stored.
+    pub fn new(config: ThrottleConfig, key: [u8; 32]) -> Self {
+        Self::with_capacity(config, key, CROWD, CAPACITY)
     }
 
-    fn with_capacity(config: ThrottleConfig, crowd: u32, capacity: usize) -> Self {
-        let [pair, address, account] = config.limits(crowd);
+    fn with_capacity(config: ThrottleConfig, key: [u8; 32], crowd: u32, capacity: usize) -> Self {
+        let [pair, address, account, proof] = config.limits(crowd);
         let tables = Tables {
             pairs: Table::new(pair, capacity),
             addresses: Table::new(address, capacity),
             accounts: Table::new(account, capacity),
+            proofs: Table::new(proof, capacity),
+            changed: HashSet::new(),
+            most_changed: capacity,
         };
-        let shared = Arc::new(Shared { keys: RandomState::new(), tables: Mutex::new(tables) });
+        let keys = Hashes { key, passing: RandomState::new() };
+        let shared = Arc::new(Shared { keys, tables: Mutex::new(tables) });
         Self { is_on: AtomicBool::new(config.enabled), crowd, shared }
     }
 
     /// Puts other limits in force. What has failed stays counted, as the same part of its limit.
     pub fn reconfigure(&self, config: ThrottleConfig) {
-        let [pair, address, account] = config.limits(self.crowd);
+        let [pair, address, account, proof] = config.limits(self.crowd);
         let mut tables = self.shared.lock();
         tables.pairs.set_limit(pair);
         tables.addresses.set_limit(address);
         tables.accounts.set_limit(account);
+        tables.proofs.set_limit(proof);
         self.is_on.store(config.enabled, Ordering::Relaxed);
     }
 
@@ -199,13 +180,19 @@ impl Throttle {
         self.is_on.load(Ordering::Relaxed).then_some(&self.shared)
     }
 
-    /// What is left of `sender`'s failures for `account`, and of those from his address for all; nothing if throttling is
-    /// off. Depends on what `sender` himself has failed at, and not on whether the account exists; of other addresses'
-    /// failures it tells nothing.
+    /// What is left of `sender`'s failures for `account`, and of those from the address for all; with a proof that is
+    /// not used up, only what is left of that. Nothing if throttling is off. Depends on what this sender has failed at,
+    /// and not on whether the account exists; it tells nothing of other addresses' failures.
     pub fn quotas<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Vec<Quota> {
         let Some(shared) = self.in_force() else { return Vec::new() };
-        let keys = Keys::new(&shared.keys, account.into(), sender.into());
+        let keys = Keys::new(&shared.keys, &account.into(), sender.into());
         let tables = shared.lock();
+        if let Some(proof) = keys.proof {
+            let left = tables.proofs.quota("proof", tables.proofs.find(proof), now);
+            if left.is_some_and(|quota| quota.remaining > 0) {
+                return left.into_iter().collect();
+            }
+        }
         let account = tables.accounts.find(keys.account);
         let of_pair = tables.pairs.quota("account", tables.pairs.find(tables.pair(&keys, account)), now);
         let of_address = tables.addresses.quota("address", tables.addresses.find(keys.address), now);
@@ -218,7 +205,7 @@ impl Throttle {
     /// attempts leave no trace, so asking again costs nobody anything.
     pub fn admit<'a>(&self, account: impl Into<Account<'a>>, sender: impl Into<Sender>, now: Timestamp) -> Admission {
         let Some(shared) = self.in_force() else { return Admission::Go(Attempt { hold: None }) };
-        let keys = Keys::new(&shared.keys, account.into(), sender.into());
+        let keys = Keys::new(&shared.keys, &account.into(), sender.into());
         let admitted = shared.lock().admit(&keys, now);
         match admitted {
             Ok(places) => {
@@ -231,9 +218,9 @@ impl Throttle {
 
     /// Forgets what failed for an account until `now`, from all addresses. What failed from an address for all accounts
     /// stays, and attempts in flight still count if they fail.
-    pub fn forgive(&self, account: Account<'_>, now: Timestamp) {
+    pub fn forgive(&self, account: &Account<'_>, now: Timestamp) {
         let shared = &self.shared;
-        let key = shared.keys.hash_one(account);
+        let key = shared.keys.account(account);
         let mut tables = shared.lock();
         let accounts = &mut tables.accounts;
         let place = accounts.find(key);
@@ -241,6 +228,40 @@ impl Throttle {
         accounts.forgive(place, now);
         accounts.extra_mut(place).amnesty();
         accounts.leave(place, false);
+    }
+
+    /// Makes stored addresses known again.
+    pub fn remember(&self, stored: &[KnownAddresses], now: Timestamp) {
+        let mut tables = self.shared.lock();
+        for KnownAddresses { account, addresses } in stored {
+            let place = tables.accounts.find(*account);
+            let place = tables.accounts.enter(place, *account, false, now);
+            for address in addresses.iter().rev() {
+                tables.accounts.extra_mut(place).insert(*address);
+            }
+            tables.accounts.touch(place, now);
+            tables.accounts.leave(place, false);
+        }
+    }
+
+    /// Takes the known addresses of up to `most` accounts for which they have changed since they were last taken.
+    pub fn take_changed(&self, most: usize) -> Vec<KnownAddresses> {
+        let mut tables = self.shared.lock();
+        let accounts: Vec<_> = tables.changed.iter().take(most).copied().collect();
+        let taken = accounts.into_iter().filter_map(|account| {
+            tables.changed.remove(&account);
+            let place = tables.accounts.find(account)?;
+            Some(KnownAddresses { account, addresses: tables.accounts.extra(place).addresses() })
+        });
+        taken.collect()
+    }
+
+    /// Marks accounts as changed once more, whose addresses were taken for nothing.
+    pub fn give_back(&self, taken: &[KnownAddresses]) {
+        let mut tables = self.shared.lock();
+        for KnownAddresses { account, .. } in taken {
+            tables.note_change(*account);
+        }
     }
 }
 
@@ -302,6 +323,8 @@ pub enum Bottleneck {
     Address(u32),
     /// Of one account.
     Account(u32),
+    /// Of one account and proof.
+    Proof(u32),
 }
 
 /// One admitted check, which holds its place in the buckets until the outcome is told.
@@ -339,7 +362,11 @@ impl Attempt {
     /// Where this attempt holds a place, and somebody may wait for it. None when throttling is off.
     pub fn bottlenecks(&self) -> Option<[Bottleneck; 3]> {
         self.hold.as_ref().map(|Hold { places, .. }| {
-            [Bottleneck::Pair(places.pair), Bottleneck::Address(places.address), Bottleneck::Account(places.account)]
+            let own = match places.own {
+                Own::Pair(place) => Bottleneck::Pair(place),
+                Own::Proof(place) => Bottleneck::Proof(place),
+            };
+            [own, Bottleneck::Address(places.address), Bottleneck::Account(places.account)]
         })
     }
 
@@ -364,9 +391,9 @@ enum Outcome {
     Unknown,
 }
 
-/// One lock over all tables: it is held for some hundred nanoseconds, and an attempt is in three tables at once.
+/// One lock over all tables: it is held for some hundred nanoseconds, and an attempt is in several tables at once.
 struct Shared {
-    keys: RandomState,
+    keys: Hashes,
     tables: Mutex<Tables>,
 }
 
@@ -376,27 +403,59 @@ impl Shared {
     }
 }
 
-/// By what an attempt is known: keyed hashes, which nobody outside can make collide.
+/// Keyed hashes, which nobody outside can make collide.
+struct Hashes {
+    /// For hashes that are stored.
+    key: [u8; 32],
+    /// For those that last as long as the process.
+    passing: RandomState,
+}
+
+impl Hashes {
+    fn account(&self, account: &Account<'_>) -> u64 {
+        let kind = match account.kind() {
+            Kind::Customer => b'c',
+            Kind::Operator => b'o',
+        };
+        self.stored(kind, account.name().as_bytes())
+    }
+
+    fn address(&self, address: IpAddr) -> u64 {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => self.stored(b'4', &v4.octets()),
+            // The network, which one customer has whole.
+            IpAddr::V6(v6) => self.stored(b'6', &v6.octets()[..8]),
+        }
+    }
+
+    fn stored(&self, kind: u8, name: &[u8]) -> u64 {
+        let whole = blake3::Hasher::new_keyed(&self.key).update(&[kind]).update(name).finalize();
+        let mut half = [0; 8];
+        half.copy_from_slice(&whole.as_bytes()[..8]);
+        u64::from_le_bytes(half)
+    }
+}
+
+/// By what an attempt is known.
 struct Keys {
     pair: u64,
     address: u64,
     account: u64,
-    /// Whether the address is a proxy's, so that its own limit does not hold it.
+    proof: Option<u64>,
+    /// Whether the address is a proxy's, so that its own limit does not hold it and it is never known.
     proxied: bool,
 }
 
 impl Keys {
-    fn new(keys: &RandomState, account: Account<'_>, sender: Sender) -> Self {
-        let (address, proxied) = match sender {
-            Sender::Address(address) => (address, false),
-            Sender::Proxy(address) => (address, true),
-        };
-        let address = match address.to_canonical() {
-            IpAddr::V4(v4) => keys.hash_one((4_u8, u64::from(v4.to_bits()))),
-            IpAddr::V6(v6) => keys.hash_one((6_u8, (v6.to_bits() >> 64) as u64)),
-        };
-        let account = keys.hash_one(account);
-        Self { pair: keys.hash_one((account, address)), address, account, proxied }
+    fn new(hashes: &Hashes, account: &Account<'_>, sender: Sender) -> Self {
+        let (account, address) = (hashes.account(account), hashes.address(sender.address));
+        Self {
+            pair: hashes.passing.hash_one((account, address)),
+            address,
+            account,
+            proof: sender.proof.map(|Proof(proof)| hashes.passing.hash_one((account, proof))),
+            proxied: sender.is_proxy,
+        }
     }
 }
 
@@ -404,17 +463,32 @@ struct Tables {
     pairs: Table<()>,
     addresses: Table<()>,
     accounts: Table<Trusted>,
+    proofs: Table<()>,
+    /// The accounts whose known addresses have changed since they were taken; never more than `most_changed`.
+    changed: HashSet<u64>,
+    most_changed: usize,
 }
 
-/// Where one attempt stands in the three tables. Its entries stay put while it is in flight.
+/// Where one attempt stands in the tables. Its entries stay put while it is in flight.
 struct Places {
-    pair: u32,
+    own: Own,
     address: u32,
     account: u32,
+    account_key: u64,
     address_key: u64,
-    /// Whether the address has succeeded for the account, so that the account's own limit does not hold it.
-    trusted: bool,
+    /// Whether the limit of the address holds it.
+    on_address: bool,
+    /// Whether the limit of the account holds it.
+    on_account: bool,
     proxied: bool,
+}
+
+/// The bucket that is the sender's own.
+enum Own {
+    /// A stranger's, of account and address.
+    Pair(u32),
+    /// Of account and proof.
+    Proof(u32),
 }
 
 enum Obstacle {
@@ -425,20 +499,49 @@ enum Obstacle {
 impl Tables {
     fn admit(&mut self, keys: &Keys, now: Timestamp) -> Result<Places, Obstacle> {
         let account = self.accounts.find(keys.account);
+        if let Some(own) = keys.proof.and_then(|key| self.admit_known(key, now)) {
+            return Ok(self.enter(keys, account, own?, false, false, now));
+        }
         let pair_key = self.pair(keys, account);
         let pair = self.pairs.find(pair_key);
         let address = self.addresses.find(keys.address);
         let trusted = account.is_some_and(|place| self.accounts.extra(place).contains(keys.address));
         let (address_in_force, account_in_force) = (address.filter(|_| !keys.proxied), account.filter(|_| !trusted));
         self.look(pair, address_in_force, account_in_force, now)?;
-        Ok(Places {
-            pair: self.pairs.enter(pair, pair_key, true, now),
-            address: self.addresses.enter(address, keys.address, !keys.proxied, now),
-            account: self.accounts.enter(account, keys.account, !trusted, now),
+        let own = Own::Pair(self.pairs.enter(pair, pair_key, true, now));
+        Ok(self.enter(keys, account, own, !keys.proxied, !trusted, now))
+    }
+
+    /// Judges by the bucket of a proof. None if that is used up: then its sender is a stranger.
+    fn admit_known(&mut self, key: u64, now: Timestamp) -> Option<Result<Own, Obstacle>> {
+        let place = self.proofs.find(key);
+        match place.map_or(Room::Free, |place| self.proofs.room(place, now)) {
+            Room::Free => Some(Ok(Own::Proof(self.proofs.enter(place, key, true, now)))),
+            Room::Full => place.map(|place| Err(Obstacle::Full(Bottleneck::Proof(place)))),
+            Room::Spent(_) => None,
+        }
+    }
+
+    fn enter(
+        &mut self,
+        keys: &Keys,
+        account: Option<u32>,
+        own: Own,
+        on_address: bool,
+        on_account: bool,
+        now: Timestamp,
+    ) -> Places {
+        let address = self.addresses.find(keys.address);
+        Places {
+            own,
+            address: self.addresses.enter(address, keys.address, on_address, now),
+            account: self.accounts.enter(account, keys.account, on_account, now),
+            account_key: keys.account,
             address_key: keys.address,
-            trusted,
+            on_address,
+            on_account,
             proxied: keys.proxied,
-        })
+        }
     }
 
     /// The key of an account and an address: another one after each amnesty of the account.
@@ -447,14 +550,6 @@ impl Tables {
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
         let amnesties = account.map_or(0, |place| self.accounts.extra(place).amnesties());
         keys.pair ^ u64::from(amnesties).wrapping_mul(SPREAD)
-    }
-
-    fn failures(&self, at: Bottleneck, now: Timestamp) -> (Limited, u32) {
-        match at {
-            Bottleneck::Pair(place) => (Limited::AccountAndAddress, self.pairs.failures(place, now)),
-            Bottleneck::Address(place) => (Limited::Address, self.addresses.failures(place, now)),
-            Bottleneck::Account(place) => (Limited::Account, self.accounts.failures(place, now)),
-        }
     }
 
     /// A refusal by any bucket goes before waiting at another, and names the longest time.
@@ -466,59 +561,77 @@ impl Tables {
         now: Timestamp,
     ) -> Result<(), Obstacle> {
         let rooms = [
-            pair.map(|place| (self.pairs.room(place, now), Bottleneck::Pair(place))),
-            address.map(|place| (self.addresses.room(place, now), Bottleneck::Address(place))),
-            account.map(|place| (self.accounts.room(place, now), Bottleneck::Account(place))),
+            pair.map(|at| (self.pairs.room(at, now), Bottleneck::Pair(at), Limited::AccountAndAddress)),
+            address.map(|at| (self.addresses.room(at, now), Bottleneck::Address(at), Limited::Address)),
+            account.map(|at| (self.accounts.room(at, now), Bottleneck::Account(at), Limited::Account)),
         ];
-        let (mut full, mut spent) = (None, None::<(Duration, Bottleneck)>);
-        for (room, bottleneck) in rooms.into_iter().flatten() {
+        let (mut full, mut spent) = (None, None::<(Duration, Limited)>);
+        for (room, bottleneck, limit) in rooms.into_iter().flatten() {
             match room {
                 Room::Free => {}
                 Room::Full => full = full.or(Some(bottleneck)),
                 Room::Spent(after) if spent.is_none_or(|(longest, _)| after > longest) => {
-                    spent = Some((after, bottleneck));
+                    spent = Some((after, limit));
                 }
                 Room::Spent(_) => {}
             }
         }
-        match (spent, full) {
-            (Some((retry_after, at)), _) => {
-                let (limit, failures) = self.failures(at, now);
-                Err(Obstacle::Spent(TooManyAttempts { retry_after, limit, failures }))
-            }
-            (None, Some(bottleneck)) => Err(Obstacle::Full(bottleneck)),
-            (None, None) => Ok(()),
-        }
+        let Some((retry_after, limit)) = spent else { return full.map_or(Ok(()), |at| Err(Obstacle::Full(at))) };
+        let failures = match limit {
+            Limited::AccountAndAddress => pair.map(|place| self.pairs.failures(place, now)),
+            Limited::Address => address.map(|place| self.addresses.failures(place, now)),
+            Limited::Account => account.map(|place| self.accounts.failures(place, now)),
+        };
+        Err(Obstacle::Spent(TooManyAttempts { retry_after, limit, failures: failures.unwrap_or_default() }))
     }
 
     fn settle(&mut self, places: &Places, outcome: Outcome, now: Timestamp) {
-        let on_account = !places.trusted;
-        self.pairs.leave(places.pair, true);
-        self.addresses.leave(places.address, !places.proxied);
-        self.accounts.leave(places.account, on_account);
+        self.addresses.leave(places.address, places.on_address);
+        self.accounts.leave(places.account, places.on_account);
+        let (own, place) = match places.own {
+            Own::Pair(place) => (&mut self.pairs, place),
+            Own::Proof(place) => (&mut self.proofs, place),
+        };
+        own.leave(place, true);
         match outcome {
             Outcome::Succeeded => {
-                self.pairs.succeed(places.pair, now);
-                if !places.proxied {
+                own.succeed(place, now);
+                if places.on_address {
                     self.addresses.succeed(places.address, now);
                 }
                 self.accounts.touch(places.account, now);
-                self.accounts.extra_mut(places.account).insert(places.address_key);
+                if !places.proxied {
+                    self.know(places);
+                }
             }
             Outcome::Refused => {
-                self.pairs.fail(places.pair, now);
-                if !places.proxied {
+                own.fail(place, now);
+                if places.on_address {
                     self.addresses.fail(places.address, now);
                 }
-                // Failures of trusted addresses slow the others, but only up to the limit: the account's owner must
-                // not be able to keep his own next device waiting for hours.
-                if places.trusted {
-                    self.accounts.fail_within_limit(places.account, now);
-                } else {
+                if places.on_account {
                     self.accounts.fail(places.account, now);
+                } else if matches!(places.own, Own::Pair(_)) {
+                    // Failures of known addresses slow the others, but only up to the limit: owners must not be able
+                    // to keep their own next device waiting for hours.
+                    self.accounts.fail_within_limit(places.account, now);
                 }
             }
             Outcome::Unknown => {}
+        }
+    }
+
+    /// Makes the address of an attempt known to its account.
+    fn know(&mut self, places: &Places) {
+        let is_new = self.accounts.extra_mut(places.account).insert(places.address_key);
+        if is_new {
+            self.note_change(places.account_key);
+        }
+    }
+
+    fn note_change(&mut self, account: u64) {
+        if self.changed.len() < self.most_changed {
+            self.changed.insert(account);
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Peer {
 impl Peer {
     /// Where what this peer sends comes from, as the throttle counts it.
     pub fn sender(&self) -> Sender {
-        if self.is_proxy { Sender::Proxy(self.client) } else { Sender::Address(self.client) }
+        if self.is_proxy { Sender::proxy(self.client) } else { Sender::address(self.client) }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, COOKIE, HOST, ORIGIN};
+use axum::http::header::{ACCEPT, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderValue, Method, Uri};
 
 use crate::clock::Timestamp;
 use crate::id::SessionId;
@@ -16,12 +16,8 @@ use crate::token::TokenHash;
 
 use super::App;
 use super::auth::{Peer, bearer};
+use super::cookie::CONSOLE;
 use super::error::Refusal;
-
-/// The console's cookie where the connection is encrypted. The prefix binds it to this very host (RFC 6265bis).
-pub const SECURE_COOKIE: &str = "__Host-frontdesk";
-/// The console's cookie where it is not.
-pub const PLAIN_COOKIE: &str = "frontdesk-console";
 
 /// Who made a request, and from where.
 #[derive(Clone, Debug)]
@@ -57,7 +53,7 @@ impl App {
     pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<(Caller, Option<Arc<Stored>>), Refusal> {
         let mut own = None;
         // Without a console its cookie is as good as none.
-        let cookie = cookie(&parts.headers, peer).filter(|_| self.config().console.enabled);
+        let cookie = CONSOLE.read(&parts.headers, peer).filter(|_| self.config().console.enabled);
         let (principal, shown) = match (bearer(&parts.headers), cookie) {
             (Some(token), _) if self.store.desk().token_key.read_operator(token).is_some() => {
                 let operator = self.operator_of(token).await?;
@@ -166,23 +162,6 @@ fn operator(token: OperatorToken) -> Operator {
     Operator { token: token.id, name: token.name, scopes: token.scopes }
 }
 
-/// The secret in the console's cookie, if one was sent. Only the one of such a connection counts: another site on this
-/// host may have set the plain one in a browser, but never the one that is bound to the encrypted connection.
-pub fn cookie(headers: &HeaderMap, peer: Peer) -> Option<&str> {
-    cookie_named(cookie_name(peer), headers)
-}
-
-/// The name of the console's cookie on such a connection.
-pub fn cookie_name(peer: Peer) -> &'static str {
-    if peer.is_secure { SECURE_COOKIE } else { PLAIN_COOKIE }
-}
-
-fn cookie_named<'a>(wanted: &str, headers: &'a HeaderMap) -> Option<&'a str> {
-    let pairs = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
-    named.find_map(|(name, secret)| (name == wanted).then_some(secret))
-}
-
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -191,6 +170,11 @@ fn is_safe(method: &Method) -> bool {
 pub fn is_cross_site(parts: &Parts) -> bool {
     let is_of_a_page = parts.headers.contains_key("sec-fetch-site") || parts.headers.contains_key(ORIGIN);
     is_of_a_page && !is_same_origin(parts)
+}
+
+/// Whether a page of ours sent this: a browser says so, and a program does not.
+pub fn is_of_our_page(parts: &Parts) -> bool {
+    is_same_origin(parts)
 }
 
 /// Whether the page that sent this is one of ours. Browsers say so themselves; older ones name only the origin.
@@ -240,13 +224,5 @@ mod tests {
         let hour = Duration::from_hours(1);
         assert!(!is_stale(at(0), at(59), hour) && is_stale(at(0), at(60), hour));
         assert!(!is_stale(at(0), at(1), hour / 60) && is_stale(at(0), at(6), hour / 60));
-    }
-
-    #[test]
-    fn the_cookie_is_found_among_others() {
-        let parts = sent(&[("cookie", "a=b; frontdesk-console=secret; c=d")]);
-        assert_eq!(cookie_named(PLAIN_COOKIE, &parts.headers), Some("secret"));
-        assert_eq!(cookie_named(SECURE_COOKIE, &parts.headers), None);
-        assert_eq!(cookie_named(SECURE_COOKIE, &sent(&[("cookie", "__Host-frontdesk=s")]).headers), Some("s"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 
+use crate::credential::throttle::Sender;
 use crate::credential::{InForce, Verifier};
 use crate::id::CustomerKey;
 use crate::session::{CreationKey, SessionRecord};
@@ -17,8 +18,10 @@ use super::server_timing::Timing;
 use super::{App, rate_limit};
 
 mod admit;
+pub mod known_customer;
 pub mod login;
 
+use known_customer::Shown;
 use login::Login;
 
 /// A well-formed request for a session.
@@ -56,26 +59,35 @@ pub struct Opened {
 pub async fn create(
     app: &Arc<App>,
     peer: Peer,
+    shown: Shown,
     creation: Creation,
     answer: impl FnOnce(Result<Created, Refusal>) -> Response,
 ) -> Response {
     let verifier = app.verifiers.in_force();
     let customer = verifier.key(&creation.login.email);
     let mut timing = Timing::begin(&*app.clock);
-    let created = attempt(app, peer, verifier, &customer, creation, &mut timing).await;
+    let sender = match shown.proof(app, customer.as_str()).await {
+        Ok(proof) => peer.sender().with_proof(proof),
+        Err(refusal) => return answer(Err(refusal)),
+    };
+    let created = attempt(app, (peer, sender), verifier, &customer, creation, &mut timing).await;
     if matches!(created, Ok(Created::Opened(_))) {
         app.metrics.admissions.record(timing.all());
     }
+    let is_customer = created.is_ok();
     let mut answer = answer(created);
+    if is_customer {
+        shown.remember_device(app, peer, customer.as_str(), &mut answer);
+    }
     timing.write(&mut answer);
-    let quotas = app.gate.quotas(&customer, peer.sender(), app.clock.now());
+    let quotas = app.gate.quotas(&customer, sender, app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }
 
 async fn attempt(
     app: &Arc<App>,
-    peer: Peer,
+    (peer, sender): (Peer, Sender),
     verifier: InForce,
     customer: &CustomerKey,
     creation: Creation,
@@ -83,7 +95,7 @@ async fn attempt(
 ) -> Result<Created, Refusal> {
     let Creation { login, data, key, body } = creation;
     let (login, body) = (Arc::new(login), Arc::new(body));
-    let account = login::check(app, peer, verifier.clone(), customer, &login, &body).await?;
+    let account = login::check(app, (peer, sender), verifier.clone(), customer, &login, &body).await?;
     timing.end("credential");
     let Some(persona) = app.registry.persona(&login.persona) else { return Ok(Created::UnknownPersona) };
     let deadline = app.clock.now() + persona.pending_timeout;

@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::access::Access;
 use super::call::Call;
-use super::caller::{PLAIN_COOKIE, SECURE_COOKIE};
 use super::code::Code;
+use super::cookie::CONSOLE;
 use super::error::Problem;
 use super::operation::{Answer, Content, Header, Operation, Tag, schema_of};
 use super::routes::{ROUTES, Route};
@@ -91,12 +91,12 @@ pub fn document() -> Value {
                     "description": "An operator's token, made by `frontdesk token create`; it has scopes.",
                 },
                 "console": {
-                    "type": "apiKey", "in": "cookie", "name": SECURE_COOKIE,
+                    "type": "apiKey", "in": "cookie", "name": CONSOLE.secure,
                     "description": "The cookie of an operator who has signed in at the console, with TLS. What changes \
                                     anything must come from a page of this server.",
                 },
                 "plainConsole": {
-                    "type": "apiKey", "in": "cookie", "name": PLAIN_COOKIE,
+                    "type": "apiKey", "in": "cookie", "name": CONSOLE.plain,
                     "description": "The same without TLS.",
                 },
             },

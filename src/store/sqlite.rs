@@ -24,8 +24,8 @@ use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::metrics::Writes;
 use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
-    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Desk, Filter, Glance, Incoming, KeyedAnswer, Noted,
-    RequestKey, RequestNote, Store, StoreError, Stored,
+    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Desk, Filter, Glance, Incoming, KeyedAnswer,
+    KnownAddresses, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
 };
 use crate::token::{TokenHash, TokenKey};
 
@@ -53,6 +53,7 @@ pub(crate) mod file;
 mod incoming;
 mod index;
 pub mod inspect;
+mod known_addresses;
 mod known_tokens;
 mod operators;
 pub(crate) mod readers;
@@ -441,6 +442,15 @@ impl Store for SqliteStore {
 
     fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>> {
         self.read(move |connection| customers::page(connection, after.as_ref(), most))
+    }
+
+    fn known_addresses(&self) -> Answer<'_, Vec<KnownAddresses>> {
+        self.read(known_addresses::all)
+    }
+
+    fn keep_known_addresses(&self, known: Vec<KnownAddresses>, at: Timestamp) -> Answer<'_, ()> {
+        let bytes = known.len() * 96;
+        self.run_sized(bytes, move |connection| known_addresses::keep(connection, &known, at))
     }
 
     fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()> {

@@ -23,6 +23,7 @@ use accounts::{
     an_account_that_changed_since_it_was_checked_is_to_be_checked_again,
     an_account_that_only_others_changes_came_after_is_admitted_with,
     creations_and_changes_of_their_account_at_once_leave_nobody_in_who_is_gone,
+    the_known_addresses_of_an_account_are_kept_and_those_that_changed_longest_ago_give_way,
 };
 use audit::{
     an_admission_is_in_the_audit_while_its_session_lives_is_over_and_is_forgotten,
@@ -100,6 +101,7 @@ macro_rules! contract {
             an_account_that_changed_since_it_was_checked_is_to_be_checked_again,
             an_account_that_only_others_changes_came_after_is_admitted_with,
             creations_and_changes_of_their_account_at_once_leave_nobody_in_who_is_gone,
+            the_known_addresses_of_an_account_are_kept_and_those_that_changed_longest_ago_give_way,
             the_last_heartbeat_is_there_after_reopening,
             the_greeting_of_a_new_store_is_due_until_it_was_given,
             a_keyed_request_is_noted_once_and_whoever_comes_again_is_told,

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use frontdesk::clock::boot_time;
+use frontdesk::principal::Scope;
 use serde_json::json;
 
 use crate::credential_stub::{Behaviour, CredentialStub, http};
 use crate::harness::{ADA, Answer, Server, Setup, until};
+use crate::operators::Operated;
 use crate::wire::Wire;
 
 #[test]
@@ -87,12 +89,7 @@ fn addresses_that_once_succeeded_for_an_account_are_not_slowed_by_the_guesses_of
     let stub = CredentialStub::start(Behaviour::Decide);
     let config = "[throttle]\nper_account = 20\nper_account_and_address = 1000\nper_address = 1000\n";
     let server = Server::start(stub.setup(config));
-    let create = |from: [u8; 4], password: &str| {
-        let body = json!({"EMAIL": "ada", "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}});
-        let mut wire = Wire::open_from(from, server.address);
-        wire.send("POST", "/requestSessionCreation", "Content-Type: application/json\r\n", body.to_string().as_bytes())
-            .status
-    };
+    let create = |from, password| create_from(&server, from, password);
     assert_eq!(create([127, 0, 0, 1], "good"), 200);
 
     for guess in 0..20 {
@@ -119,6 +116,110 @@ fn behind_a_proxy_failures_of_some_slow_nobody_else() {
 }
 
 #[test]
+fn other_spellings_of_an_email_are_no_further_guesses_whoever_decides_about_passwords() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let embedded = Server::start(Setup::default());
+    embedded.add_customer(ADA);
+    let remote = Server::start(stub.setup(""));
+    for server in [&embedded, &remote] {
+        let spellings = ["ada@example.org", "ADA@example.org", " Ada@Example.org", "ada@example.ORG\t"];
+        let statuses = (0..12).map(|n| server.create((spellings[n % spellings.len()], "bad"), json!({})).status);
+        let failed = statuses.filter(|status| *status == 401).count();
+        assert!((10..12).contains(&failed), "{failed}");
+    }
+    let asked = &stub.asked()[1]["EMAIL"];
+    assert_eq!(asked, "ADA@example.org", "the credential server is asked by the email as it was sent");
+}
+
+#[test]
+fn a_restart_forgets_no_known_address() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let config = "[throttle]\nper_account = 20\nper_account_and_address = 1000\nper_address = 1000\n";
+    let mut server = Server::start(stub.setup(config));
+    assert_eq!(create_from(&server, [127, 0, 0, 1], "good"), 200);
+    server.terminate();
+    server.start_again();
+
+    for guess in 0..20 {
+        assert_eq!(create_from(&server, [127, 0, 0, 2 + guess], "bad"), 401, "{guess}");
+    }
+
+    assert_eq!(create_from(&server, [127, 0, 1, 1], "good"), 429);
+    assert_eq!(create_from(&server, [127, 0, 0, 1], "good"), 400);
+}
+
+#[test]
+fn the_token_of_a_live_session_lets_its_customer_in_while_strangers_guess_behind_the_same_proxy() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let server = Server::start(stub.setup("behind_proxy = true\n"));
+    let token = server.create(("ada", "good"), json!({})).token();
+    let others = server.create(("bob", "good"), json!({})).token();
+    while server.create(("ada", "bad"), json!({})).status == 401 {}
+    let with = |token: &str, password: &str| {
+        let body = json!({"EMAIL": "Ada", "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}});
+        let authorization = format!("Bearer {token}");
+        let headers = [("Content-Type", "application/json"), ("Authorization", &*authorization)];
+        let answer = server.send("POST", "/requestSessionCreation", &headers, body.to_string().as_bytes());
+        (answer.status, answer.header("ratelimit").to_owned())
+    };
+
+    assert_eq!(with(&others, "good").0, 429, "another customer's token proves nothing");
+    assert_eq!(with("fds_nonsense", "good").0, 429);
+    let (status, left) = with(&token, "bad");
+    assert_eq!((status, left.starts_with("\"proof\";r=9")), (401, true), "{left}");
+    for _ in 0..9 {
+        assert_eq!(with(&token, "bad").0, 401);
+    }
+    assert_eq!(with(&token, "good").0, 429, "with ten failures the proof is used up");
+}
+
+#[test]
+fn a_browser_that_was_signed_in_before_gets_in_while_strangers_guess_from_its_address() {
+    let server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    let sign_in = |cookie: &str, headers: &[(&str, &str)], (email, password): (&str, &str)| {
+        let headers = [headers, &[("Content-Type", "application/json"), ("Cookie", cookie)]].concat();
+        let body = json!({"email": email, "password": password, "persona": "CUSTOMERS"}).to_string();
+        server.send("POST", "/v1/sessions", &headers, body.as_bytes())
+    };
+    let page = [("Sec-Fetch-Site", "same-origin")];
+    let program = sign_in("", &[], ADA);
+    assert_eq!((program.status, program.header("set-cookie")), (201, ""), "a program gets no cookie");
+    let answer = sign_in("", &page, ADA);
+    let cookie = answer.header("set-cookie").to_owned();
+    assert!(cookie.contains("; HttpOnly; SameSite=Strict; Max-Age=15552000"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    while server.create((ADA.0, "a guess"), json!({})).status == 401 {}
+
+    assert_eq!(sign_in("", &page, ADA).status, 429);
+    assert_eq!(sign_in(cookie, &[("Sec-Fetch-Site", "cross-site")], ADA).status, 429, "another site's page");
+    assert_eq!(sign_in(cookie, &page, ADA).status, 409, "the owner has a session");
+    while server.create(("bob@example.org", "a guess"), json!({})).status == 401 {}
+    assert_eq!(sign_in(cookie, &page, ("bob@example.org", "a guess")).status, 429, "it is bound to its account");
+    assert_eq!(sign_in(cookie, &page, (ADA.0, "a guess")).status, 401, "it opens nothing");
+
+    let change = json!({"email": ADA.0, "password": ADA.1, "new_password": "battery staple horse"}).to_string();
+    let change = |cookie: &str| {
+        let headers = [("Content-Type", "application/json"), ("Cookie", cookie), page[0]];
+        server.send("PUT", "/v1/password", &headers, change.as_bytes()).status
+    };
+    assert_eq!(change(""), 429);
+    assert_eq!(change(cookie), 200);
+}
+
+#[test]
+fn an_operator_signs_in_while_strangers_guess_from_the_same_address() {
+    let desk = Operated::new(Setup::with_config("[throttle]\nper_address = 20\n"));
+    let sign_in = |token: &str| desk.send("POST", "/v1/console/session", &[], &json!({"token": token})).status;
+    while sign_in("fdo_a_guess") == 401 {}
+    for n in 0..30 {
+        desk.server.create((&format!("customer{n}"), "bad"), json!({}));
+    }
+
+    assert_eq!(sign_in(desk.token(Scope::SessionsRead)), 204);
+}
+
+#[test]
 fn a_throttle_that_is_off_lets_every_attempt_through() {
     let stub = CredentialStub::start(Behaviour::Decide);
     let server = Server::start(stub.setup("[throttle]\nenabled = false\n"));
@@ -126,6 +227,14 @@ fn a_throttle_that_is_off_lets_every_attempt_through() {
         assert_eq!(server.create(("ada", "bad"), json!({})).status, 401);
     }
     assert_eq!(server.create(("ada", "good"), json!({})).status, 200);
+}
+
+/// The status of a creation for Ada that comes from this address.
+fn create_from(server: &Server, from: [u8; 4], password: &str) -> u16 {
+    let body = json!({"EMAIL": "ada", "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}});
+    let mut wire = Wire::open_from(from, server.address);
+    wire.send("POST", "/requestSessionCreation", "Content-Type: application/json\r\n", body.to_string().as_bytes())
+        .status
 }
 
 /// Guesses until that is refused: after ten failures, and one more for each that has leaked meanwhile.

@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(60);
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 fn gate() -> Arc<Gate> {
-    Arc::new(Gate::new(ThrottleConfig::default()))
+    Arc::new(Gate::new(ThrottleConfig::default(), [7; 32]))
 }
 
 async fn admit(gate: &Gate, account: &str) -> Result<Admitted, NotAdmitted> {

@@ -32,11 +32,21 @@ impl Trusted {
         address != 0 && self.addresses.contains(&address)
     }
 
-    pub(super) fn insert(&mut self, address: u64) {
+    /// Puts an address in front. Returns whether it was not there already.
+    pub(super) fn insert(&mut self, address: u64) -> bool {
         let known = self.addresses.iter().position(|&known| known == address);
+        if known == Some(0) {
+            return false;
+        }
         let until = known.unwrap_or(self.addresses.len() - 1);
         self.addresses[..=until].rotate_right(1);
         self.addresses[0] = address;
+        true
+    }
+
+    /// All of them, the latest first.
+    pub(super) fn addresses(&self) -> Vec<u64> {
+        self.addresses.iter().copied().filter(|&address| address != 0).collect()
     }
 
     pub(super) fn amnesty(&mut self) {

@@ -9,10 +9,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
+use crate::http::cookie::CONSOLE;
 use crate::http::error::Refusal;
-use crate::http::{App, caller};
 use crate::token::TokenHash;
 
 use super::section::Section;
@@ -44,7 +45,7 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> 
     match home(&app, &admitted, &parts).await {
         Ok(Some(home)) => see_other(next.unwrap_or(home.path())),
         Ok(None) => {
-            let was_signed_in = caller::cookie(&parts.headers, admitted.caller.peer).is_some();
+            let was_signed_in = CONSOLE.read(&parts.headers, admitted.caller.peer).is_some();
             let content = page(&app, next, said(&app, out, was_signed_in));
             document(layout::document("Sign in", None, false, &content))
         }
@@ -54,7 +55,7 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> 
 
 /// Where an operator begins who is signed in.
 async fn home(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Option<Section>, Refusal> {
-    let Some(secret) = caller::cookie(&parts.headers, admitted.caller.peer) else { return Ok(None) };
+    let Some(secret) = CONSOLE.read(&parts.headers, admitted.caller.peer) else { return Ok(None) };
     match app.signed_in(TokenHash::of(secret.as_bytes())).await {
         Ok((_, operator)) => Ok(Some(Section::home(&operator))),
         Err(Refusal::TokenRequired) => Ok(None),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::credential::gate::Admitted;
+use crate::credential::throttle::Sender;
 use crate::credential::{Credentials, InForce, Verdict, Verifier, VerifyError};
 use crate::http::App;
 use crate::http::auth::Peer;
@@ -43,14 +44,14 @@ struct Check {
 /// [`Refusal::BadCredentials`], or why there is no verdict.
 pub async fn check(
     app: &Arc<App>,
-    peer: Peer,
+    (peer, sender): (Peer, Sender),
     verifier: InForce,
     customer: &CustomerKey,
     login: &Arc<Login>,
     body: &Arc<Body>,
 ) -> Result<Option<CheckedAccount>, Refusal> {
     let patience = app.config().credential.timeout;
-    let attempt = app.gate.admit(customer, peer.sender(), patience, || app.clock.now()).await;
+    let attempt = app.gate.admit(customer, sender, patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, peer, Some(customer)))?;
     let (login, _body) = (Arc::clone(login), Arc::clone(body));
     let check = Check { app: Arc::clone(app), peer, verifier, login, attempt, _body };

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::http::body::{self, Body};
 use crate::http::call::Call;
 use crate::http::code::Code;
+use crate::http::creation::known_customer::Shown;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
@@ -49,7 +50,8 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
         Ok(creation) => creation,
         Err(refusal) => return refusal.seed(),
     };
-    create(&app, admitted.caller.peer, creation, answer).await
+    let peer = admitted.caller.peer;
+    create(&app, peer, Shown::new(&parts, peer), creation, answer).await
 }
 
 fn answer(created: Result<Created, Refusal>) -> Response {

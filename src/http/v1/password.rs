@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::embedded::CustomerError;
 use crate::credential::password::{FEWEST_CHARACTERS, MOST_BYTES};
+use crate::credential::throttle::Sender;
 use crate::credential::{InForce, Verifier};
 use crate::customer;
 use crate::http::App;
@@ -16,6 +17,7 @@ use crate::http::auth::Peer;
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::code::Code;
+use crate::http::creation::known_customer::Shown;
 use crate::http::creation::login::{self, Login};
 use crate::http::error::Refusal;
 use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, parse, read};
@@ -86,26 +88,43 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
         Err(refusal) => Err(refusal),
     };
     match read {
-        Ok((change, body)) => answer(&app, admitted.caller.peer, change, body).await,
+        Ok((change, body)) => {
+            let peer = admitted.caller.peer;
+            answer(&app, peer, &Shown::new(&parts, peer), change, body).await
+        }
         Err(refusal) => refusal.problem(),
     }
 }
 
-async fn answer(app: &Arc<App>, peer: Peer, change: Change, body: Body) -> Response {
+async fn answer(app: &Arc<App>, peer: Peer, shown: &Shown, change: Change, body: Body) -> Response {
     if let Err(refusal) = check_email_length(&change.email, MOST_EMAIL_CHARACTERS) {
         return refusal.problem();
     }
     let customer = app.embedded.key(&change.email);
-    let mut answer = match self::change(app, peer, &customer, change, body).await {
-        Ok(changed) => json(StatusCode::OK, &changed),
+    let sender = match shown.proof(app, customer.as_str()).await {
+        Ok(proof) => peer.sender().with_proof(proof),
+        Err(refusal) => return refusal.problem(),
+    };
+    let mut answer = match self::change(app, (peer, sender), &customer, change, body).await {
+        Ok(changed) => {
+            let mut answer = json(StatusCode::OK, &changed);
+            shown.remember_device(app, peer, customer.as_str(), &mut answer);
+            answer
+        }
         Err(refusal) => refusal.problem(),
     };
-    let quotas = app.gate.quotas(&customer, peer.sender(), app.clock.now());
+    let quotas = app.gate.quotas(&customer, sender, app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }
 
-async fn change(app: &Arc<App>, peer: Peer, key: &CustomerKey, change: Change, body: Body) -> Result<Changed, Refusal> {
+async fn change(
+    app: &Arc<App>,
+    (peer, sender): (Peer, Sender),
+    key: &CustomerKey,
+    change: Change,
+    body: Body,
+) -> Result<Changed, Refusal> {
     let Change { email, password, new_password, sign_out_others } = change;
     let login = Arc::new(Login { email, password: password.0, persona: String::new() });
     let body = Arc::new(body);
@@ -116,7 +135,7 @@ async fn change(app: &Arc<App>, peer: Peer, key: &CustomerKey, change: Change, b
         }
         // Seen before the check, so that a password which an operator sets meanwhile is not replaced.
         let shown = app.embedded.customer(&login.email).await;
-        login::check(app, peer, verifier, key, &login, &body).await?;
+        login::check(app, (peer, sender), verifier, key, &login, &body).await?;
         let shown = shown.map_err(|error| match error {
             CustomerError::Unknown => Refusal::BadCredentials,
             error @ (CustomerError::Email(_)

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     // `phase` is JSON (see `session/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -112,6 +112,12 @@ const MIGRATIONS: [&str; 4] = [
     ALTER TABLE requests ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
     UPDATE requests SET size = ifnull(length(answer), 0);
     CREATE INDEX requests_by_size ON requests (session, noted, size) WHERE size > 79;",
+    "CREATE TABLE known_addresses (
+        account INTEGER PRIMARY KEY,
+        addresses BLOB NOT NULL,
+        changed INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX known_addresses_by_change ON known_addresses (changed);",
 ];
 
 /// The version that this binary writes.
@@ -141,7 +147,7 @@ mod tests {
             )
             .unwrap();
             if versions > 1 {
-                old.execute_batch("INSERT INTO requests VALUES (x'01', x'03', 1, x'', 1, 1, NULL, NULL)").unwrap();
+                old.execute_batch("INSERT INTO requests (session, key, noted, digest, epoch, call) VALUES (x'01', x'03', 1, x'', 1, 1)").unwrap();
             }
             drop(old);
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use frontdesk::clock::WallTime;
+use frontdesk::clock::{Timestamp, WallTime};
 use frontdesk::session::NewSession;
-use frontdesk::store::{Admission, CheckedAccount, Store};
+use frontdesk::store::{Admission, CheckedAccount, KnownAddresses, MOST_KNOWN_ACCOUNTS, Store};
 
 use super::{Place, WALL, at_once, customer, key, session_of};
 
@@ -88,6 +88,27 @@ pub(super) async fn creations_and_changes_of_their_account_at_once_leave_nobody_
         }
     });
     at_once(rounds).await;
+}
+
+pub(super) async fn the_known_addresses_of_an_account_are_kept_and_those_that_changed_longest_ago_give_way(
+    place: &dyn Place,
+) {
+    let store = place.open();
+    let known = |account, addresses: &[u64]| KnownAddresses { account, addresses: addresses.to_vec() };
+    let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+    store.keep_known_addresses(vec![known(u64::MAX, &[1, u64::MAX])], at(1)).await.unwrap();
+    store.keep_known_addresses(vec![known(7, &[2])], at(2)).await.unwrap();
+    store.keep_known_addresses(vec![known(u64::MAX, &[3, 1])], at(3)).await.unwrap();
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.known_addresses().await.unwrap(), [known(7, &[2]), known(u64::MAX, &[3, 1])]);
+
+    let many = (1_000..1_000 + MOST_KNOWN_ACCOUNTS as u64 - 1).map(|account| known(account, &[4])).collect();
+    store.keep_known_addresses(many, at(4)).await.unwrap();
+
+    let all = store.known_addresses().await.unwrap();
+    assert_eq!(all.len(), MOST_KNOWN_ACCOUNTS);
+    assert_eq!(all[0], known(u64::MAX, &[3, 1]), "the other one has given way");
 }
 
 /// The account of whoever has this password hash, as it is now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::{Admission, Bottleneck, HOUR, MINUTE, Throttle, ThrottleConfig};
-use super::{START, guesses, home, throttle};
+use super::{KEY, START, guesses, home, throttle};
 use crate::clock::Timestamp;
 
 /// One step of a random history, over a few accounts and addresses.
@@ -30,7 +30,7 @@ enum How {
 const SMALL_CROWD: u32 = 6;
 
 fn small() -> Throttle {
-    Throttle::with_capacity(SMALL, SMALL_CROWD, 1_000)
+    Throttle::with_capacity(SMALL, KEY, SMALL_CROWD, 1_000)
 }
 
 fn steps(succeeding: bool) -> impl Strategy<Value = Vec<Step>> {
@@ -52,6 +52,7 @@ const SMALL: ThrottleConfig = ThrottleConfig {
     per_account_and_address_per_minute: 3,
     per_address_per_minute: 5,
     per_account_per_hour: 7,
+    per_proof_per_hour: 2,
 };
 
 /// What a history let through: guesses that were not given back, and successes.
@@ -81,7 +82,7 @@ fn play_with(throttle: &Throttle, steps: Vec<Step>, waits: impl Fn(Bottleneck, u
             },
             Step::Settle { which, how } if !flying.is_empty() => {
                 let (attempt, since, account, address) = flying.swap_remove(which % flying.len());
-                let trusted = attempt.hold.as_ref().unwrap().places.trusted;
+                let trusted = !attempt.hold.as_ref().unwrap().places.on_account;
                 match how {
                     How::Refused => attempt.refused(now),
                     How::Dropped => drop(attempt),
@@ -99,7 +100,7 @@ fn play_with(throttle: &Throttle, steps: Vec<Step>, waits: impl Fn(Bottleneck, u
         }
     }
     for (attempt, since, account, address) in flying {
-        let trusted = attempt.hold.as_ref().unwrap().places.trusted;
+        let trusted = !attempt.hold.as_ref().unwrap().places.on_account;
         attempt.refused(now);
         seen.guesses.push((since, account, address, trusted));
     }

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::credential::throttle::Account;
+use crate::credential::throttle::{Account, Proof};
 use crate::http::App;
 use crate::http::call::Call;
 use crate::http::caller::{self, Caller, Shown};
 use crate::http::code::Code;
+use crate::http::cookie::{CONSOLE, Keep};
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Body, Content, Header, Operation, Tag, schema_of};
 use crate::http::rate_limit;
@@ -21,8 +22,6 @@ use crate::http::v1::{no_content, object};
 use crate::principal::{Operator, Principal};
 use crate::store::{Action, ConsoleSession, StoreError};
 use crate::token::TokenHash;
-
-use super::cookie;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "signIn",
@@ -70,12 +69,13 @@ async fn answer(app: &App, caller: &Caller, parts: &Parts, token: &Secret) -> Re
     let mut answer = match sign_in(app, caller, parts, token, &account).await {
         Ok(secret) => {
             let mut response = no_content();
-            response.headers_mut().insert(SET_COOKIE, cookie(caller.peer, &secret));
+            response.headers_mut().insert(SET_COOKIE, CONSOLE.set(caller.peer, &secret, Keep::UntilClosed));
             response
         }
         Err(refusal) => refusal.problem(),
     };
-    let quotas = app.gate.quotas(Account::Operator(&account), caller.peer.sender(), app.clock.now());
+    let sender = caller.peer.sender().with_proof(proof(app, token.expose()));
+    let quotas = app.gate.quotas(Account::operator(&account), sender, app.clock.now());
     rate_limit::write(answer.headers_mut(), &quotas);
     answer
 }
@@ -87,6 +87,12 @@ fn account(app: &App, token: &str) -> String {
     claimed.map_or("unknown".to_owned(), |claimed| claimed.token.to_string())
 }
 
+/// A token that carries this desk's tag proves that it is no stranger's guess: what others behind the same address fail
+/// at holds no operator up.
+fn proof(app: &App, token: &str) -> Option<Proof> {
+    app.store.desk().token_key.read_operator(token).map(|claimed| Proof(claimed.hash.0))
+}
+
 /// The secret of a new session at the console.
 async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret, account: &str) -> Result<String, Refusal> {
     let operator = check(app, caller, token.expose(), account).await?;
@@ -94,7 +100,7 @@ async fn sign_in(app: &App, caller: &Caller, parts: &Parts, token: &Secret, acco
     let signed_in =
         Caller { principal: Principal::Operator(operator), peer: caller.peer, shown: Shown::OperatorToken(id) };
     app.audit(&signed_in, Action::SignedIn, None, "").await?;
-    if let Some(before) = caller::cookie(&parts.headers, caller.peer) {
+    if let Some(before) = CONSOLE.read(&parts.headers, caller.peer) {
         app.store.end_console_session(TokenHash::of(before.as_bytes())).await?;
     }
     let secret = URL_SAFE_NO_PAD.encode(crate::random::bytes::<32>());
@@ -115,7 +121,8 @@ fn not_opened(error: StoreError) -> Refusal {
 /// Whose token it is, unless too many attempts have failed lately.
 async fn check(app: &App, caller: &Caller, token: &str, account: &str) -> Result<Operator, Refusal> {
     let patience = app.config().credential.timeout;
-    let attempt = app.gate.admit(Account::Operator(account), caller.peer.sender(), patience, || app.clock.now()).await;
+    let sender = caller.peer.sender().with_proof(proof(app, token));
+    let attempt = app.gate.admit(Account::operator(account), sender, patience, || app.clock.now()).await;
     let attempt = attempt.inspect_err(|refused| app.audit_not_admitted(refused, caller.peer, None))?;
     match app.operator_of(token).await {
         Ok(operator) => {

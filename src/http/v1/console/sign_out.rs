@@ -9,14 +9,13 @@ use crate::http::auth::Peer;
 use crate::http::call::Call;
 use crate::http::caller::{self, Caller, Shown};
 use crate::http::code::Code;
+use crate::http::cookie::CONSOLE;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Header, Operation, Tag};
 use crate::http::v1::no_content;
 use crate::principal::Principal;
 use crate::store::Action;
 use crate::token::TokenHash;
-
-use super::no_cookie;
 
 pub(in crate::http) static OPERATION: Operation = Operation {
     id: "signOut",
@@ -40,7 +39,7 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> 
     match sign_out(&app, peer, &parts).await {
         Ok(()) => {
             let mut response = no_content();
-            response.headers_mut().insert(SET_COOKIE, no_cookie(peer));
+            response.headers_mut().insert(SET_COOKIE, CONSOLE.end(peer));
             response
         }
         Err(refusal) => refusal.problem(),
@@ -51,7 +50,7 @@ async fn sign_out(app: &App, peer: Peer, parts: &Parts) -> Result<(), Refusal> {
     if caller::is_cross_site(parts) {
         return Err(Refusal::CrossSite);
     }
-    let Some(secret) = caller::cookie(&parts.headers, peer) else { return Ok(()) };
+    let Some(secret) = CONSOLE.read(&parts.headers, peer) else { return Ok(()) };
     let secret = TokenHash::of(secret.as_bytes());
     match app.signed_in(secret).await {
         Ok((_, operator)) => {

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::http::body::{self, Body};
 use crate::http::call::Call;
 use crate::http::code::Code;
+use crate::http::creation::known_customer::Shown;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
@@ -32,7 +33,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     description: "The session waits to be initialised. A customer has one live session at a time: whoever knows the \
                   password and asks for a second one is told of the first, with a fresh token. Sent again with the \
                   same `Idempotency-Key`, which belongs to the customer, it is answered as the first time, and creates \
-                  nothing, also after the session has ended.",
+                  nothing, also after the session has ended.\n\nThe token of the customer's live session, sent as a \
+                  bearer beside the password, keeps the guesses of strangers from holding the customer up. A page of \
+                  this server gets a device cookie that does the same.",
     query: None,
     headers: &[Header::idempotency_key("Names this call, so that it can be sent again: 1 to 255 bytes.")],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<NewSession>)] }),
@@ -105,7 +108,10 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
         Err(refusal) => Err(refusal),
     };
     match creation {
-        Ok(creation) => create(&app, admitted.caller.peer, creation, answer).await,
+        Ok(creation) => {
+            let peer = admitted.caller.peer;
+            create(&app, peer, Shown::new(&parts, peer), creation, answer).await
+        }
         Err(refusal) => refusal.problem(),
     }
 }
