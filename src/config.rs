@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 mod change;
 mod choice;
 mod console;
+mod cors;
 mod credential;
 mod duration;
 mod environment;
@@ -49,6 +50,7 @@ mod value;
 pub use change::{Change, Difference};
 pub use choice::Choice;
 pub use console::Console;
+pub use cors::Cors;
 pub use credential::Credential;
 pub use error::{ConfigError, Conflict, Origin, Problem, Problems};
 pub use events::Events;
@@ -119,6 +121,8 @@ pub struct Config {
     pub throttle: Throttle,
     /// `[seed_api]`: who may use the seed API without a token.
     pub seed_api: SeedApi,
+    /// `[cors]`: the origins whose pages may call `/v1`.
+    pub cors: Cors,
     /// `[page]`: the customers' page.
     pub page: Page,
     /// `[console]`: how long an operator stays signed in.
@@ -149,6 +153,7 @@ impl Default for Config {
             credential: Credential::default(),
             throttle: Throttle::default(),
             seed_api: SeedApi::default(),
+            cors: Cors::default(),
             page: Page::default(),
             console: Console::default(),
             events: Events::default(),

@@ -37,6 +37,7 @@ pub mod caller;
 pub mod code;
 mod console;
 pub mod cookie;
+mod cors;
 pub mod creation;
 mod docs;
 pub mod error;
@@ -52,6 +53,7 @@ pub mod router;
 pub mod routes;
 mod seed;
 pub mod server_timing;
+mod session_cookie;
 pub mod v1;
 
 use at_once::AtOnce;

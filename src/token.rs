@@ -17,6 +17,7 @@ use crate::principal::OperatorTokenId;
 
 const PREFIX: &str = "fds_";
 const OPERATORS_PREFIX: &str = "fdo_";
+const FOLLOWERS_PREFIX: &str = "fdf_";
 const ID_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
@@ -37,6 +38,15 @@ pub struct Claimed {
     pub session: SessionId,
     /// What the session must know of it.
     pub hash: TokenHash,
+}
+
+/// What a browser shows to follow a session, which carries the desk's tag. Whether the token that it was made of is
+/// still valid is for the session to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The session that it was made for.
+    pub session: SessionId,
+    hash: TokenHash,
 }
 
 /// An operator's token that carries the desk's tag. Whether it is still valid is for the store to say.
@@ -74,6 +84,30 @@ impl TokenKey {
     pub fn read_operator(&self, text: &str) -> Option<ClaimedOperator> {
         let (id, hash) = self.parts(OPERATORS_PREFIX, text)?;
         Some(ClaimedOperator { token: OperatorTokenId::from_bytes(id), hash })
+    }
+
+    /// Makes what a browser shows to follow a session, of one of the session's tokens. It is `fdf_` and built as a token
+    /// is, but opens nothing: no token follows from it.
+    pub fn follow(&self, session: SessionId, token: &TokenHash) -> String {
+        self.write(FOLLOWERS_PREFIX, session.as_bytes(), &self.follower_secret(session, token))
+    }
+
+    /// Reads what a browser shows to follow a session; `None` if this desk has not made it.
+    pub fn read_followed(&self, text: &str) -> Option<Followed> {
+        let (id, hash) = self.parts(FOLLOWERS_PREFIX, text)?;
+        Some(Followed { session: SessionId::from_bytes(id), hash })
+    }
+
+    /// Whether that was made of this token.
+    pub fn follows(&self, followed: &Followed, token: &TokenHash) -> bool {
+        hash(&self.follower_secret(followed.session, token)).matches(&followed.hash)
+    }
+
+    fn follower_secret(&self, session: SessionId, token: &TokenHash) -> [u8; SECRET_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(b"secret by which a browser follows the session for which it has shown a token of this hash");
+        hasher.update(session.as_bytes()).update(&token.0);
+        *hasher.finalize().as_bytes()
     }
 
     /// The secret of the token of a session that was created with an idempotency key, so that the call that is
@@ -225,6 +259,19 @@ mod tests {
         assert_eq!(key.read_operator(&customers.replace("fds_", "fdo_")), None);
         assert_eq!(key.read(&operators.replace("fdo_", "fds_")), None);
         assert_eq!((key.read(&operators), key.read_operator(&customers)), (None, None));
+    }
+
+    #[test]
+    fn what_follows_a_session_is_made_of_one_token_and_is_none_itself() {
+        let key = TokenKey::new([7; 32]);
+        let [own, other] = [[9; 32], [8; 32]].map(|secret| key.issue(session(), &secret).1);
+        let text = key.follow(session(), &own);
+        let followed = key.read_followed(&text).unwrap();
+        assert_eq!(followed.session, session());
+        assert!(key.follows(&followed, &own) && !key.follows(&followed, &other));
+        assert_eq!((key.read(&text), key.read_operator(&text)), (None, None));
+        assert_eq!(key.read(&text.replace("fdf_", "fds_")), None);
+        assert_eq!(TokenKey::new([8; 32]).read_followed(&text), None);
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl Config {
             limits: Limits { data: wanted.limits.data, max_running: wanted.limits.max_running, ..self.limits.clone() },
             throttle: wanted.throttle,
             seed_api: wanted.seed_api,
+            cors: wanted.cors,
             console: Console { enabled: self.console.enabled, ..wanted.console },
             page: Page { list_personas: wanted.page.list_personas, ..self.page.clone() },
             history: wanted.history,

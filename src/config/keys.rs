@@ -67,6 +67,7 @@ pub(super) const KEYS: &[Key] = &[
         Form::Toml,
         "loopback only, and nobody if the server listens beyond it, with TLS or behind a proxy",
     ),
+    toml("cors.origins"),
     toml("page.enabled"),
     toml("page.list_personas"),
     toml("console.enabled"),

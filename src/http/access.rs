@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 
+use crate::id::SessionId;
 use crate::principal::{Principal, Scope};
 use crate::store::{Action, Stored};
 
@@ -30,6 +31,8 @@ pub enum Access {
     Known,
     /// The session's customer by its token, and operators with the scope.
     Session(Scope),
+    /// The session's customer by its token, and no operator.
+    OwnSession,
     /// Operators with the scope; of the session that the path names.
     OperatorOfSession(Scope),
     /// Every operator, whatever the scopes.
@@ -78,11 +81,13 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
         }
         Access::Known
         | Access::Session(_)
+        | Access::OwnSession
         | Access::OperatorOfSession(_)
         | Access::AnyOperator
         | Access::Operator(_)
         | Access::OperatorOrLocal(_) => {
-            let caller = app.caller(parts, peer).await;
+            let followed = if route.is_followed_by_cookie { named(route, parts) } else { None };
+            let caller = app.caller(parts, peer, followed).await;
             caller.inspect_err(|refusal| {
                 // Nobody is refused for having shown nothing.
                 if *refusal == Refusal::TokenRequired {
@@ -100,7 +105,7 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
         (Principal::Nobody, Access::OperatorOrLocal(_)) if is_local(app, peer, parts) => {
             Ok(Admitted { caller, session: None })
         }
-        (Principal::Nobody, _) => Err(Refusal::TokenRequired),
+        (Principal::Nobody, _) | (Principal::Operator(_), Access::OwnSession) => Err(Refusal::TokenRequired),
         (
             Principal::Operator(operator),
             Access::Session(scope)
@@ -112,8 +117,8 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
             Principal::Session(_),
             Access::OperatorOfSession(scope) | Access::Operator(scope) | Access::OperatorOrLocal(scope),
         ) => lacks(scope),
-        (principal, Access::Session(_) | Access::OperatorOfSession(_)) => {
-            let named = route.part(parts.uri.path(), "id").and_then(|id| id.parse().ok());
+        (principal, Access::Session(_) | Access::OwnSession | Access::OperatorOfSession(_)) => {
+            let named = named(route, parts);
             // Somebody else's session is not looked for, so that it takes no longer than one that is not there.
             let named = named.filter(|id| !matches!(principal, Principal::Session(own) if own != id));
             let named = named.ok_or(Refusal::NoSuchSession)?;
@@ -123,6 +128,11 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
         }
         (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: None }),
     }
+}
+
+/// The session that the path names.
+fn named(route: &Route, parts: &Parts) -> Option<SessionId> {
+    route.part(parts.uri.path(), "id").and_then(|id| id.parse().ok())
 }
 
 /// Whether a program on this machine calls for itself. Networks that `seed_api.tokenless_from` lets in are not meant.

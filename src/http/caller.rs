@@ -44,13 +44,26 @@ pub enum Shown {
 }
 
 impl App {
-    /// Finds out who calls, and which session it is if its token was shown. A token goes before a cookie; one that is good for nothing is refused even where none is
-    /// needed, so that nobody goes on with a stale one.
+    /// Finds out who calls, and which session it is if its token was shown. A token goes before a cookie; one that is
+    /// good for nothing is refused even where none is needed, so that nobody goes on with a stale one. `followed` is the
+    /// session that the call reads, if the cookie of a browser that follows it may do that. Such a cookie goes before the
+    /// console's: a sign-in there that has ended must not keep a customer out.
     ///
     /// # Errors
     /// [`Refusal::TokenRequired`] for a token or a cookie that opens nothing, [`Refusal::CrossSite`] for a cookie that
     /// another site's page has sent, or what the store failed with.
-    pub async fn caller(&self, parts: &Parts, peer: Peer) -> Result<(Caller, Option<Arc<Stored>>), Refusal> {
+    pub async fn caller(
+        &self,
+        parts: &Parts,
+        peer: Peer,
+        followed: Option<SessionId>,
+    ) -> Result<(Caller, Option<Arc<Stored>>), Refusal> {
+        if let (None, Some(id)) = (bearer(&parts.headers), followed)
+            && let Some((stored, token)) = self.followed(parts, peer, id).await?
+        {
+            let shown = Shown::SessionToken(id, token);
+            return Ok((Caller { principal: Principal::Session(id), peer, shown }, Some(stored)));
+        }
         let mut own = None;
         // Without a console its cookie is as good as none.
         let cookie = CONSOLE.read(&parts.headers, peer).filter(|_| self.config().console.enabled);
@@ -67,7 +80,7 @@ impl App {
                 (Principal::Session(id), Shown::SessionToken(id, claimed.hash))
             }
             (None, Some(secret)) => {
-                if !is_safe(&parts.method) && !is_same_origin(parts) {
+                if !may_use_cookie(parts) {
                     return Err(Refusal::CrossSite);
                 }
                 if !self.is_our_host(peer, parts) {
@@ -166,6 +179,18 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
+/// Whether the console's cookie counts. What changes something must come from a page of ours. What only reads may come
+/// from no page at all, from an older browser, or from somebody who followed a link; a script of another port of this
+/// host, whose calls carry the cookie, reads nothing and holds no stream open.
+fn may_use_cookie(parts: &Parts) -> bool {
+    if !is_safe(&parts.method) {
+        return is_same_origin(parts);
+    }
+    let sent = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+    let is_linked = matches!(sent("sec-fetch-site"), Some(b"none")) || sent("sec-fetch-mode") == Some(b"navigate");
+    is_linked || !is_cross_site(parts)
+}
+
 /// Whether a page sent this that is none of ours. Programs say nothing of pages.
 pub fn is_cross_site(parts: &Parts) -> bool {
     let is_of_a_page = parts.headers.contains_key("sec-fetch-site") || parts.headers.contains_key(ORIGIN);
@@ -215,6 +240,24 @@ mod tests {
             assert_eq!(is_same_origin(&sent(headers)), may, "{headers:?}");
             // Who names no page may sign in, but has no cookie to use.
             assert_eq!(is_cross_site(&sent(headers)), !may && headers.len() > 1, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_reads_may_use_the_cookie_unless_a_script_of_another_origin_sends_it() {
+        for (headers, may) in [
+            (&[][..], true),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate")], true),
+            (&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")], false),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("origin", "http://localhost:9999"), ("host", "localhost:5500")], false),
+            (&[("origin", "http://localhost:5500"), ("host", "localhost:5500")], true),
+        ] {
+            let mut parts = sent(headers);
+            parts.method = Method::GET;
+            assert_eq!(may_use_cookie(&parts), may, "{headers:?}");
         }
     }
 

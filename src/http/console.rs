@@ -75,7 +75,7 @@ pub(super) async fn refuse(app: &App, peer: Peer, parts: &Parts, refusal: &Refus
     if matches!(refusal, Refusal::TokenRequired | Refusal::OperatorRequired) {
         return see_other(&sign_in::path_back_to(&parts.uri));
     }
-    let caller = app.caller(parts, peer).await.ok();
+    let caller = app.caller(parts, peer, None).await.ok();
     let operator = caller.as_ref().and_then(|(caller, _)| operator(&caller.principal));
     problem(app, operator, refusal)
 }

@@ -22,6 +22,8 @@ pub struct Cookie {
 pub const CONSOLE: Cookie = Cookie { secure: "__Host-frontdesk", plain: "frontdesk-console" };
 /// Proves that its browser has been used to sign in to an account.
 pub const DEVICE: Cookie = Cookie { secure: "__Host-frontdesk-device", plain: "frontdesk-device" };
+/// Lets its browser follow sessions.
+pub const SESSION: Cookie = Cookie { secure: "__Host-frontdesk-session", plain: "frontdesk-session" };
 
 /// How long a browser keeps a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +90,7 @@ mod tests {
             assert_eq!(set(CONSOLE, is_secure, Keep::UntilClosed), format!("{name}=s; {attributes}"));
             assert_eq!(CONSOLE.end(peer(is_secure)), format!("{name}=; {attributes}; Max-Age=0"));
         }
-        for cookie in [CONSOLE, DEVICE] {
+        for cookie in [CONSOLE, DEVICE, SESSION] {
             assert!(cookie.name(peer(true)).starts_with("__Host-") && !cookie.name(peer(false)).starts_with("__"));
         }
         let kept = set(DEVICE, true, Keep::Seconds(60));

@@ -125,7 +125,7 @@ fn description(access: Access, operation: &Operation) -> String {
         Access::Anyone => "Anybody may call this.".to_owned(),
         Access::Password => "Whoever knows the customer's password may call this.".to_owned(),
         Access::LocalOrToken => "Programs on this machine may call this, and the session's token.".to_owned(),
-        Access::Token => "The session's token may call this.".to_owned(),
+        Access::Token | Access::OwnSession => "The session's token may call this.".to_owned(),
         Access::SignIn => "Whoever has an operator's token may call this.".to_owned(),
         Access::AnyOperator => "Every operator may call this.".to_owned(),
         Access::Known => "A session's token and every operator may call this.".to_owned(),
@@ -143,7 +143,7 @@ fn description(access: Access, operation: &Operation) -> String {
 fn security(access: Access) -> Value {
     match access {
         Access::Anyone | Access::Password | Access::LocalOrToken | Access::SignIn => json!([]),
-        Access::Token => json!([{ "session": [] }]),
+        Access::Token | Access::OwnSession => json!([{ "session": [] }]),
         Access::Known => either(true, &[]),
         Access::Session(scope) => either(true, &[scope.name()]),
         Access::AnyOperator => either(false, &[]),
@@ -283,6 +283,9 @@ fn implied(route: &Route, operation: &Operation) -> Vec<Code> {
         }
         Access::AnyOperator => codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost]),
         Access::Known => codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost]),
+        Access::OwnSession => {
+            codes.extend([Code::TokenRequired, Code::CrossSiteRequest, Code::UnknownHost, Code::SessionNotFound]);
+        }
         Access::Session(_) | Access::OperatorOfSession(_) => {
             codes.extend([
                 Code::TokenRequired,

@@ -21,6 +21,7 @@ use super::access::admit;
 use super::auth::Peer;
 use super::call::{Call, Reply};
 use super::code::Code;
+use super::cors::Cors;
 use super::error::Refusal;
 use super::operation::Asks;
 use super::routes::{ROUTES, Route};
@@ -94,22 +95,30 @@ impl Answers for Router {
     fn answer(&self, peer: Peer, request: Request) -> Answering {
         let (parts, body) = request.into_parts();
         let app = Arc::clone(&self.app);
+        let cors = Cors::of(&app, &parts);
         let Ok(found) = self.paths.at(parts.uri.path()) else {
             return Answering { may_take_long: false, reply: Box::pin(not_found(app, peer, parts, body)) };
         };
         let methods = found.value;
         let Some(route) = methods.find(&parts.method) else {
             let allow = methods.allow.clone();
-            return Answering { may_take_long: false, reply: Box::pin(method_not_allowed(allow, parts, body)) };
+            return Answering { may_take_long: false, reply: Box::pin(method_not_allowed(cors, allow, parts, body)) };
         };
         let may_take_long = route.takes_long || waits(&parts.uri);
-        Answering { may_take_long, reply: Box::pin(answer(app, route, peer, parts, body)) }
+        Answering { may_take_long, reply: Box::pin(answer(app, cors, route, peer, parts, body)) }
     }
 }
 
-async fn answer(app: Arc<App>, route: &'static Route, peer: Peer, parts: Parts, body: Body) -> Response {
+async fn answer(
+    app: Arc<App>,
+    cors: Option<Cors>,
+    route: &'static Route,
+    peer: Peer,
+    parts: Parts,
+    body: Body,
+) -> Response {
     let is_head = parts.method == Method::HEAD;
-    let answer = match admit(&app, route, peer, &parts).await {
+    let mut answer = match admit(&app, route, peer, &parts).await {
         Ok(admitted) => {
             let body = if route.takes_body { body } else { thrown_away(&parts, body).await };
             (route.handler)(Call { app: Arc::clone(&app), route, admitted, parts, body }).await
@@ -117,6 +126,9 @@ async fn answer(app: Arc<App>, route: &'static Route, peer: Peer, parts: Parts, 
         Err(refusal) => Box::pin(refuse(&app, route, peer, parts, body, refusal)).await,
     };
     count(&app, route, &answer);
+    if let Some(cors) = cors {
+        cors.mark(&mut answer);
+    }
     if is_head { without_body(answer) } else { answer }
 }
 
@@ -167,10 +179,19 @@ async fn not_found(app: Arc<App>, peer: Peer, parts: Parts, body: Body) -> Respo
     Refusal::NotFound.answer(parts.uri.path())
 }
 
-async fn method_not_allowed(allow: HeaderValue, parts: Parts, body: Body) -> Response {
+async fn method_not_allowed(cors: Option<Cors>, allow: HeaderValue, parts: Parts, body: Body) -> Response {
     body::discard(&parts, body).await;
-    let mut answer = Refusal::MethodNotAllowed.answer(parts.uri.path());
-    answer.headers_mut().insert(ALLOW, allow);
+    let mut answer = match cors.as_ref().and_then(|cors| cors.preflight(&parts, &allow)) {
+        Some(answer) => answer,
+        None => {
+            let mut answer = Refusal::MethodNotAllowed.answer(parts.uri.path());
+            answer.headers_mut().insert(ALLOW, allow);
+            answer
+        }
+    };
+    if let Some(cors) = cors {
+        cors.mark(&mut answer);
+    }
     answer
 }
 

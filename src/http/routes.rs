@@ -27,6 +27,8 @@ pub struct Route {
     pub is_of_console: bool,
     /// What it asks for, if it takes a part in the admission of sessions.
     pub(super) asks: Option<Asks>,
+    /// Whether a browser may call it with the cookie by which it follows the session.
+    pub(super) is_followed_by_cookie: bool,
     /// Whether an agent answers, which may take any time.
     pub(super) takes_long: bool,
     /// Whether its handler reads the request's body. Any other is thrown away before the handler is called.
@@ -45,6 +47,11 @@ impl Route {
 
     const fn asking(mut self, asks: Asks) -> Self {
         self.asks = Some(asks);
+        self
+    }
+
+    const fn followed_by_cookie(mut self) -> Self {
+        self.is_followed_by_cookie = true;
         self
     }
 
@@ -136,6 +143,17 @@ pub static ROUTES: &[Route] = &[
         Access::Session(Scope::SessionsRead),
         &v1::sessions::events::OPERATION,
         |call| Box::pin(v1::sessions::events::handle(call)),
+    )
+    .followed_by_cookie(),
+    ours(Method::POST, "/v1/sessions/{id}/cookie", Access::OwnSession, &v1::sessions::cookie::SET_OPERATION, |call| {
+        ready(v1::sessions::cookie::set(call))
+    }),
+    ours(
+        Method::DELETE,
+        "/v1/sessions/{id}/cookie",
+        Access::OwnSession,
+        &v1::sessions::cookie::REMOVE_OPERATION,
+        |call| ready(v1::sessions::cookie::remove(call)),
     ),
     ours(
         Method::GET,
@@ -287,6 +305,7 @@ const fn seeds(method: Method, path: &'static str, access: Access, handler: Hand
         operation: None,
         is_of_console: false,
         asks: None,
+        is_followed_by_cookie: false,
         takes_long: false,
         takes_body: false,
         handler,

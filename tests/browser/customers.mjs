@@ -16,6 +16,14 @@ await walk(async (walker) => {
   const log = walker.get('log', 'Conversation with your agent');
   const isFocused = (locator) => locator.evaluate((element) => element === document.activeElement);
 
+  /** Waits until the browser has these cookies and no others, none of which scripts can read. */
+  const hasCookies = async (wanted) => {
+    const names = async () => (await page.context().cookies()).map(({ name }) => name).sort().join();
+    for (let tries = 0; tries < 100 && (await names()) !== wanted.join(); tries++) await page.waitForTimeout(50);
+    assert.equal(await names(), wanted.join());
+    assert.equal(await page.evaluate(() => document.cookie), '');
+  };
+
   // Signing in: the first field has the focus, and a wrong password is said in words.
   await page.goto(url);
   await walker.see(walker.get('heading', 'Welcome'));
@@ -37,6 +45,7 @@ await walk(async (walker) => {
   await walker.see(walker.get('status').getByText('Your agent is ready.'));
   await walker.see(walker.get('heading', 'PARTS'));
   await walker.mustBeAccessible();
+  await hasCookies(['frontdesk-device', 'frontdesk-session']);
 
   // The request box has the focus. Parts show while the agent still works, and the answer behind them.
   await page.waitForFunction(() => document.activeElement.id === 'request');
@@ -100,4 +109,5 @@ await walk(async (walker) => {
   await walker.activate('button', 'Sign out');
   await walker.see('You are signed out.');
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  await hasCookies(['frontdesk-device']);
 });

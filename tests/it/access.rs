@@ -65,8 +65,8 @@ const NO_SUCH_SESSION: Expected = Expected::Refused(404, "session_not_found");
 
 fn expected(who: Who, access: Access, changes_something: bool, whose: Whose) -> Expected {
     use Access::{
-        AnyOperator, Anyone, Known, LocalOrToken, Operator, OperatorOfSession, OperatorOrLocal, Password, Session,
-        SignIn, Token,
+        AnyOperator, Anyone, Known, LocalOrToken, Operator, OperatorOfSession, OperatorOrLocal, OwnSession, Password,
+        Session, SignIn, Token,
     };
     match (access, who) {
         (Anyone | Password | LocalOrToken | Token | SignIn, _) => Expected::LetIn,
@@ -78,8 +78,9 @@ fn expected(who: Who, access: Access, changes_something: bool, whose: Whose) -> 
         (AnyOperator, Who::Session) => NOT_KNOWN,
         (AnyOperator, Who::Operator(_) | Who::Console(..)) => Expected::LetIn,
         (Operator(_) | OperatorOrLocal(_) | OperatorOfSession(_), Who::Session) => NOT_ALLOWED,
-        (Session(_), Who::Session) if whose == Whose::Own => Expected::LetIn,
-        (Session(_), Who::Session) => NO_SUCH_SESSION,
+        (Session(_) | OwnSession, Who::Session) if whose == Whose::Own => Expected::LetIn,
+        (Session(_) | OwnSession, Who::Session) => NO_SUCH_SESSION,
+        (OwnSession, Who::Operator(_) | Who::Console(..)) => NOT_KNOWN,
         (Operator(needed) | OperatorOrLocal(needed), Who::Operator(has) | Who::Console(has, _)) if may(has, needed) => {
             Expected::LetIn
         }
@@ -317,7 +318,7 @@ impl Seen {
 }
 
 fn names_a_session(route: &Route) -> bool {
-    matches!(route.access, Access::Session(_) | Access::OperatorOfSession(_))
+    matches!(route.access, Access::Session(_) | Access::OwnSession | Access::OperatorOfSession(_))
 }
 
 /// A route's path about this session.

@@ -54,7 +54,7 @@ fn who(route: &Route) -> String {
         Access::Anyone => "anybody".to_owned(),
         Access::Password => "the customer's password".to_owned(),
         Access::LocalOrToken => "programs on the machine, the session's token".to_owned(),
-        Access::Token => "the session's token".to_owned(),
+        Access::Token | Access::OwnSession => "the session's token".to_owned(),
         Access::SignIn => "an operator's token in the body".to_owned(),
         Access::Known => "any token".to_owned(),
         Access::Session(scope) => format!("the session's token, `{scope}`"),

@@ -20,6 +20,7 @@ mod command_line;
 mod connections;
 mod console;
 #[cfg(feature = "failpoints")]
+mod cors;
 mod crash_sweep;
 mod credential_server;
 mod credential_stub;
@@ -59,6 +60,7 @@ mod seed_initialise;
 mod seed_relay;
 mod seed_status;
 mod sequence;
+mod session_cookie;
 mod shim;
 #[cfg(feature = "failpoints")]
 mod shim_sweep;

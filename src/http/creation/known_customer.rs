@@ -38,7 +38,9 @@ impl Shown {
     /// # Errors
     /// What the store failed with.
     pub async fn proof(&self, app: &App, email: &str) -> Result<Option<Proof>, Refusal> {
-        if let Some(proof) = device_key(app).proof(self.device.as_deref(), email, app.clock.now()) {
+        if self.device.is_some()
+            && let Some(proof) = device_key(app).proof(self.device.as_deref(), email, app.clock.now())
+        {
             return Ok(Some(proof));
         }
         let Some(claimed) = self.token.as_deref().and_then(|token| app.store.desk().token_key.read(token)) else {

@@ -4,7 +4,8 @@
 //
 //   sign in   POST   /v1/sessions                 checks the password; answers with a session and a token that opens it
 //   start     POST   /v1/sessions/ID/initialize   starts the session's agent
-//   follow    GET    /v1/sessions/ID/events       tells whatever happens, as it happens
+//   follow    POST   /v1/sessions/ID/cookie       sets the cookie with which an EventSource can
+//             GET    /v1/sessions/ID/events       tells whatever happens, as it happens
 //   look      GET    /v1/sessions/ID              shows the session as it is
 //   ask       POST   /v1/sessions/ID/requests     hands a request to the agent; its answer comes part by part
 //   stop      DELETE /v1/sessions/ID
@@ -63,8 +64,8 @@ async function call(method, path, { body, headers, signal, waiting, once = false
 }
 
 /**
- * Reads an answer of server-sent events. EventSource would do that by itself, but it can't send an Authorization header,
- * and a token doesn't belong into an address. Frontdesk writes an event's data as one line of JSON.
+ * Reads an answer of server-sent events to a POST, which EventSource can't send. Frontdesk writes an event's data as one
+ * line of JSON.
  */
 async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -101,6 +102,8 @@ let session = JSON.parse(sessionStorage.getItem(KEPT));
 let view = null;
 /** Ends whatever goes on for this session in this tab. */
 let leave = new AbortController();
+/** Completes when the browser has forgotten the session before this one. */
+let forgotten = Promise.resolve();
 
 /** Checks the password and asks for a session. Whoever has one already gets that. */
 async function signIn({ email, password, persona }) {
@@ -124,6 +127,7 @@ function enter(opened) {
   session = opened;
   sessionStorage.setItem(KEPT, JSON.stringify(session));
   view = null;
+  leave.abort();
   leave = new AbortController();
   showSession();
   for (const task of [follow(leave.signal), start(leave.signal)]) task.catch(failed);
@@ -132,6 +136,8 @@ function enter(opened) {
 /** Forgets the session in this tab. It goes on: its customer comes back to it with the password. */
 function signOut(sentence) {
   leave.abort();
+  // The browser forgets the cookie by which it followed the session.
+  if (session) forgotten = call('DELETE', `/v1/sessions/${session.id}/cookie`, { once: true }).catch(() => {});
   $('email').value ||= view?.email ?? '';
   session = null;
   sessionStorage.removeItem(KEPT);
@@ -161,33 +167,74 @@ async function start(signal) {
 /**
  * Follows the session's events, for as long as it lives. They are numbered without gaps and stored before they are told:
  * whoever connects again with the last number misses nothing, also from a server that was started anew.
+ *
+ * EventSource connects again by itself, but can't send an Authorization header. So the page asks for a cookie first, which
+ * reads this session's events and does nothing else.
  */
 async function follow(signal) {
-  const path = `/v1/sessions/${session.id}/events`;
+  const path = `/v1/sessions/${session.id}`;
   // A page that is opened again tells only the end of a long story.
   const asPage = { headers: { Accept: 'application/json' }, signal };
-  const { last: newest } = await (await call('GET', `${path}?limit=1`, asPage)).json();
+  const { last: newest } = await (await call('GET', `${path}/events?limit=1`, asPage)).json();
   let last = Math.max(0, newest - 100);
+  // The answer to a sign-out must not take away the cookie of the sign-in after it.
+  await forgotten;
   while (!signal.aborted) {
     try {
-      const headers = { Accept: 'text/event-stream', 'Last-Event-ID': last };
-      const response = await call('GET', path, { headers, signal });
-      // 204: the session has ended, and all is told.
-      if (response.status === 204) return;
-      showConnection('');
-      for await (const { name, number, data } of eventsOf(response)) {
-        last = number || last;
-        if (name === 'snapshot') show(data);
-        else await happened(name, data, number > newest);
-      }
+      await call('POST', `${path}/cookie`, { signal });
+      last = await listen(`${path}/events?after=${last}`, last, newest, signal);
+      if (signal.aborted) return;
+      // The stream was closed for good: the session has ended, or the token is no longer valid, or the server is busy.
+      await look();
+      if (view.phase === 'ENDED') return;
     } catch (problem) {
       if (signal.aborted) return;
       // The token is no longer good, or the session's history is gone: there is nothing to follow.
       if (problem.status === 401 || problem.status === 404) throw problem;
     }
-    if (view?.phase !== 'ENDED') showConnection('The connection to the server is lost; trying to get it back.');
+    showConnection(LOST);
     await pause(1);
   }
+}
+
+const LOST = 'The connection to the server is lost; trying to get it back.';
+
+/** Shows events as they come, until the stream is closed for good. Returns the last number. */
+function listen(path, last, newest, signal) {
+  return new Promise((done) => {
+    const stream = new EventSource(path);
+    const close = () => {
+      stream.close();
+      done(last);
+    };
+    signal.addEventListener('abort', close, { once: true });
+    // One after the other, as some look at the session.
+    let shown = Promise.resolve();
+    const then = (step) => {
+      shown = shown.then(() => !signal.aborted && step()).catch((problem) => {
+        // What can't be looked at now is looked at after the next event.
+        if (problem.status === 401 || problem.status === 404) failed(problem);
+      });
+    };
+    stream.addEventListener('snapshot', ({ data }) => then(() => show(JSON.parse(data))));
+    for (const name of ['transition', 'progress', 'event', 'gap']) {
+      stream.addEventListener(name, ({ data, lastEventId }) => {
+        if (name !== 'gap') last = Number(lastEventId) || last;
+        const isNew = last > newest;
+        const event = JSON.parse(data);
+        then(async () => {
+          await happened(name, event, isNew);
+          if (name === 'transition' && event.body.phase === 'ENDED') close();
+        });
+      });
+    }
+    stream.onopen = () => showConnection('');
+    stream.onerror = () => {
+      // 204, 401 and other refusals end it; after anything else the browser connects again.
+      if (stream.readyState === EventSource.CLOSED) then(close);
+      else then(() => view?.phase !== 'ENDED' && showConnection(LOST));
+    };
+  });
 }
 
 /** An event: of the session's life, or what its agent tells of itself. */

@@ -1,5 +1,6 @@
 //! `/v1/sessions`.
 
+pub(in crate::http) mod cookie;
 pub mod create;
 pub(in crate::http) mod data;
 pub mod events;
