@@ -24,7 +24,7 @@ handled = itertools.count(1)
 def count_to(most, request):
     for step in range(most):
         agent.desk.progress(f"{step} of {most}", DONE=step, TOTAL=most)
-        if request.cancelled.wait(timeout=1):
+        if request.wait_cancelled(1):
             raise Failure("cancelled")
     return {"counted_to": most}
 

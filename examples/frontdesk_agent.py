@@ -109,18 +109,27 @@ class Desk:
 class Request:
     """One request of the customer's, in `value`; `session` is the session's.
 
-    `cancelled` is set once nobody waits for the answer: look at `request.cancelled.is_set()` now and then, or sleep with
-    `request.cancelled.wait(seconds)`.
+    `cancelled` becomes true once nobody waits for the answer: look at it now and then. `wait_cancelled(seconds)` sleeps,
+    wakes at once when the request is cancelled, and says whether it was.
     """
 
     def __init__(self, id: int, value: Any, session: Optional[Session], desk: Desk) -> None:
         self.id = id
         self.value = value
         self.session = session
-        self.cancelled = threading.Event()
+        self._cancelled = threading.Event()
         self._desk = desk
         self._lock = threading.Lock()
         self._answered = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._cancelled.is_set()
+
+    def wait_cancelled(self, timeout: Optional[float] = None) -> bool:
+        """Waits until the request is cancelled, at most `timeout` seconds, and says whether it is."""
+        return self._cancelled.wait(timeout)
 
     def output(self, part: Any) -> None:
         """Sends a part of the answer ahead of it. After the answer it is dropped."""
@@ -247,7 +256,7 @@ class Agent:
         with self._lock:
             request, _ = self._in_flight.get(id, (None, None))
         if request is not None:
-            request.cancelled.set()
+            request._cancelled.set()
 
     def _say_goodbye(self) -> None:
         deadline = time.monotonic() + FAREWELL_SECONDS

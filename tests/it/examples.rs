@@ -1,5 +1,8 @@
 //! The examples do what they say, started from the configuration that is beside them.
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, Opened};
@@ -33,6 +36,42 @@ fn the_python_agent_answers_while_it_counts_shows_its_progress_and_ends_with_its
     response(&desk, &ada, &json!({"finish": "all done"}));
 
     assert_eq!(desk.ending(&ada), ("completed".into(), "all done".into()));
+}
+
+#[test]
+fn a_request_of_the_python_module_is_true_as_cancelled_only_once_it_is() {
+    const AGENT: &str = r#"
+from frontdesk_agent import Agent
+agent = Agent("waiter")
+
+@agent.request
+def answer(request):
+    before = request.cancelled
+    request.output("waiting")
+    return {"before": before, "woken": request.wait_cancelled(600), "after": request.cancelled}
+
+agent.run()
+"#;
+    let mut agent = Command::new("python3")
+        .args(["-c", AGENT])
+        .env("PYTHONPATH", repository().join("examples"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, stdout) = (agent.stdin.take().unwrap(), BufReader::new(agent.stdout.take().unwrap()));
+    let mut heard = stdout.lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut say = |message: Value| writeln!(stdin, "{message}").unwrap();
+
+    say(json!({"id": 2, "method": "request", "params": {"REQUEST": 1}}));
+    assert_eq!(heard.next().unwrap()["params"]["PART"], "waiting");
+    say(json!({"method": "cancel", "params": {"ID": 2}}));
+    let answer = heard.next().unwrap();
+    say(json!({"method": "shutdown"}));
+
+    assert_eq!(answer["result"], json!({"before": false, "woken": true, "after": true}));
+    assert!(agent.wait().unwrap().success());
 }
 
 #[test]
