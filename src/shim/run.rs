@@ -1,7 +1,7 @@
 //! A shim from its order to its end: it makes sure that it alone may act for the session, starts the agent and serves
 //! until nothing of it is left.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 
 use crate::clock::boot_time;
 use crate::failpoint::Failpoint;
-use crate::id::Epoch;
+use crate::id::{Epoch, SessionId};
 
 use super::agent::{self, Started};
 use super::cgroup::Parent;
@@ -27,11 +27,25 @@ use super::signals::Signals;
 use super::spool::Spool;
 use super::tree;
 
-/// What the system's table of processes calls a shim.
-pub(crate) const PROCESS_NAME: &CStr = c"frontdesk-shim";
+/// Begins a shim's name in the system's table of processes. The end of the session's id follows: the system keeps 15 bytes.
+const NAME_PREFIX: &str = "fdshim-";
+/// What an earlier version called all of its shims, which may still run.
+const EARLIER_NAME: &[u8] = b"frontdesk-shim";
 /// How long another shim may take to leave the directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// What the system's table of processes calls the shim of a session, such as `fdshim-55822e59`.
+pub(super) fn process_name(session: SessionId) -> CString {
+    const ID_CHARACTERS: usize = 8;
+    let id = session.to_string();
+    CString::new(format!("{NAME_PREFIX}{}", &id[id.len() - ID_CHARACTERS..])).expect("an id holds no zero byte")
+}
+
+/// Whether the system's table of processes calls a shim so.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    name.starts_with(NAME_PREFIX.as_bytes()) || name == EARLIER_NAME
+}
 
 /// Runs the shim of an order, in a process that has left the launcher; `umask` is the mask of new files' modes that there
 /// was, `groups` is where control groups can be made, and `stream` leads to the server. It returns when the shim has
@@ -130,5 +144,18 @@ fn remove(path: &std::path::Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_is_named_for_the_end_of_its_sessions_id_within_what_the_system_keeps() {
+        let name = process_name("01a2042d-040d-7b4c-9279-4bd955822e59".parse().unwrap());
+        assert_eq!(name.to_bytes(), b"fdshim-55822e59");
+        assert!(name.to_bytes().len() <= 15);
+        assert!(is_name(name.to_bytes()) && is_name(b"frontdesk-shim") && !is_name(b"frontdesk-spare"));
     }
 }

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 use super::cgroup::Parent;
 use super::launcher::{Ordered, Received, receive, refuse};
 use super::order::{self, Order};
-use super::run::{self, PROCESS_NAME};
+use super::run;
 
 /// What the system's table of processes calls a spare.
 pub(crate) const SPARE_NAME: &CStr = c"frontdesk-spare";
@@ -58,9 +58,15 @@ impl Spare<'_> {
         // A launcher that is gone forks no other.
         let _ = File::from(tell).write_all(&rustix::process::getpid().as_raw_nonzero().get().to_ne_bytes());
         let Ordered { mut order, stream } = ordered;
-        let ready = ready.and_then(|umask| Ok((umask, rustix::thread::set_name(PROCESS_NAME)?)));
-        match (ready, read(&mut order)) {
-            (Ok((umask, ())), Ok(order)) => run::run(order, umask, groups, stream),
+        let order = read(&mut order);
+        let ready = ready.and_then(|umask| {
+            if let Ok(order) = &order {
+                rustix::thread::set_name(&run::process_name(order.session))?;
+            }
+            Ok(umask)
+        });
+        match (ready, order) {
+            (Ok(umask), Ok(order)) => run::run(order, umask, groups, stream),
             (Err(error), _) => refuse(stream, format!("its shim can't be set up: {error}")),
             (Ok(_), Err(error)) => refuse(stream, format!("its order can't be read: {error}")),
         }

@@ -11,11 +11,10 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::agent::leftovers;
 use crate::id::{Epoch, SessionId};
+use crate::shim::run;
 
 /// Names the run in the environment of its server.
 pub(super) const RUN_VARIABLE: &str = "TORTURE_OF_FRONTDESK";
-/// How shims call themselves.
-const SHIM: &str = "frontdesk-shim";
 /// How those call themselves that have no order yet.
 const SPARE: &str = "frontdesk-spare";
 
@@ -109,7 +108,7 @@ impl Marks {
         }
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let role = if name.trim_end() == SHIM {
+        let role = if run::is_name(name.trim_end().as_bytes()) {
             Role::Shim
         } else if name.trim_end() == SPARE {
             Role::Spare

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::leftovers;
 use crate::id::SessionId;
 use crate::shim::place::Place;
-use crate::shim::run::PROCESS_NAME;
+use crate::shim::run;
 
 use crate::verify::{Directory, Process, Shim};
 
@@ -80,7 +80,7 @@ fn entry(stat: &[u8]) -> Option<Entry> {
     let (opening, closing) =
         (stat.iter().position(|byte| *byte == b'(')?, stat.iter().rposition(|byte| *byte == b')')?);
     let parent = std::str::from_utf8(&stat[closing + 1..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(Entry { parent, is_shim: stat.get(opening + 1..closing)? == PROCESS_NAME.to_bytes() })
+    Some(Entry { parent, is_shim: run::is_name(stat.get(opening + 1..closing)?) })
 }
 
 fn shims(root: &Path, processes: &HashMap<u32, Entry>) -> Vec<Shim> {
@@ -156,8 +156,8 @@ mod tests {
     fn a_process_s_name_may_hold_anything() {
         let read = entry(b"7 (a) (b) S 3 7 7").unwrap();
         assert_eq!((read.parent, read.is_shim), (3, false));
-        assert!(entry(b"7 (frontdesk-shim) S 3 7 7").unwrap().is_shim);
-        assert!(entry(b"7 frontdesk-shim").is_none());
+        assert!(entry(b"7 (fdshim-55822e59) S 3 7 7").unwrap().is_shim);
+        assert!(entry(b"7 fdshim-55822e59").is_none());
     }
 
     #[test]

@@ -123,17 +123,17 @@ impl Rig {
 
     /// The shims that have an order, in the order in which they were forked.
     pub fn shims(&self) -> Vec<u32> {
-        self.children_named("frontdesk-shim")
+        self.children_named(|name| name.starts_with("fdshim-"))
     }
 
     /// The shims that wait for an order.
     pub fn spares(&self) -> Vec<u32> {
-        self.children_named("frontdesk-spare")
+        self.children_named(|name| name == "frontdesk-spare")
     }
 
-    fn children_named(&self, name: &str) -> Vec<u32> {
+    fn children_named(&self, is_name: impl Fn(&str) -> bool) -> Vec<u32> {
         let is_it =
-            |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
+            |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| is_name(comm.trim_end()));
         children(self.launcher.id()).into_iter().filter(is_it).collect()
     }
 
