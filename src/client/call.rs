@@ -102,7 +102,8 @@ impl Call {
         request = request.header(ACCEPT, self.accept);
         if let Some(token) = &client.token {
             let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()));
-            let mut bearer = bearer.map_err(|_| ClientError::Unsendable("the token is none"))?;
+            let mut bearer =
+                bearer.map_err(|_| ClientError::Unsendable("the token holds characters that no token has"))?;
             bearer.set_sensitive(true);
             request = request.header(AUTHORIZATION, bearer);
         }

@@ -98,7 +98,7 @@ pub struct Persona {
     /// Bytes of memory of the agent with all its processes; at least 1. Default `None`: no limit.
     #[serde(with = "size::or_off")]
     pub memory: Option<u64>,
-    /// Time on processors of the agent with all its processes; 1ms to 36500d. Default `None`: no limit.
+    /// CPU time of the agent with all its processes; 1ms to 36500d. Default `None`: no limit.
     #[serde(with = "duration::or_off")]
     pub cpu_time: Option<Duration>,
     /// Open files of each of the agent's processes; 16 to 1048576. Default `None`: as many as the server was given.

@@ -38,7 +38,7 @@ codes! {
     TokenRequired = UNAUTHORIZED "TOKEN_REQUIRED":
         "The call needs a token, and none that is good for it was sent.",
     InvalidEmailOrPassword = UNAUTHORIZED "INVALID_EMAIL_OR_PASSWORD":
-        "The email or the password is wrong, or they are not good for this persona; nobody learns which.",
+        "The email or the password is wrong, or this account may not use this persona; nobody learns which.",
     ScopeRequired = FORBIDDEN "SCOPE_REQUIRED":
         "The operator's token is good, and lacks the scope that the call needs.",
     CrossSiteRequest = FORBIDDEN "CROSS_SITE_REQUEST":
@@ -92,7 +92,7 @@ codes! {
     AgentNotStarted = BAD_GATEWAY "AGENT_NOT_STARTED":
         "The agent could not be started; `detail` says why. The session is pending again while attempts are left.",
     NoCapacity = SERVICE_UNAVAILABLE "NO_CAPACITY":
-        "As many agents run as may. Try again after the time in Retry-After.",
+        "All agent slots are in use. Try again after the time in Retry-After.",
     AgentRestarting = SERVICE_UNAVAILABLE "AGENT_RESTARTING":
         "The agent was lost or is to be replaced, and is being started again. Try again after the time in Retry-After.",
     ServerBusy = SERVICE_UNAVAILABLE "SERVER_BUSY":

@@ -1,5 +1,5 @@
-//! Which version of HTTP a client speaks whom nobody has asked: one who knows that the server takes HTTP/2 begins with
-//! that version's preface (RFC 9113, section 3.4), which is no request of HTTP/1.
+//! Detects the HTTP version of a plain-text connection. A client with prior knowledge of HTTP/2 begins with its preface
+//! (RFC 9113, section 3.4), which is not a valid HTTP/1 request.
 
 use std::io;
 

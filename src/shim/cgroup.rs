@@ -119,7 +119,7 @@ impl Group {
         self.read("memory.current")?.trim().parse().ok()
     }
 
-    /// Time on processors since the beginning.
+    /// CPU time since the beginning.
     pub fn time(&self) -> Option<Duration> {
         value_of(&self.read("cpu.stat")?, "usage_usec").map(Duration::from_micros)
     }

@@ -63,7 +63,7 @@ pub struct Order {
 pub struct Limits {
     /// Bytes of memory.
     pub memory: Option<u64>,
-    /// Time on processors.
+    /// CPU time.
     pub cpu_time: Option<Duration>,
     /// Open files of each process.
     pub open_files: Option<u64>,

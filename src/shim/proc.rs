@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub struct Stat {
     /// The parent.
     pub parent: u32,
-    /// Time on processors, in ticks of the system's clock.
+    /// CPU time, in ticks of the system's clock.
     pub ticks: u64,
     /// The same for all descendants that have ended and were waited for, the last by its child.
     pub ticks_of_ended: u64,

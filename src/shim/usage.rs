@@ -26,7 +26,7 @@ use super::proc::{self, Memory, Stat};
 pub struct Sum {
     /// The processes, ended ones included that nobody has waited for.
     pub pids: Vec<u32>,
-    /// Time on processors, in ticks, with that of the ended ones.
+    /// CPU time, in ticks, with that of the ended ones.
     pub ticks: u64,
     /// Bytes of memory, at most.
     pub most_memory: u64,

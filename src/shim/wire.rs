@@ -178,7 +178,7 @@ pub enum How {
 pub struct Usage {
     /// Bytes of memory.
     pub memory: u64,
-    /// Time on processors since the start, its ended processes included.
+    /// CPU time since the start, its ended processes included.
     pub cpu: Duration,
     /// Processes.
     pub processes: u32,

@@ -100,7 +100,7 @@ await walk(async (walker) => {
   await walker.see(walker.get('dialog', 'End the session?'));
   await walker.mustBeAccessible();
   await walker.activate('button', 'End it');
-  await walker.see(walker.get('status').getByText('Your session was ended.'));
+  await walker.see(walker.get('status').getByText('Ended: stopped by its customer.'));
   await walker.tabTo('button', 'Ask for a new session');
   await page.getByText('What has happened').focus();
   await walker.press('Space');

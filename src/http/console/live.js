@@ -96,7 +96,7 @@ function take_over(fresh) {
   document.title = fresh.title;
   if (focused && focused !== document.body && !focused.isConnected) document.querySelector("#main").focus();
   shown_at = new Date();
-  pulse(source?.readyState === EventSource.OPEN ? "Live" : "Updated now and then");
+  pulse(source?.readyState === EventSource.OPEN ? "Live" : "Refreshes every 10 s");
   document.dispatchEvent(new Event("frontdesk:fresh"));
 }
 

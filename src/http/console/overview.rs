@@ -195,7 +195,7 @@ fn machine(view: &OverviewView) -> Markup {
 
 fn credential_server(server: &CredentialServerView) -> Markup {
     let state = match server.state {
-        CredentialServerState::Well => "well",
+        CredentialServerState::Well => "OK",
         CredentialServerState::Failing => "failing",
         CredentialServerState::Unused => "not asked yet",
     };

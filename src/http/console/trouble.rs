@@ -162,7 +162,7 @@ fn alerts(view: &OverviewView) -> Vec<Alert> {
     }
     if view.agents.running >= view.agents.max_running as usize {
         alert(
-            format!("As many agents run as may, {}.", view.agents.max_running),
+            format!("All {} agent slots are in use.", view.agents.max_running),
             "New sessions wait. Raise limits.max_running if the machine has room, or stop sessions.",
         );
     }
@@ -232,7 +232,7 @@ mod tests {
                 "The credential server gives no verdicts: connection <refused>.",
                 "The disk is nearly full: 4 B are left.",
                 "The machine's memory is nearly used up: 4 B are left.",
-                "As many agents run as may, 2.",
+                "All 2 agent slots are in use.",
             ]
         );
         assert!(shown(&view).contains("connection &lt;refused&gt;"));

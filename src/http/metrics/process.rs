@@ -17,7 +17,7 @@ pub(super) fn families(started: f64) -> Vec<Family> {
     )];
     if let Some(stat) = proc::stat(std::process::id()) {
         let seconds = stat.ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-        families.push(Family::seconds("process_cpu_seconds", "Time on processors.", seconds));
+        families.push(Family::seconds("process_cpu_seconds", "CPU time.", seconds));
     }
     if let Some((virtual_bytes, resident_bytes)) = memory() {
         families.push(Family::gauge("process_virtual_memory_bytes", "Addresses taken.", virtual_bytes));

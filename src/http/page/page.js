@@ -361,11 +361,12 @@ const PHASES = {
   ENDED: { word: 'Ended', sentence: 'Your session has ended.' },
 };
 
+/** How a session ended: a word before the reason, and a sentence where there is none. */
 const OUTCOMES = {
-  completed: 'Your agent has done its work.',
-  failed: 'Your session has failed.',
-  stopped: 'Your session was ended.',
-  expired: 'Your session has run out of time.',
+  completed: { word: 'Finished', sentence: 'Your agent has finished.' },
+  failed: { word: 'Failed', sentence: 'Your session has failed.' },
+  stopped: { word: 'Ended', sentence: 'Your session was ended.' },
+  expired: { word: 'Timed out', sentence: 'Your session has timed out.' },
 };
 
 /** Makes an element. What goes into it is always text, so that nothing that an agent says can become part of the page. */
@@ -442,8 +443,8 @@ function show(seen) {
     if (phase === 'PENDING' && reason) return `Your agent could not be started: ${reason}.`;
     if (phase === 'STARTING' && epoch > 1) return `Your agent is being started again${reason ? `: ${reason}` : ''}.`;
     if (phase === 'RUNNING' && reason) return `Your agent is ready again. The one before was lost: ${reason}.`;
-    const words = OUTCOMES[outcome] ?? PHASES[phase].sentence;
-    return reason ? `${words} The reason: ${reason}.` : words;
+    const { word, sentence } = OUTCOMES[outcome] ?? PHASES[phase];
+    return reason ? `${word}: ${reason}.` : sentence;
   }
 }
 

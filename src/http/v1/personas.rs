@@ -138,7 +138,7 @@ pub struct Limits {
     /// Memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Time on processors.
+    /// CPU time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
     /// Open files of each process.

@@ -27,7 +27,7 @@ use crate::id::SessionId;
 /// How often a stream says that it is alive when it has nothing else to say.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Pieces that wait for the connection: of a reader that reads nothing little is held.
+/// Chunks queued per connection. Small, so that a stalled reader holds little memory.
 const PIECES: usize = 1;
 
 /// The writing end of a stream.

@@ -26,7 +26,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     tag: Tag::Sessions,
     summary: "Restart a session's agent",
     description: "The agent is asked to end, and killed if it has not after the persona's `stop_grace`; then the next one \
-                  is started at once, which counts as nobody's failure. Requests meanwhile are `agent_restarting`. A \
+                  is started at once. That is not counted as a failure. Requests meanwhile are `agent_restarting`. A \
                   session that waits to start its agent again does not wait any longer. Name the `epoch` that you see, so \
                   that the call can be sent again: a session that has a later agent is left as it is.",
     query: Some(schema_of::<Query>),
@@ -69,7 +69,7 @@ async fn restart(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Respon
     let record = app.registry.restart(record.id, epoch.map(Epoch), reason(&admitted.caller), note).await?;
     let is_done = record.phase.kind() == PhaseName::Running;
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(SessionView::of(app, &record).render().answer(status))
+    Ok(SessionView::of(app, &record, &admitted.caller).render().answer(status))
 }
 
 /// Why a session starts again that this caller restarts.
