@@ -66,6 +66,7 @@ pub(crate) use size::format as format_size;
 pub(crate) use size::roughly as roughly_size;
 pub use throttle::Throttle;
 pub use tls::Tls;
+pub(crate) use value::socket_address;
 
 /// The configuration file that is read when none is named, if it exists.
 pub const DEFAULT_FILE: &str = "./frontdesk.toml";

@@ -24,6 +24,7 @@ mod audit;
 mod events;
 mod operator;
 mod reload;
+mod session;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -32,6 +33,7 @@ pub use audit::{AuditQuery, AuditRow};
 pub use events::{EventPage, EventRow};
 pub use operator::{CustomerRow, Operator, SessionRow};
 pub use reload::{Reloaded, Reloader};
+pub use session::SessionDetail;
 pub use tokens::{MadeToken, TokenRow};
 
 const SOCKET: &str = "control.sock";
@@ -96,6 +98,11 @@ pub enum Command {
         before: Option<SessionId>,
         /// At most so many.
         most: usize,
+    },
+    /// Show everything that is known of a session.
+    ShowSession {
+        /// Its id, or its customer's email.
+        session: String,
     },
     /// List what a session's agents said of themselves, in its order.
     ListEvents {
@@ -164,6 +171,7 @@ impl Command {
             Self::ListThrottled
             | Self::ListCustomers { .. }
             | Self::ListSessions { .. }
+            | Self::ShowSession { .. }
             | Self::ListEvents { .. }
             | Self::ListTokens
             | Self::ListAudit { .. }
@@ -204,6 +212,8 @@ pub enum Reply {
     Throttled(Vec<ThrottledView>),
     /// The sessions asked for.
     Sessions(Vec<SessionRow>),
+    /// The session asked for.
+    Session(Box<SessionDetail>),
     /// The events asked for.
     Events(EventPage),
     /// The token that was made.

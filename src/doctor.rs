@@ -5,6 +5,7 @@
 //! server or before the first start. What must hold of the store itself is [`crate::verify`]'s to say.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -95,13 +96,19 @@ async fn examine_settings(config: &Config, running: &Running) -> Vec<Finding> {
     findings.extend(certificate::check(config));
     findings.extend(agents::check(config));
     let path = config.service_mapping_path();
-    match ServiceMapping::load(path, config.service_mapping.is_some()) {
-        Ok(mapping) => {
-            findings.extend(mapping::check(path, &mapping, config));
-            findings.extend(services::check_credentials(mapping.get(CREDENTIAL_SERVER), directory).await);
-            findings.extend(services::check_agents(config, &mapping).await);
-        }
-        Err(error) => findings.push(mapping::broken(&error)),
+    let mapping = ServiceMapping::load(path, config.service_mapping.is_some());
+    let written = mapping.as_ref().ok().and_then(|mapping| mapping.get(CREDENTIAL_SERVER));
+    match &mapping {
+        Ok(mapping) => findings.extend(mapping::check(path, mapping, config, running.credential_server())),
+        Err(error) => findings.push(mapping::broken(error)),
+    }
+    // What the running server does counts, whatever stands in the file.
+    let in_force = running.credential_server().map(|server| server.map(Arc::from));
+    if let Some(server) = in_force.or_else(|| mapping.is_ok().then_some(written)) {
+        findings.extend(services::check_credentials(server, directory).await);
+    }
+    if let Ok(mapping) = &mapping {
+        findings.extend(services::check_agents(config, mapping).await);
     }
     findings
 }

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! [`phase`] has the phases, [`machine`] says which step follows which, as a pure function, and [`census`] counts sessions
-//! by phase. [`trouble`] judges what is wrong with one. [`record`] is what the store keeps. [`sequence`] is what happened, step by step, with what agents said of themselves. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
+//! by phase. [`trouble`] judges what is wrong with one. [`record`] is what the store keeps, [`reason`] why something
+//! ended. [`sequence`] is what happened, step by step, with what agents said of themselves. A `driver` owns one session at a time and does the IO that the machine asks for; the [`registry`] finds or starts
 //! drivers. When a server stops, drivers end and sessions stay in their phases, their agents running; the next server's
 //! registry gives each a driver again, with the agent if it lives.
 //!
@@ -30,6 +31,7 @@ mod counted;
 mod driver;
 pub mod machine;
 pub mod phase;
+pub mod reason;
 pub mod record;
 pub mod registry;
 pub mod sequence;
@@ -38,7 +40,8 @@ pub mod trouble;
 pub use census::Census;
 pub use driver::CommandError;
 pub use machine::Limits;
-pub use phase::{Ending, Outcome, Phase, PhaseName, Reason, Start};
+pub use phase::{Ending, Outcome, Phase, PhaseName, Start};
+pub use reason::Reason;
 pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
 pub use registry::{InitialiseError, Initialised, Part, Parts, RELAY_OUTCOMES, Registry, RelayError};
 pub use sequence::Sequences;

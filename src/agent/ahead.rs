@@ -15,6 +15,7 @@ use crate::session::{Reason, SessionData};
 use crate::shim::launch::WrittenOrder;
 use crate::shim::place::{Fence, Place};
 
+use super::verdict::not_started;
 use super::{AgentSpec, Launcher, command};
 
 /// A start of which some is done.
@@ -86,11 +87,13 @@ pub(super) fn ready(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Rea
         let fence = Fence { epoch: spec.epoch, boot: launcher.clock.heartbeat().boot_id };
         let is_free = say_who_may_act(&place, &fence).map_err(|error| {
             let path = place.root().display();
-            Reason::new(format!("its directory {path} could not be made ready ({error}); check that the disk has room"))
+            not_started(format_args!(
+                "its directory {path} could not be made ready ({error}); check that the disk has room"
+            ))
         })?;
         let written = WrittenOrder::new(&order).and_then(|order| Ok((order, UnixStream::pair()?)));
         let (order, (ours, theirs)) =
-            written.map_err(|error| Reason::new(format!("its order could not be written: {error}")))?;
+            written.map_err(|error| not_started(format_args!("its order could not be written: {error}")))?;
         Ok(Ready { is_free, order, ours, theirs })
     })
 }

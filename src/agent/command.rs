@@ -13,6 +13,7 @@ use crate::shim::place::Place;
 use crate::shim::user;
 
 use super::leftovers::{DESK_VARIABLE, EPOCH_VARIABLE, SESSION_VARIABLE};
+use super::verdict::not_started;
 use super::{AgentSpec, Launcher};
 
 /// The order to start the agent of `spec` in `place`.
@@ -22,7 +23,7 @@ use super::{AgentSpec, Launcher};
 pub(super) fn order(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Result<Order, Reason> {
     let persona = &spec.persona;
     let user = persona.user.as_deref().map(user::resolve).transpose();
-    let user = user.map_err(|why| Reason::new(format!("the `user` of its persona {why}")))?.flatten();
+    let user = user.map_err(|why| not_started(format_args!("the `user` of its persona {why}")))?.flatten();
     let desk = launcher.store.desk();
     let (program, arguments) = command_line(&persona.command, persona.runs_this_binary());
     Ok(Order {

@@ -17,7 +17,7 @@ pub(super) async fn data_field(
         Some(data) => Ok(Some(data)),
         None => launcher.store.data(spec.session).await,
     };
-    let data = data.map_err(|error| Reason::new(format!("its session data could not be read: {error}")))?;
+    let data = data.map_err(|error| Reason::new("its session data could not be read").with_detail(error))?;
     let path = match data {
         Some(SessionData::Inline(text)) => return Ok(field("SESSION_DATA", &text)),
         None => return Ok(field("SESSION_DATA", b"{}")),

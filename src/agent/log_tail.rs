@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::id::Printable;
+use crate::session::reason::LOG_QUOTE;
 use crate::shim::place::{LOG_MARK, Place};
 
 /// Lines that are quoted.
@@ -77,7 +78,7 @@ fn in_words(log: &[u8]) -> String {
 
 fn quoted<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<_> = lines.map(|line| Printable(line).to_string()).collect();
-    format!("last lines of its log: {}", lines.join(" | "))
+    format!("{LOG_QUOTE}{}", lines.join(" | "))
 }
 
 #[cfg(test)]

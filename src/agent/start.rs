@@ -12,6 +12,7 @@ use crate::session::{Reason, SessionData};
 use crate::shim::place::Place;
 
 use super::ahead::{self, Ready, Readying};
+use super::verdict::not_started;
 use super::{AgentEnd, AgentSpec, Ahead, Launcher, initialize, survivors};
 
 /// The number of the call with which every agent's conversation begins.
@@ -87,15 +88,15 @@ async fn order(
     Failpoint::BeforeSpawn.hit();
     let readying = readying.unwrap_or_else(|| ahead::ready(launcher, spec, place));
     let (data, ready) = tokio::join!(initialize::data_field(launcher, spec, data), readying);
-    let (data, ready) = (data?, ready.map_err(|error| Reason::new(format!("it could not be readied: {error}")))??);
+    let (data, ready) = (data?, ready.map_err(not_started)??);
     if !ready.is_free {
         // Usually it is about to leave by itself. If not, it has read the fence before it was changed.
         survivors::end_shim(launcher, spec.session, spec.epoch, place).await;
     }
     Failpoint::AfterFence.hit();
-    let stream = launch(launcher, ready).await.map_err(|error| {
-        Reason::new(format!("it could not be started: the launcher of agents took no order ({error})"))
-    })?;
+    let stream = launch(launcher, ready)
+        .await
+        .map_err(|error| not_started(format_args!("the launcher of agents took no order ({error})")))?;
     Failpoint::AfterSpawn.hit();
     Ok((stream, data))
 }

@@ -1,5 +1,7 @@
 //! What the end of an agent's process means for its session, in words. Pure.
 
+use std::fmt::Display;
+
 use crate::session::{Ending, Outcome, Reason};
 use crate::shim::wire::{End, How};
 
@@ -58,19 +60,24 @@ pub(super) fn of(end: &End, speaks: bool, moment: Moment, log: &str) -> AgentEnd
 
 fn reason(end: &End, speaks: bool, moment: Moment, log: &str) -> Reason {
     if let Some(because) = &end.because {
-        return Reason::new(format!("killed: {because}; {log}"));
+        return Reason::new(format!("killed: {because}")).with_detail(log);
     }
     let how = match &end.how {
-        How::NotStarted(why) => return Reason::new(why.as_str()),
+        How::NotStarted(why) => return not_started(why),
         How::Exited(status) => format!("exited with status {status}"),
         How::Signaled(signal) => format!("was killed by signal {signal}"),
     };
     let when = match moment {
         Moment::BeforeReady => " before it was ready",
-        Moment::AfterReady if speaks => " without saying that it had finished",
+        Moment::AfterReady if speaks => " without sending `finished`",
         Moment::AfterReady => "",
     };
-    Reason::new(format!("it {how}{when}; {log}"))
+    Reason::new(format!("the agent {how}{when}")).with_detail(log)
+}
+
+/// An agent that could not be started: `why` may name paths, users and services of the machine, for operators only.
+pub(super) fn not_started(why: impl Display) -> Reason {
+    Reason::new("the server could not run the agent").with_detail(why)
 }
 
 #[cfg(test)]
@@ -85,14 +92,14 @@ mod tests {
 
     fn lost(end: AgentEnd) -> String {
         match end {
-            AgentEnd::Lost(reason) => reason.as_str().to_owned(),
+            AgentEnd::Lost(reason) => reason.in_full(),
             AgentEnd::Stopped | AgentEnd::Finished(_) => panic!("{end:?}"),
         }
     }
 
     fn finished(end: AgentEnd) -> (Outcome, String) {
         match end {
-            AgentEnd::Finished(Ending { outcome, reason }) => (outcome, reason.as_str().to_owned()),
+            AgentEnd::Finished(Ending { outcome, reason }) => (outcome, reason.in_full()),
             AgentEnd::Stopped | AgentEnd::Lost(_) => panic!("{end:?}"),
         }
     }
@@ -100,9 +107,20 @@ mod tests {
     #[test]
     fn an_agent_that_exits_unasked_is_lost_whatever_its_status() {
         let end = of(&ended(How::Exited(0), None), true, Moment::AfterReady, LOG);
-        assert_eq!(lost(end), "it exited with status 0 without saying that it had finished; its log is empty");
+        assert_eq!(lost(end), "the agent exited with status 0 without sending `finished`; its log is empty");
         let end = of(&ended(How::Signaled(11), None), true, Moment::BeforeReady, LOG);
-        assert_eq!(lost(end), "it was killed by signal 11 before it was ready; its log is empty");
+        assert_eq!(lost(end), "the agent was killed by signal 11 before it was ready; its log is empty");
+    }
+
+    #[test]
+    fn only_operators_are_told_what_the_agent_wrote_to_its_log_and_what_the_machine_said() {
+        for how in [How::Exited(1), How::NotStarted("/srv/agent.py: no such file".into())] {
+            let AgentEnd::Lost(reason) = of(&ended(how, None), true, Moment::BeforeReady, "/srv/agent.py: KeyError")
+            else {
+                panic!("it is not lost");
+            };
+            assert!(!reason.to_string().contains("/srv") && reason.in_full().contains("/srv"), "{reason:?}");
+        }
     }
 
     #[test]
@@ -120,12 +138,12 @@ mod tests {
         let end = of(&ended(How::Exited(0), None), false, Moment::AfterReady, LOG);
         assert_eq!(finished(end), (Outcome::Completed, "the command exited with status 0".into()));
         let end = of(&ended(How::Exited(2), None), false, Moment::AfterReady, LOG);
-        assert_eq!(finished(end), (Outcome::Failed, "it exited with status 2; its log is empty".into()));
+        assert_eq!(finished(end), (Outcome::Failed, "the agent exited with status 2; its log is empty".into()));
     }
 
     #[test]
     fn a_command_that_could_not_be_started_is_lost_and_says_why() {
         let end = of(&ended(How::NotStarted("no such file".into()), None), false, Moment::BeforeReady, LOG);
-        assert_eq!(lost(end), "no such file");
+        assert_eq!(lost(end), "the server could not run the agent; no such file");
     }
 }

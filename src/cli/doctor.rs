@@ -32,7 +32,7 @@ impl Doctor {
             .context("cannot start the asynchronous runtime")?;
         let report = runtime.block_on(doctor::examine(&loaded, salvaged.as_ref()));
         if self.json {
-            output::line(&serde_json::to_string(&report).context("the findings can't be written as JSON")?)?;
+            output::json(&report)?;
         } else {
             for finding in &report.findings {
                 output::line(&line(finding))?;

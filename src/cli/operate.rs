@@ -12,6 +12,7 @@ use crate::control::{self, Command, Operator, Reply};
 use crate::credential::embedded::Embedded;
 use crate::data_dir::{DataDir, DataDirError, DataPaths};
 use crate::events::EventLog;
+use crate::service_mapping::{CREDENTIAL_SERVER, ServiceMapping};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 
@@ -70,7 +71,7 @@ async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     if matches!(command, Command::Status | Command::Drain { .. } | Command::Reload) {
         bail!("no server runs on {}; start it with `frontdesk serve`", config.data_dir.display());
     }
-    if matches!(command, Command::ListSessions { before: None, .. }) {
+    if matches!(command, Command::ListSessions { before: None, .. } | Command::ShowSession { .. }) {
         anstream::eprintln!("note: no server runs on {}; this is what is stored", config.data_dir.display());
     }
     let store = SqliteStore::open(data_dir.paths())
@@ -85,7 +86,15 @@ async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     let events = EventLog::open(data_dir.paths(), config.events.keep)
         .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
     let launcher = Launcher::to_end(Arc::clone(&store), Arc::clone(&clock), events.clone(), data_dir.paths().agents());
-    let reply = Operator::new(store, clock, embedded, None, events).ending(launcher).execute(command).await;
+    let operator = Operator::new(store, clock, embedded, None, events).ending(launcher).deciding(is_remote(config));
+    let reply = operator.execute(command).await;
     drop(data_dir);
     Ok(reply)
+}
+
+/// Whether the service mapping names a remote credential server. One that can't be read keeps a server from starting, and
+/// is that start's to tell.
+fn is_remote(config: &Config) -> bool {
+    let mapping = ServiceMapping::load(config.service_mapping_path(), config.service_mapping.is_some());
+    mapping.is_ok_and(|mapping| mapping.get(CREDENTIAL_SERVER).is_some())
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::config::Overrides;
@@ -27,7 +26,7 @@ impl Reload {
         let config = self.configuration.load(Overrides::default())?.config;
         let Reply::Reloaded(reloaded) = operate(&config, Command::Reload)? else { return Ok(ExitCode::FAILURE) };
         if self.json {
-            output::line(&serde_json::to_string(&reloaded).context("the changes can't be written as JSON")?)?;
+            output::json(&reloaded)?;
             return Ok(ExitCode::SUCCESS);
         }
         for warning in &reloaded.warnings {

@@ -17,7 +17,7 @@ use crate::node::Node;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::{AtStop, Tasks};
 use crate::telemetry::LogLevel;
-use crate::{descriptors, server, telemetry};
+use crate::{config, descriptors, server, telemetry};
 
 use super::progress::Progress;
 use super::{Configuration, Failure, Outcome, stop, welcome};
@@ -68,6 +68,7 @@ async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
     let hangup = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     let manager = ServiceManager::from_environment();
     manager.status("taking up the sessions and agents of an earlier server");
+    let is_configured = loaded.origins.is_configured();
     let node = started(loaded.config).await?;
     let app = &node.app;
     let reloader = Arc::new(Reloader::new(app.clone(), sources, level));
@@ -82,7 +83,7 @@ async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
     .reloading(reloader.clone());
     control::serve(node.data_dir().paths().root(), operator, node.tasks())
         .context("cannot make the control socket in the data directory")?;
-    welcome::greet(&node).await?;
+    welcome::greet(&node, is_configured).await?;
     reload_on_hangup(hangup, reloader, manager.clone(), node.tasks());
     manager.ready(&NodeView::of(app).in_words());
     let told = app.clone();
@@ -163,7 +164,7 @@ fn before_the_end(at_stop: AtStop) -> &'static str {
 }
 
 fn address(text: &str) -> Result<std::net::SocketAddr, &'static str> {
-    text.parse().map_err(|_| "write an address and a port such as 127.0.0.1:5500")
+    config::socket_address(text).ok_or("write an IP address and a port, such as 127.0.0.1:5500 or localhost:5500")
 }
 
 /// Whoever asks twice does not want to wait.

@@ -14,7 +14,7 @@ use hyper::Uri;
 use crate::client;
 use crate::id::SessionId;
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, caution};
 
 mod desk;
 mod events;
@@ -25,6 +25,7 @@ mod refusal;
 mod request;
 mod restart;
 mod send;
+mod show;
 mod status;
 mod stop;
 mod tokenless;
@@ -70,6 +71,8 @@ pub(super) enum Session {
     Restart(restart::Restart),
     /// List the sessions on this machine's server.
     List(list::List),
+    /// Show everything that is known of a session on this machine's server.
+    Show(show::Show),
     /// Show what a session's agents said: progress, events, log lines, parts of answers.
     Events(events::Events),
     /// Show what a session's agent writes to stderr.
@@ -79,6 +82,15 @@ pub(super) enum Session {
 
 impl Session {
     pub(super) fn run(self) -> Outcome {
+        if let Some(flag) = secret_among(std::env::args()) {
+            anstream::eprintln!(
+                "{}",
+                caution(&format!(
+                    "other users of this machine can read what follows {flag} in the list of processes; {flag}-file takes it \
+                     from a file or standard input"
+                ))
+            );
+        }
         match self {
             Self::Request(request) => request.run(),
             Self::Initialize(initialize) => initialize.run(),
@@ -87,10 +99,27 @@ impl Session {
             Self::Stop(stop) => stop.run(),
             Self::Restart(restart) => restart.run(),
             Self::List(list) => list.run(),
+            Self::Show(show) => show.run(),
             Self::Events(events) => events.run(),
             Self::Logs(logs) => logs.run(),
         }
     }
+}
+
+/// The flag of a secret among the arguments, where everybody on the machine can read it.
+fn secret_among(mut arguments: impl Iterator<Item = String>) -> Option<&'static str> {
+    const SECRETS: [&str; 2] = ["--token", "--operator-token"];
+    arguments.find_map(|argument| {
+        let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
+        SECRETS.into_iter().find(|flag| *flag == name)
+    })
+}
+
+/// Reads a secret from a file, or from standard input for `-`.
+fn secret_in_file(path: &str) -> Result<String, String> {
+    let read = if path == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    let secret = read.map_err(|error| format!("it cannot be read: {error}"))?.trim().to_owned();
+    if secret.is_empty() { Err("it holds no token".to_owned()) } else { Ok(secret) }
 }
 
 /// Which server is meant.
@@ -107,12 +136,16 @@ struct Token {
     /// The session's token, as `session request` printed it.
     #[arg(long, value_name = "TOKEN", env = "FRONTDESK_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// The same from a file, or - for standard input.
+    #[arg(long, value_name = "FILE", value_parser = secret_in_file)]
+    token_file: Option<String>,
 }
 
 impl Token {
     /// A variable that is set to nothing is not set.
     fn get(&self) -> Option<&str> {
-        self.token.as_deref().map(str::trim).filter(|token| !token.is_empty())
+        let token = self.token_file.as_deref().or(self.token.as_deref());
+        token.map(str::trim).filter(|token| !token.is_empty())
     }
 
     /// The session whose token it is, which a token begins with.
@@ -122,7 +155,9 @@ impl Token {
             bytes.first_chunk().copied().map(SessionId::from_bytes)
         };
         let no_token = || {
-            Failure::Usage("the token is none: it begins with fds_, as `frontdesk session request` printed it".into())
+            Failure::Usage(
+                "not a session token: session tokens begin with fds_; `frontdesk session request` prints one".into(),
+            )
         };
         self.get().map(|token| id(token).ok_or_else(no_token)).transpose()
     }
@@ -155,6 +190,14 @@ fn server(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_among_the_arguments_is_noticed_and_a_file_of_it_is_none() {
+        let flag = |arguments: &[&str]| secret_among(arguments.iter().map(ToString::to_string));
+        assert_eq!(flag(&["send", "a@b.example", "--token", "fds_x", "{}"]), Some("--token"));
+        assert_eq!(flag(&["logs", "a@b.example", "--operator-token=fdo_x"]), Some("--operator-token"));
+        assert_eq!(flag(&["send", "a@b.example", "--token-file", "token", "{}"]), None);
+    }
 
     #[test]
     fn only_plain_http_to_another_machine_is_in_clear() {

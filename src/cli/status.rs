@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::{Configuration, Outcome, drain, output};
@@ -23,7 +22,7 @@ impl Status {
         let config = self.configuration.place()?;
         let node = drain::node(&config)?;
         if self.json {
-            output::line(&serde_json::to_string(&node).context("the server's state can't be written as JSON")?)?;
+            output::json(&node)?;
         } else {
             output::line(&node.in_words())?;
         }

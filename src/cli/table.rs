@@ -68,8 +68,7 @@ fn cut(cell: &mut String, room: usize) {
 /// Prints one JSON object a line.
 pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Outcome {
     for row in rows {
-        let text = serde_json::to_string(row).map_err(anyhow::Error::from)?;
-        output::line(&text)?;
+        output::json(row)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,13 +25,14 @@ const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 
-/// Greets, and makes the demo customer in a new data directory. A greeting that a crash cut short is given again, with
-/// another password.
-pub(super) async fn greet(node: &Node) -> Result<()> {
+/// Greets, and makes the demo customer in a new data directory, unless the server `is_configured`: then somebody sets up
+/// customers of their own. A greeting that a crash cut short is given again, with another password.
+pub(super) async fn greet(node: &Node, is_configured: bool) -> Result<()> {
     let address = node.address()?;
     let (store, data) = (&node.app.store, node.data_dir().paths());
     let to_a_person = std::io::stdout().is_terminal();
-    let password = if wants_demo(node) { Some(demo_customer(node, to_a_person).await?) } else { None };
+    let password =
+        if !is_configured && wants_demo(node) { Some(demo_customer(node, to_a_person).await?) } else { None };
     // What was logged before stands before it.
     telemetry::flush();
     // A terminal that has gone away is no reason to end the server.
@@ -125,6 +126,9 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
             let make = format!("{} token create me --scope admin", binary());
             let _ = writeln!(text, "\nAn operator's token for the console: {make}");
         }
+    }
+    if password.is_none() && node.app.store.desk().greeting_due && node.mapping.get(CREDENTIAL_SERVER).is_none() {
+        let _ = writeln!(text, "\nAdd your first customer: {} customer add EMAIL", binary());
     }
     let _ = writeln!(text, "\n{DIM}Ctrl-C stops the server and its agents.{DIM:#}\n");
     text

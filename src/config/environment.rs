@@ -16,8 +16,9 @@ const PREFIX: &str = "FRONTDESK_";
 const PERSONAS: &str = "FRONTDESK_PERSONAS__";
 
 /// Names that mean something else to one of Frontdesk's commands or to an agent.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 10] = [
     "FRONTDESK_TOKEN",
+    "FRONTDESK_OPERATOR_TOKEN",
     "FRONTDESK_SERVER",
     "FRONTDESK_SESSION",
     "FRONTDESK_EPOCH",

@@ -78,6 +78,14 @@ impl Origins {
         found.map(|(_, origin)| origin)
     }
 
+    /// Whether a file or the environment has set anything: flags alone only say where a server is to try itself.
+    pub fn is_configured(&self) -> bool {
+        self.0.values().any(|origin| match origin {
+            Origin::File { .. } | Origin::Environment(_) => true,
+            Origin::CommandLine(_) => false,
+        })
+    }
+
     pub(super) fn at(&self, path: &KeyPath) -> Option<&Origin> {
         self.0.get(path)
     }

@@ -5,7 +5,7 @@
 //! used because they name Rust types. Called by the derived `Deserialize` of the sections.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serializer, de};
@@ -65,7 +65,17 @@ pub(super) fn text<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Er
 /// Reads an IP address with a port.
 pub(super) fn address<'de, D: Deserializer<'de>>(source: D) -> Result<SocketAddr, D::Error> {
     const EXPECTED: &str = "an IP address with a port such as \"127.0.0.1:5500\" or \"[::1]:5500\"";
-    read(source, |value| value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| wrong(EXPECTED, value)))
+    read(source, |value| value.as_str().and_then(socket_address).ok_or_else(|| wrong(EXPECTED, value)))
+}
+
+/// An IP address with a port. `localhost` is 127.0.0.1: every other name may mean several addresses, or another one tomorrow.
+pub(crate) fn socket_address(text: &str) -> Option<SocketAddr> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
+            Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?))
+        }
+        _ => text.parse().ok(),
+    }
 }
 
 /// Reads with `parse`, whose error is a half sentence.

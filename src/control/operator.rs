@@ -28,22 +28,25 @@ use super::{Command, Reloader, Reply, audit, events, tokens};
 
 const NO_SERVER: &str = "no server runs on this data directory; start it with `frontdesk serve`, or name the right one \
      with --data-dir";
-const NO_EFFECT: &str = "; that has no effect while the service mapping names a CREDENTIAL_SERVER, which decides alone";
+const NO_EFFECT: &str =
+    "; this has no effect on sign-ins while the service mapping names a CREDENTIAL_SERVER, which decides alone";
 
 /// Executes commands. Cloning shares what it works on.
 #[derive(Clone)]
 pub struct Operator {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    embedded: Arc<Embedded>,
+    pub(super) embedded: Arc<Embedded>,
     /// The sessions that the running server drives; `None` if no server runs.
-    registry: Option<Registry>,
+    pub(super) registry: Option<Registry>,
     sequences: Sequences,
     /// The running server.
     app: Option<Arc<App>>,
     reloader: Option<Arc<Reloader>>,
     /// Ends the agents that a stopped server has left.
     launcher: Option<Launcher>,
+    /// Whether the next server is to ask a remote credential server, where none runs that could say.
+    is_remote_next: bool,
 }
 
 /// A customer as a table shows it.
@@ -101,7 +104,17 @@ impl Operator {
         events: EventLog,
     ) -> Self {
         let sequences = Sequences::new(Arc::clone(&store), Arc::clone(&clock), events);
-        Self { store, clock, embedded, registry, sequences, app: None, reloader: None, launcher: None }
+        Self {
+            store,
+            clock,
+            embedded,
+            registry,
+            sequences,
+            app: None,
+            reloader: None,
+            launcher: None,
+            is_remote_next: false,
+        }
     }
 
     /// The same, for a server that can be asked how it is, and to stop.
@@ -122,6 +135,21 @@ impl Operator {
         Self { launcher: Some(launcher), ..self }
     }
 
+    /// The same, where no server runs and the service mapping says who is to decide about credentials.
+    #[must_use]
+    pub fn deciding(self, is_remote: bool) -> Self {
+        Self { is_remote_next: is_remote, ..self }
+    }
+
+    /// What is to be said of a customer's password that nobody is going to ask for.
+    fn effect(&self) -> &'static str {
+        let is_remote = self
+            .app
+            .as_ref()
+            .map_or(self.is_remote_next, |app| matches!(app.verifiers.in_force(), InForce::Remote(..)));
+        if is_remote { NO_EFFECT } else { "" }
+    }
+
     /// Executes one command. What can't be done comes back as one sentence.
     pub async fn execute(&self, command: Command) -> Reply {
         let done = match command {
@@ -137,6 +165,7 @@ impl Operator {
             Command::ListSessions { email, ended, before, most } => {
                 self.sessions(email.as_deref(), ended, before, most).await
             }
+            Command::ShowSession { session } => self.show_session(&session).await,
             Command::ListEvents { session, after, most } => {
                 let keys = [self.embedded.key(&session), CustomerKey::new(&session)];
                 let is_served = self.registry.is_some();
@@ -260,9 +289,7 @@ impl Operator {
         let customer = self.embedded.add(email, password).await.map_err(|error| words(&error, email))?;
         tracing::info!(customer = %customer.key, "customer added");
         self.note(AuditEntry { customer: Some(customer.key.clone()), ..self.entry(Action::CustomerAdded) }).await?;
-        let is_asked = self.app.as_ref().is_none_or(|app| matches!(app.verifiers.in_force(), InForce::Embedded(_)));
-        let effect = if is_asked { "" } else { NO_EFFECT };
-        Ok(done(format!("added {}{effect}", Printable(&customer.email))))
+        Ok(done(format!("added {}{}", Printable(&customer.email), self.effect())))
     }
 
     async fn set_password(&self, email: &str, password: SecretString) -> Result<Reply, String> {
@@ -277,7 +304,7 @@ impl Operator {
             format!("the password was changed, but the tokens of the session were not revoked ({error}); try again")
         })?;
         let revoked = session.map_or("", |_| " and revoked the tokens of the session");
-        Ok(done(format!("changed the password of {}{revoked}", Printable(email))))
+        Ok(done(format!("changed the password of {}{revoked}{}", Printable(email), self.effect())))
     }
 
     async fn remove_customer(&self, email: &str) -> Result<Reply, String> {
@@ -331,7 +358,7 @@ impl Operator {
             }
         })?;
         let (state, stopped) = (state(disabled), if had_session { " and its session is stopping" } else { "" });
-        Ok(done(format!("{} is {state}{stopped}", Printable(email))))
+        Ok(done(format!("{} is {state}{stopped}{}", Printable(email), self.effect())))
     }
 
     async fn clear_throttled(&self, email: &str) -> Result<Reply, String> {
@@ -374,11 +401,11 @@ impl Operator {
         let driven = self.registry.as_ref().and_then(|registry| registry.driven(record.id));
         let ending = record.phase.ending();
         let (progress, lost) = driven.as_ref().map_or((None, None), |driven| {
-            let lost = driven.lost.as_ref().map(|reason| format!("an agent was lost: {reason}"));
+            let lost = driven.lost.as_ref().map(|reason| format!("an agent was lost: {}", reason.in_full()));
             (driven.progress.clone(), lost)
         });
         let waits_for = self.registry.as_ref().and_then(|registry| registry.waits_for(record)).map(str::to_owned);
-        let why = record.phase.why().map(ToString::to_string);
+        let why = record.phase.why().map(Reason::in_full);
         SessionRow {
             id: record.id,
             customer: record.customer.as_str().to_owned(),

@@ -13,11 +13,18 @@ const ABOUT: &str = "service mapping";
 /// How many letters a slip may change.
 const SLIP: usize = 2;
 
-pub(super) fn check(path: &Path, mapping: &ServiceMapping, config: &Config) -> Vec<Finding> {
+/// Checks the file. `in_force` is the credential server that a running server asks, `Some(None)` if it asks none.
+pub(super) fn check(
+    path: &Path,
+    mapping: &ServiceMapping,
+    config: &Config,
+    in_force: Option<Option<&str>>,
+) -> Vec<Finding> {
     let (shown, names) = (path.display(), mapping.names());
+    let differing = in_force.and_then(|in_force| differing(path, mapping.get(CREDENTIAL_SERVER).as_deref(), in_force));
     if !path.exists() {
         let sentence = format!("there is no {shown}: the embedded credential server decides, and agents are processes");
-        let mut found = vec![Finding::ok(ABOUT, sentence)];
+        let mut found = vec![differing.unwrap_or_else(|| Finding::ok(ABOUT, sentence))];
         found.extend(unmapped(path, mapping, config));
         return found;
     }
@@ -28,12 +35,26 @@ pub(super) fn check(path: &Path, mapping: &ServiceMapping, config: &Config) -> V
             Finding::warning(ABOUT, sentence, format!("call it {CREDENTIAL_SERVER}, if that is what it is"))
         })
         .collect();
+    found.extend(differing);
     found.extend(unmapped(path, mapping, config));
     if found.is_empty() {
         let services = if names.len() == 1 { "service" } else { "services" };
         found.push(Finding::ok(ABOUT, format!("{shown} has {} {services}", names.len())));
     }
     found
+}
+
+/// A running server that goes by something else than what stands in the file.
+fn differing(path: &Path, written: Option<&str>, in_force: Option<&str>) -> Option<Finding> {
+    if written == in_force {
+        return None;
+    }
+    let named = |server: Option<&str>| server.map_or_else(|| format!("no {CREDENTIAL_SERVER}"), str::to_owned);
+    let asked = in_force.map_or_else(|| "the embedded credential server".to_owned(), str::to_owned);
+    let sentence = format!("the running server asks {asked}, and {} names {}", path.display(), named(written));
+    let cure =
+        "run doctor with the server's own options and directory, or look in its log for why it kept another mapping";
+    Some(Finding::warning(ABOUT, sentence, cure))
 }
 
 /// A mapping that is none.
@@ -92,7 +113,7 @@ mod tests {
                 persona.service = Some(service.to_owned());
             });
         }
-        check(&path, &ServiceMapping::load(&path, true).unwrap(), &config)
+        check(&path, &ServiceMapping::load(&path, true).unwrap(), &config, None)
     }
 
     #[test]
@@ -107,6 +128,17 @@ mod tests {
         );
         assert_eq!(of(r#"{"PAYMENTS": "localhost:1"}"#, None)[0].level, Level::Ok);
         assert!(of(r#"{"PAYMENTS": "localhost:1"}"#, None)[0].sentence.ends_with(" has 1 service"));
+    }
+
+    #[test]
+    fn a_running_server_that_asks_another_than_the_file_names_is_a_warning() {
+        let path = Path::new("mapping.json");
+        assert_eq!(differing(path, Some("a:1"), Some("a:1")), None);
+        assert_eq!(differing(path, None, None), None);
+        let other = differing(path, None, Some("a:1")).unwrap();
+        assert!(other.sentence.contains("asks a:1, and mapping.json names no CREDENTIAL_SERVER"), "{other:?}");
+        let embedded = differing(path, Some("a:1"), None).unwrap();
+        assert!(embedded.sentence.contains("asks the embedded credential server, and"), "{embedded:?}");
     }
 
     #[test]

@@ -26,6 +26,11 @@ impl Running {
         self.pid
     }
 
+    /// Which remote credential server it asks, if it could say; `Some(None)` if the embedded one decides.
+    pub(super) fn credential_server(&self) -> Option<Option<&str>> {
+        self.node.as_ref().map(|node| node.credential_server.as_deref())
+    }
+
     /// Where it listens.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.node.as_ref()?.listen.parse().ok()
@@ -85,6 +90,7 @@ mod tests {
             id: "desk".into(),
             version: VERSION.into(),
             listen: "127.0.0.1:5500".into(),
+            credential_server: None,
             started: "2026-01-01T00:00:00Z".into(),
             uptime_seconds: 1.0,
             ready: true,

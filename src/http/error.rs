@@ -61,7 +61,7 @@ pub enum Refusal {
     CreationFailed(&'static str),
     /// There is nothing to initialise.
     NoSessionPending,
-    /// As many agents run as may.
+    /// All agent slots are in use.
     NoCapacity,
     /// There is no session to send a request to.
     NoSessionRunning,
@@ -162,7 +162,7 @@ impl Refusal {
             Self::NotFound => "There is nothing at this path.",
             Self::MethodNotAllowed => "This path takes another method; see the Allow header.",
             Self::TooSlow => "The body came slower than 1 KiB a second.",
-            Self::BadCredentials => "The email or the password is wrong, or they are not good for this persona.",
+            Self::BadCredentials => "The email or the password is wrong, or this account may not use this persona.",
             Self::TokenRequired => {
                 "This call needs a token that is good for it, as `Authorization: Bearer TOKEN`, or on the seed's paths as \
                  TOKEN in the body; what was sent, if anything, is not, or no longer."
@@ -195,7 +195,9 @@ impl Refusal {
             Self::SessionAlreadyRunning => {
                 "You have a live session: go on with it by `session` and `token`, or stop it first."
             }
-            Self::LogsGone => "The session has ended, and its log went with it; its reason quotes the last lines.",
+            Self::LogsGone => {
+                "The session has ended, and its log went with it; operators see the last lines in its `reason_detail`."
+            }
             Self::Failed => "The server failed; its log says why.",
         })
     }

@@ -44,14 +44,14 @@ impl Counted {
             Phase::Pending { last_failure, .. } if was_first_start => {
                 persona.failed_starts.add_one();
                 if let Some(reason) = last_failure {
-                    persona.note_loss(reason.as_str());
+                    persona.note_loss(&reason.in_full());
                 }
             }
             Phase::Ended { ending, .. } => {
                 metrics.ended.add_one(place(ending.outcome));
                 if ending.outcome == Outcome::Failed {
                     persona.failed.add_one();
-                    persona.note_loss(ending.reason.as_str());
+                    persona.note_loss(&ending.reason.in_full());
                     if was_first_start {
                         persona.failed_starts.add_one();
                     }

@@ -32,7 +32,7 @@ use crate::store::{AuditEntry, Store, StoreError};
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) record: Arc<SessionRecord>,
-    /// The agent, while the session is RUNNING.
+    /// The agent that is being started, serves the session or is being ended. Only a RUNNING session's takes requests.
     pub(super) agent: Option<Agent>,
     /// The last epoch that has been RUNNING under this driver; a reader may come too late to see the phase itself.
     pub(super) ran: Epoch,
@@ -43,13 +43,13 @@ pub(super) struct View {
 impl View {
     /// What is seen before a driver has done anything.
     pub(super) fn first(record: SessionRecord, agent: Option<&Agent>) -> Self {
-        let (agent, ran) = match &record.phase {
-            Phase::Running { epoch, .. } => (agent.cloned(), *epoch),
+        let ran = match &record.phase {
+            Phase::Running { epoch, .. } => *epoch,
             Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
-                (None, Epoch::default())
+                Epoch::default()
             }
         };
-        Self { record: Arc::new(record), agent, ran, lost: None }
+        Self { record: Arc::new(record), agent: agent.cloned(), ran, lost: None }
     }
 }
 
@@ -265,9 +265,9 @@ impl Driver {
                     AgentEnd::Finished(ending) => Event::AgentFinished { epoch, ending },
                     AgentEnd::Lost(reason) => {
                         tracing::warn!(session.id = %record.id, customer = %record.customer, persona = %record.persona,
-                            epoch = %epoch, reason = %reason, "agent lost");
+                            epoch = %epoch, reason = reason.in_full(), "agent lost");
                         self.view.send_modify(|view| view.lost = Some(reason.clone()));
-                        self.counted.loss(&record.persona, reason.as_str());
+                        self.counted.loss(&record.persona, &reason.in_full());
                         Event::AgentLost { epoch, reason, jitter: u16::from_ne_bytes(crate::random::bytes()) }
                     }
                 }
@@ -381,12 +381,13 @@ impl Driver {
 
     fn publish(&mut self, before: &SessionRecord, after: SessionRecord) {
         self.counted.step(&after.persona, &before.phase, &after.phase, self.context.clock.now());
-        let (agent, ran) = match &after.phase {
-            Phase::Running { epoch, .. } => (self.agent.as_ref().map(|(agent, _)| agent.clone()), *epoch),
+        let ran = match &after.phase {
+            Phase::Running { epoch, .. } => *epoch,
             Phase::Pending { .. } | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
-                (None, self.view.borrow().ran)
+                self.view.borrow().ran
             }
         };
+        let agent = self.agent.as_ref().map(|(agent, _)| agent.clone());
         let lost = self.view.borrow().lost.clone();
         self.view.send_replace(View { record: Arc::new(after), agent, ran, lost });
     }
@@ -402,7 +403,9 @@ impl Driver {
             Effect::StartAgent { epoch, not_before, deadline } => {
                 let spec = spec(&self.record(), &self.persona, epoch, not_before, deadline);
                 let (events, news) = agent::news();
-                self.agent = Some((self.context.launcher.start(spec, ahead, events), news));
+                let agent = self.context.launcher.start(spec, ahead, events);
+                self.view.send_modify(|view| view.agent = Some(agent.clone()));
+                self.agent = Some((agent, news));
             }
             Effect::StopAgent { deadline, .. } => {
                 if let Some((agent, _)) = &self.agent {
@@ -470,7 +473,7 @@ impl Driver {
 }
 
 fn log_move(before: &SessionRecord, after: &SessionRecord) {
-    let reason = after.phase.ending().map(|ending| ending.reason.as_str()).unwrap_or_default();
+    let reason = after.phase.ending().map(|ending| ending.reason.in_full()).unwrap_or_default();
     tracing::info!(
         session.id = %after.id,
         customer = %after.customer,

@@ -13,7 +13,8 @@ use crate::agent::restart::{Decision, Failures};
 use crate::clock::Timestamp;
 use crate::id::Epoch;
 
-use super::phase::{Ending, Outcome, Phase, Reason, Start};
+use super::phase::{Ending, Outcome, Phase, Start};
+use super::reason::Reason;
 
 /// What may happen to a session.
 #[derive(Clone, Debug)]
@@ -384,7 +385,7 @@ fn first_start_failed(epoch: Epoch, before: u32, reason: &Reason, limits: &Limit
     let failed_starts = before.saturating_add(1);
     if failed_starts >= limits.start_attempts {
         let starts = if failed_starts == 1 { "start" } else { "starts" };
-        let reason = Reason::new(format!("gave up after {failed_starts} failed {starts}: {reason}"));
+        let reason = reason.told_as(|why| format!("gave up after {failed_starts} failed {starts}: {why}"));
         return end(epoch, Ending::new(Outcome::Failed, reason));
     }
     Step {
@@ -414,7 +415,8 @@ fn lost(
             start(epoch.next(), now + after, limits, Start::Restart { first_ready, failures, reason: None })
         }
         Decision::GiveUp { failures } => {
-            let reason = Reason::new(format!("the agent was lost {failures} times within 10 minutes; last: {reason}"));
+            let reason =
+                reason.told_as(|why| format!("the agent was lost {failures} times within 10 minutes; last: {why}"));
             end(epoch, Ending::new(Outcome::Failed, reason))
         }
     }

@@ -11,6 +11,8 @@ use crate::agent::restart::Failures;
 use crate::clock::Timestamp;
 use crate::id::Epoch;
 
+pub use super::reason::Reason;
+
 /// Where a session is in its life, with the data that only this phase has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -192,46 +194,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// One sentence for people that says why something ended or failed. Holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Reason(Box<str>);
-
-impl Reason {
-    /// Wraps a sentence, cut to 2,000 characters so that a chatty agent can't fill the store.
-    pub fn new(text: impl Into<String>) -> Self {
-        const MOST_BYTES: usize = 2_000;
-        let mut text = text.into();
-        // Agents' words stand in it: one line of a log or a table must stay one.
-        if text.contains(|character: char| character.is_control()) {
-            text = text.chars().flat_map(visible).collect();
-        }
-        if text.len() > MOST_BYTES {
-            text.truncate(text.floor_char_boundary(MOST_BYTES));
-            text.push('…');
-        }
-        Self(text.into())
-    }
-
-    /// The sentence.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The character itself, or its escape if it is a control.
-fn visible(character: char) -> impl Iterator<Item = char> {
-    let escaped = character.is_control().then(|| character.escape_default());
-    let plain = (!character.is_control()).then_some(character);
-    escaped.into_iter().flatten().chain(plain)
-}
-
 /// The end of a session: its outcome and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
@@ -339,16 +301,5 @@ impl Phase {
             | Self::Stopping { .. }
             | Self::Ended { .. } => self.epoch(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_one_line_of_bounded_length() {
-        assert_eq!(Reason::new("bad\n2026 INFO\u{1b}[31m é").as_str(), "bad\\n2026 INFO\\u{1b}[31m é");
-        assert!(Reason::new("é".repeat(5_000)).as_str().len() <= 2_003);
     }
 }

@@ -326,9 +326,10 @@ impl Registry {
     pub fn driven(&self, id: SessionId) -> Option<Driven> {
         let view = self.handle(id)?.view.borrow().clone();
         let agent = view.agent.as_ref();
+        let is_running = matches!(view.record.phase, Phase::Running { .. });
         Some(Driven {
             pid: agent.and_then(Agent::pid),
-            open_requests: agent.map(Agent::open_requests),
+            open_requests: agent.filter(|_| is_running).map(Agent::open_requests),
             progress: agent.and_then(Agent::progress),
             lost: view.lost,
             usage: agent.and_then(Agent::usage),

@@ -22,6 +22,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::events::{AllFollower, Event, EventLog, FIRST_NUMBER, Follower, Kind, NewEvent, Page, Step};
 use crate::id::{Epoch, Revision, SessionId};
 use crate::session::phase::{Outcome, Phase};
+use crate::session::reason::Reason;
 use crate::session::record::SessionRecord;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
@@ -218,7 +219,7 @@ fn creation(record: &SessionRecord) -> Event {
     }
 }
 
-/// A transition as it stands in a sequence.
+/// A transition as it stands in a sequence, which customers read: without what only operators see of its reason.
 fn body(revision: Revision, phase: &Phase) -> Vec<u8> {
     #[derive(Serialize)]
     struct Transition<'a> {
@@ -235,7 +236,7 @@ fn body(revision: Revision, phase: &Phase) -> Vec<u8> {
         epoch: phase.epoch(),
         revision,
         outcome: phase.ending().map(|ending| ending.outcome),
-        reason: phase.why().map(|reason| reason.as_str()),
+        reason: phase.why().map(Reason::sentence),
     };
     serde_json::to_vec(&transition).expect("a transition has string keys only and serialises")
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::clock::{Timestamp, WallTime};
 
-use super::phase::{Phase, Reason, Start};
+use super::phase::{Phase, Start};
+use super::reason::Reason;
 use super::record::SessionRecord;
 
 /// A session that has waited this long in the queue is in trouble.
@@ -79,10 +80,10 @@ impl Trouble {
         Some(Self { record: Arc::clone(record), kind, weight, lost: lost.cloned() })
     }
 
-    /// What is wrong and why, in words.
+    /// What is wrong and why, in words for operators.
     pub fn reason(&self) -> String {
         let because = |text: String, reason: Option<&Reason>| match reason {
-            Some(reason) => format!("{text}: {reason}"),
+            Some(reason) => format!("{text}: {}", reason.in_full()),
             None => text,
         };
         let times = |count: u64| if count == 1 { "once".to_owned() } else { format!("{count} times") };

@@ -153,7 +153,7 @@ fn check_live(row: &SessionRow, snapshot: &Snapshot, findings: &mut Findings) {
 
 fn check_ended(row: &SessionRow, findings: &mut Findings) {
     match &row.phase {
-        Ok(Phase::Ended { ending, .. }) if ending.reason.as_str().trim().is_empty() => {
+        Ok(Phase::Ended { ending, .. }) if ending.reason.sentence().trim().is_empty() => {
             findings.damage(row.id, "it has ended without a reason", "report this: nothing else is lost");
         }
         Ok(Phase::Ended { .. }) | Err(_) => {}

@@ -11,7 +11,7 @@ fn an_agent_that_exits_fails_its_request_and_is_started_again_with_the_end_of_it
 
     desk.fails_with_its_agent(&ada, "exit");
 
-    let reason = "it exited with status 3 without saying that it had finished; last lines of its log: no fuel";
+    let reason = "the agent exited with status 3 without sending `finished`; last lines of its log: no fuel";
     assert_eq!(desk.why_lost(), reason);
     assert_eq!(desk.epoch_when_answering(&ada), 2);
     goes_on(&desk, &bob);
@@ -21,7 +21,7 @@ fn an_agent_that_exits_fails_its_request_and_is_started_again_with_the_end_of_it
 fn an_agent_that_is_killed_by_a_signal_is_said_to_be() {
     let (desk, ada, bob) = two_sessions("");
     desk.fails_with_its_agent(&ada, "crash");
-    assert!(desk.why_lost().starts_with("it was killed by signal 11 "));
+    assert!(desk.why_lost().starts_with("the agent was killed by signal 11 "));
     goes_on(&desk, &bob);
 }
 
@@ -39,7 +39,7 @@ fn a_line_that_is_no_message_ends_the_agent_and_is_quoted_in_the_reason() {
 fn a_line_that_is_not_utf8_ends_the_agent() {
     let (desk, ada, bob) = two_sessions("");
     desk.fails_with_its_agent(&ada, "not-utf8");
-    assert_eq!(desk.why_lost(), "it wrote a line to stdout that is not UTF-8");
+    assert_eq!(desk.why_lost(), "the agent broke the protocol; it wrote a line to stdout that is not UTF-8");
     goes_on(&desk, &bob);
 }
 
@@ -47,7 +47,7 @@ fn a_line_that_is_not_utf8_ends_the_agent() {
 fn half_a_line_is_no_answer() {
     let (desk, ada, bob) = two_sessions("");
     desk.fails_with_its_agent(&ada, "half-a-line");
-    assert!(desk.why_lost().starts_with("it exited with status 0 without saying that it had finished"));
+    assert!(desk.why_lost().starts_with("the agent exited with status 0 without sending `finished`"));
     goes_on(&desk, &bob);
 }
 
@@ -55,7 +55,7 @@ fn half_a_line_is_no_answer() {
 fn a_line_longer_than_the_limit_ends_the_agent_and_is_never_held_in_memory() {
     let (desk, ada, bob) = two_sessions("[limits]\nmessage = \"64 KiB\"");
     desk.fails_with_its_agent(&ada, "huge-line");
-    assert_eq!(desk.why_lost(), "it broke the protocol: a line is longer than 65536 bytes");
+    assert_eq!(desk.why_lost(), "the agent broke the protocol; a line is longer than 65536 bytes");
     assert!(peak_kib(desk.server.pid()) < 95_000, "the server grew to {} KiB", peak_kib(desk.server.pid()));
     goes_on(&desk, &bob);
 }
@@ -64,7 +64,7 @@ fn a_line_longer_than_the_limit_ends_the_agent_and_is_never_held_in_memory() {
 fn a_persona_can_have_a_longest_line_of_its_own() {
     let (desk, ada, bob) = two_sessions_with("line = \"64 KiB\"", "");
     desk.fails_with_its_agent(&ada, "huge-line");
-    assert_eq!(desk.why_lost(), "it broke the protocol: a line is longer than 65536 bytes");
+    assert_eq!(desk.why_lost(), "the agent broke the protocol; a line is longer than 65536 bytes");
     goes_on(&desk, &bob);
 }
 
@@ -198,28 +198,31 @@ fn an_agent_that_never_gets_ready_fails_its_start_when_the_time_is_over() {
 fn an_agent_that_exits_before_it_is_ready_fails_its_start_with_the_end_of_its_log() {
     let desk = Desk::new(&faulty(&["at-start", "exit"], ""));
     let why = failed_start(&desk);
-    assert_eq!(why, "it exited with status 3 before it was ready; last lines of its log: no fuel");
+    assert_eq!(why, "the agent exited with status 3 before it was ready; last lines of its log: no fuel");
 }
 
 #[test]
 fn a_command_that_does_not_exist_fails_the_start_and_is_named() {
     let desk = Desk::new(&persona("CUSTOMERS", r#"["no-such-agent"]"#, ""));
     let why = failed_start(&desk);
-    assert!(why.starts_with(r#"its command "no-such-agent" could not be started: No such file"#), "{why}");
+    let expected =
+        r#"the server could not run the agent; its command "no-such-agent" could not be started: No such file"#;
+    assert!(why.starts_with(expected), "{why}");
 }
 
 #[test]
 fn a_command_that_is_not_executable_fails_the_start_and_is_named() {
     let desk = Desk::new(&persona("CUSTOMERS", r#"["/etc/passwd"]"#, ""));
     let why = failed_start(&desk);
-    assert!(why.starts_with(r#"its command "/etc/passwd" could not be started: Permission denied"#), "{why}");
+    let expected = r#"the server could not run the agent; its command "/etc/passwd" could not be started: Permission"#;
+    assert!(why.starts_with(expected), "{why}");
 }
 
 #[test]
 fn a_working_directory_that_does_not_exist_fails_the_start_and_is_named() {
     let desk = Desk::new(&faulty(&["on-request"], "working_directory = \"/nowhere\""));
     let why = failed_start(&desk);
-    assert_eq!(why, "its working_directory /nowhere is no directory");
+    assert_eq!(why, "the server could not run the agent; its working_directory /nowhere is no directory");
 }
 
 #[test]

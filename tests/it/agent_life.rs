@@ -26,7 +26,12 @@ fn a_failed_start_leaves_the_session_pending_and_the_third_ends_it() {
 
     let (outcome, reason) = desk.ending(&ada);
     assert_eq!(outcome, "failed");
-    assert!(reason.starts_with("gave up after 3 failed starts: its command \"/no/such/agent\""), "{reason}");
+    assert!(
+        reason.starts_with(
+            "gave up after 3 failed starts: the server could not run the agent; its command \"/no/such/agent\""
+        ),
+        "{reason}"
+    );
     assert_eq!(desk.server.initialise(ADA.0).pair(), (404, "NO_SESSION_PENDING".into()));
 }
 
@@ -122,7 +127,7 @@ fn a_forced_stop_does_not_wait_for_the_grace_of_an_earlier_one() {
 fn the_exit_status_of_a_plain_command_is_the_outcome() {
     for (script, outcome, reason) in [
         ("exit 0", "completed", "the command exited with status 0"),
-        ("echo no paper; exit 3", "failed", "it exited with status 3; last lines of its log: no paper"),
+        ("echo no paper; exit 3", "failed", "the agent exited with status 3; last lines of its log: no paper"),
     ] {
         let command = json!(["sh", "-c", script]).to_string();
         let desk = Desk::new(&persona("CUSTOMERS", &command, "protocol = \"none\""));

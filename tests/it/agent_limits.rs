@@ -87,7 +87,7 @@ fn a_flood_of_log_lines_fills_no_disk() {
 fn an_agent_that_exits_after_it_has_answered_is_started_again() {
     let (desk, ada, bob) = two_sessions("", "");
     assert_eq!(response(&desk, &ada, &json!({"do": "exit-later"})), "soon");
-    let why = "it exited with status 3 without saying that it had finished; last lines of its log: no fuel";
+    let why = "the agent exited with status 3 without sending `finished`; last lines of its log: no fuel";
     is_started_again(&desk, &ada, why);
     goes_on(&desk, &bob);
 }

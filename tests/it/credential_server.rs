@@ -29,12 +29,29 @@ fn each_well_formed_creation_asks_exactly_once_and_nothing_else_asks() {
 }
 
 #[test]
-fn who_adds_a_customer_beside_it_is_told_that_this_has_no_effect() {
+fn customers_that_are_managed_beside_it_are_said_to_have_no_effect_on_sign_ins() {
     let stub = CredentialStub::start(Behaviour::Decide);
-    let server = Server::start(stub.setup(""));
-    let (status, said, _) = server.run(&["customer", "add", "ada@example.org", "--password-stdin"], "correct horse");
-    assert!(status.success());
-    assert!(said.starts_with("added ada@example.org; that has no effect while "), "{said}");
+    let mut server = Server::start(stub.setup(""));
+    let manage = |server: &Server, command: &[&str], password: &str| {
+        let (status, said, errors) = server.run(command, password);
+        assert!(status.success(), "{errors}");
+        said
+    };
+    let passwd = ["customer", "passwd", "ada@example.org", "--password-stdin"];
+    let no_effect = "; this has no effect on sign-ins while the service mapping names a CREDENTIAL_SERVER";
+
+    let added = manage(&server, &["customer", "add", "ada@example.org", "--password-stdin"], "correct horse");
+    let changed = manage(&server, &passwd, "zither marmalade");
+    let disabled = manage(&server, &["customer", "disable", "ada@example.org"], "");
+    assert!(server.terminate().success());
+    let without_server = manage(&server, &passwd, "marmalade zither");
+    std::fs::remove_file(server.path("ServiceURLMapping.json")).unwrap();
+    let embedded = manage(&server, &passwd, "zither marmalade");
+
+    for said in [added, changed, disabled, without_server] {
+        assert!(said.contains(no_effect), "{said}");
+    }
+    assert_eq!(embedded, "changed the password of ada@example.org\n");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::credential_stub::{Behaviour, CredentialStub};
 use crate::harness::{ADA, Server, Setup};
 
 /// The exit code, and the findings that are no good news.
@@ -33,6 +34,28 @@ fn a_running_server_and_a_stopped_one_are_found_well() {
     assert!(text.contains("the embedded credential server decides, and has 2 customers"), "{text}");
     assert!(server.terminate().success());
     assert_eq!(errors(&server), Vec::<String>::new());
+}
+
+#[test]
+fn the_credential_server_that_the_running_server_asks_is_told_whatever_the_file_says() {
+    let stub = CredentialStub::start(Behaviour::Decide);
+    let server = Server::start(stub.setup(""));
+    let mapping = server.path("ServiceURLMapping.json");
+    let of_stub = std::fs::read(&mapping).unwrap();
+    // A broken edit keeps the last good mapping in force.
+    std::fs::write(&mapping, "{").unwrap();
+    let (_, text, _) = server.run(&["doctor"], "");
+    assert!(text.contains(" takes connections") && !text.contains("embedded credential server decides"), "{text}");
+
+    // Elsewhere the file is not found, and the server goes by its own all the same.
+    std::fs::write(&mapping, &of_stub).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let data_dir = server.data_dir();
+    let mut doctor = server.command();
+    doctor.current_dir(elsewhere.path()).args(["doctor", "--data-dir"]).arg(data_dir);
+    let text = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    assert!(text.contains("warning service mapping: the running server asks "), "{text}");
+    assert!(!text.contains("embedded credential server decides"), "{text}");
 }
 
 #[test]

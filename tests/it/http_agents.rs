@@ -118,7 +118,8 @@ fn a_service_that_is_gone_is_a_lost_agent_and_serves_the_next_epoch_when_it_is_b
 
     assert_eq!(failed.pair(), (502, "AGENT_ERROR".into()));
     let address = service.address;
-    assert_eq!(desk.why_lost(), format!("the service ROBOTS at {address} does not answer: connection refused"));
+    let reason = format!("the service ROBOTS at {address} does not answer: connection refused");
+    assert_eq!(desk.why_lost(), format!("the agent's service does not answer; {reason}"));
     let _back = Service::start_at(EXAMPLE, address.port());
     assert_eq!(desk.epoch_when_answering(&ada), 2);
 }
@@ -132,7 +133,10 @@ fn a_service_that_answers_its_pings_with_500_is_a_lost_agent() {
     assert_eq!(desk.ask(&ada, &json!({"do": "sick"})).status, 502);
 
     let address = service.address;
-    let reason = format!("the service ROBOTS at {address} answered with 500 Internal Server Error instead of 200");
+    let reason = format!(
+        "the agent's service did not answer as it should; the service ROBOTS at {address} answered with 500 Internal \
+         Server Error instead of 200"
+    );
     assert_eq!(desk.why_lost(), reason);
     assert_eq!(desk.epoch_when_answering(&ada), 2);
 }
@@ -145,7 +149,10 @@ fn a_service_that_does_not_know_the_session_is_a_lost_agent_at_once() {
 
     desk.fails_with_its_agent(&ada, "unknown");
 
-    let reason = format!("the service ROBOTS at {} does not know the session: who is that?", service.address);
+    let reason = format!(
+        "the agent's service does not know the session; the service ROBOTS at {} does not know the session: who is that?",
+        service.address
+    );
     assert_eq!(desk.why_lost(), reason);
     assert_eq!(desk.epoch_when_answering(&ada), 2);
 }
@@ -162,7 +169,7 @@ fn an_edited_mapping_takes_the_session_to_the_new_address_under_the_next_epoch()
 
     let answer = desk.ask(&ada, &json!("two"));
     assert_eq!(answer.pair(), (502, "AGENT_ERROR".into()));
-    assert!(desk.why_lost().starts_with(&format!("the service ROBOTS at {} does not know", other.address)));
+    assert!(desk.why_lost().contains(&format!("; the service ROBOTS at {} does not know", other.address)));
     assert_eq!(desk.epoch_when_answering(&ada), 2);
 }
 
@@ -205,7 +212,7 @@ fn a_start_that_fails_says_why() {
         ("unknown", "does not know the session: who is that?"),
     ] {
         let why = why(fault);
-        assert!(why.starts_with(&format!("the service ROBOTS at {} ", service.address)), "{fault}: {why}");
+        assert!(why.contains(&format!("; the service ROBOTS at {} ", service.address)), "{fault}: {why}");
         assert!(why.contains(expected), "{fault}: {why}");
     }
 }
@@ -215,7 +222,10 @@ fn a_service_that_is_not_in_the_mapping_fails_the_start_and_config_check_warns_o
     let desk = desk_at(r#"{"OTHERS": "127.0.0.1:1"}"#, "", "");
     let ada = desk.request(ADA);
     assert_eq!(desk.server.initialise(ADA.0).status, 500);
-    assert_eq!(desk.row(&ada).reason.unwrap(), "the service ROBOTS is not in the service mapping; add it there");
+    assert_eq!(
+        desk.row(&ada).reason.unwrap(),
+        "the agent's service is not configured; the service ROBOTS is not in the service mapping; add it there"
+    );
 
     let (status, _, warnings) = desk.server.run(&["config", "check"], "");
 

@@ -49,6 +49,7 @@ mod passwords;
 mod pickle_cpython;
 mod pickle_hostile;
 mod pickle_opcodes;
+mod reasons;
 mod recovery;
 mod refusals;
 mod relay;

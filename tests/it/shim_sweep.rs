@@ -99,7 +99,7 @@ fn die_alone(mut case: Case) {
         Initialise => {
             let phase = phase(&case.server).unwrap();
             let Phase::Pending { last_failure, .. } = &phase else { panic!("{phase:?}") };
-            assert!(last_failure.as_ref().unwrap().as_str().contains("shim"), "{phase:?}");
+            assert!(last_failure.as_ref().unwrap().sentence().contains("shim"), "{phase:?}");
         }
         AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AgentDies | Restart | StopPending
         | StopRunning | Expire | Adopt | RecoverDead | Drain => {}

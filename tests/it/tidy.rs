@@ -11,6 +11,7 @@ fn the_pure_files_name_no_runtime_no_database_and_no_clock() {
     for file in [
         "session/machine.rs",
         "session/phase.rs",
+        "session/reason.rs",
         "session/record.rs",
         "session/census.rs",
         "session/trouble.rs",

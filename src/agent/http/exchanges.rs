@@ -105,7 +105,7 @@ impl Exchanges {
             Ok(Answer::Result(result)) => Ok(result),
             Ok(Answer::Refused(message)) => Err(CallError::Refused { message }),
             Ok(Answer::UnknownSession(words)) => {
-                let reason = Reason::new(self.service.failed(Fault::UnknownSession(words)).to_string());
+                let reason = self.explained(&self.service.failed(Fault::UnknownSession(words)));
                 self.end_with(End::Lost(reason.clone()));
                 Err(CallError::Lost(reason))
             }
@@ -113,7 +113,7 @@ impl Exchanges {
                 tracing::warn!(session.id = %self.service.session, epoch = %self.service.epoch, error = %error,
                     "request not answered by its service");
                 self.trouble.notify_one();
-                Err(CallError::NoAnswer(Reason::new(error.to_string())))
+                Err(CallError::NoAnswer(self.explained(&error)))
             }
         }
     }
@@ -245,10 +245,10 @@ impl Exchanges {
         lock(&self.progress).clone()
     }
 
-    /// A sentence with the end of the service's log behind it, if there is one.
-    pub(super) fn explained(&self, why: &impl ToString) -> Reason {
-        let why = why.to_string();
-        Reason::new(self.log.words().map_or(why.clone(), |tail| format!("{why}; {tail}")))
+    /// A service that failed as a reason, with the end of its log, if there is one.
+    pub(super) fn explained(&self, error: &ServiceError) -> Reason {
+        let tail = self.log.words().map(|tail| format!("; {tail}")).unwrap_or_default();
+        Reason::new(error.fault.sentence()).with_detail(format!("{error}{tail}"))
     }
 
     fn touch(&self) {

@@ -75,6 +75,17 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// What customers are told of it: nothing of the service's name, address or insides.
+    pub(super) fn sentence(&self) -> &'static str {
+        match self {
+            Self::NotMapped | Self::BadAddress => "the agent's service is not configured",
+            Self::Unreachable(_) | Self::TimedOut { .. } => "the agent's service does not answer",
+            Self::Redirect(_) | Self::Status(_) | Self::Body(_) => "the agent's service did not answer as it should",
+            Self::UnknownSession(_) => "the agent's service does not know the session",
+            Self::Refused { .. } => "the agent's service refused",
+        }
+    }
+
     /// Whether the same message may be answered a moment later: nobody was there, or not yet.
     pub(super) fn may_pass(&self) -> bool {
         match self {

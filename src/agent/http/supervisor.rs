@@ -293,7 +293,7 @@ fn reason_of(end: &AgentEnd) -> Reason {
 
 /// The session's data as a field of `initialize`: always inline, because a service may not see our files.
 async fn data_field(launcher: &Launcher, spec: &AgentSpec) -> Result<Vec<u8>, Reason> {
-    let unread = |error: &dyn std::fmt::Display| Reason::new(format!("its session data could not be read: {error}"));
+    let unread = |error: &dyn std::fmt::Display| Reason::new("its session data could not be read").with_detail(error);
     let path = match launcher.store.data(spec.session).await.map_err(|error| unread(&error))? {
         Some(SessionData::Inline(text)) => return Ok(field("SESSION_DATA", &text)),
         None => return Ok(field("SESSION_DATA", b"{}")),

@@ -59,12 +59,12 @@ impl Supervisor {
                         Ok(()) => continue,
                         Err(reason) => reason,
                     },
-                    Err(error) => Reason::new(error.to_string()),
+                    Err(error) => Reason::new("the agent broke the protocol").with_detail(error),
                 },
                 Ok(None) => return,
-                Err(error) => Reason::new(format!("it broke the protocol: {error}")),
+                Err(error) => Reason::new("the agent broke the protocol").with_detail(error),
             };
-            self.conversation.note(format!("frontdesk ends this agent: {broken}"));
+            self.conversation.note(format!("frontdesk ends this agent: {}", broken.in_full()));
             self.end(Cause::Lost(broken), self.now);
             self.is_deaf = true;
             return;

@@ -95,7 +95,7 @@ impl Supervisor {
 
     pub(super) async fn give_up(&mut self, why: String) {
         let tail = log_tail(&self.place).await;
-        self.end(Cause::Lost(Reason::new(format!("{why}; {tail}"))), self.now);
+        self.end(Cause::Lost(Reason::new(why).with_detail(tail)), self.now);
     }
 
     /// When the agent is to be asked whether it still answers: after a silence in which nothing was asked of it.

@@ -73,7 +73,7 @@ impl Check {
         written?;
         if self.json {
             let report = Report { command: &options.command, ok, findings: &findings, log: &log };
-            output::line(&serde_json::to_string(&report).map_err(anyhow::Error::from)?)?;
+            output::json(&report)?;
         } else {
             output::line(&summary(&findings))?;
         }

@@ -34,6 +34,9 @@ pub(in crate::cli) struct Logs {
     /// An operator's token with the scope sessions:read.
     #[arg(long, value_name = "TOKEN", env = "FRONTDESK_OPERATOR_TOKEN", hide_env_values = true)]
     operator_token: Option<String>,
+    /// The same from a file, or - for standard input.
+    #[arg(long, value_name = "FILE", value_parser = super::secret_in_file)]
+    operator_token_file: Option<String>,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
@@ -42,7 +45,8 @@ pub(in crate::cli) struct Logs {
 
 impl Logs {
     pub(super) fn run(self) -> Outcome {
-        match self.operator_token.as_deref().map(str::trim).filter(|token| !token.is_empty()) {
+        let token = self.operator_token_file.as_deref().or(self.operator_token.as_deref());
+        match token.map(str::trim).filter(|token| !token.is_empty()) {
             Some(token) => self.ask_server(token)?,
             None => self.read_file()?,
         }

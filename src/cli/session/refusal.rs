@@ -67,7 +67,7 @@ impl About<'_> {
                     .into()
             }
             Code::TokenRequired if self.doing == Doing::ReadLogs => {
-                "the operator's token is none, or no longer good; `frontdesk token create` makes one".into()
+                "not a valid operator token: it is mistyped, was revoked or has expired; `frontdesk token create` makes one".into()
             }
             Code::TokenRequired if self.token => format!(
                 "the token is not that of {email}'s session, or no longer; ask for a fresh one with `frontdesk session \
@@ -121,13 +121,13 @@ impl About<'_> {
             }
             Code::SessionNotFound => self.words(Code::TokenRequired, detail, after),
             Code::LogsGone => {
-                "the session has ended, and its log went with it; `frontdesk session list --all` quotes the \
-                               last lines if it failed"
-                    .into()
+                format!(
+                    "the session has ended, and its log went with it; `frontdesk session show {pasted}` quotes the last \
+                     lines if it failed"
+                )
             }
             Code::AgentNotStarted => {
-                "the agent could not be started; on the server's machine, `frontdesk session list --all` says why"
-                    .into()
+                format!("the agent could not be started; on the server's machine, `frontdesk session show {pasted}` says why")
             }
             Code::SessionCreationFailed if detail.starts_with("The agent") => {
                 self.words(Code::AgentNotStarted, detail, after)

@@ -107,7 +107,7 @@ impl Request {
             return output::line(token);
         }
         if self.json {
-            return output::line(&serde_json::to_string(opened).map_err(anyhow::Error::from)?);
+            return output::json(opened);
         }
         let (email, option) = (quoted(&self.email), self.target.option());
         let next = if *already_running { format!("status {email}") } else { format!("initialize {email}") };

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 
 use crate::cli::output::{self, put_safely};
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, caution};
 use crate::client::{Code, IdempotencyKey, Part};
 use crate::session::PhaseName;
 
@@ -18,9 +18,12 @@ use super::{Target, Token};
 pub(in crate::cli) struct Send {
     /// The customer's email.
     email: String,
-    /// The request as JSON, or - to read it from standard input.
-    #[arg(value_name = "JSON", allow_hyphen_values = true)]
+    /// The request: JSON or a plain text, or - to read it from standard input.
+    #[arg(value_name = "JSON|TEXT", allow_hyphen_values = true)]
     request: String,
+    /// Send a text, even if it looks like JSON: the agent gets it as a JSON string.
+    #[arg(long)]
+    text: bool,
     /// Under this key the request is handled at most once, however often it is sent.
     #[arg(long, value_name = "TEXT")]
     idempotency_key: Option<String>,
@@ -56,16 +59,38 @@ impl Send {
     }
 
     fn request(&self) -> Result<Box<RawValue>, Failure> {
-        let text = if self.request == "-" {
+        let given = if self.request == "-" {
             std::io::read_to_string(std::io::stdin())
                 .map_err(|error| Failure::Usage(format!("the request on standard input cannot be read: {error}")))?
         } else {
             self.request.clone()
         };
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::Usage(format!("the request is no JSON ({error}); write it as '{{\"say\": \"hello\"}}', in quotes"))
-        })
+        if self.text {
+            return Ok(text(&given));
+        }
+        match serde_json::from_str(&given) {
+            Ok(json) => Ok(json),
+            Err(error) if looks_like_json(&given) => Err(Failure::Usage(format!(
+                "the request begins as JSON and is none ({error}); write it as '{{\"say\": \"hello\"}}', in quotes, or send \
+                 it as a text with --text"
+            ))),
+            Err(_) => {
+                anstream::eprintln!("{}", caution("the request is not JSON, so it is sent as a text (a JSON string)"));
+                Ok(text(&given))
+            }
+        }
     }
+}
+
+/// A text as a JSON string; the line end at its end is not part of it.
+fn text(given: &str) -> Box<RawValue> {
+    let line = given.strip_suffix('\n').map_or(given, |line| line.strip_suffix('\r').unwrap_or(line));
+    serde_json::value::to_raw_value(line).expect("a string serialises")
+}
+
+/// Whether somebody meant JSON and slipped: nothing that a person says begins so.
+fn looks_like_json(given: &str) -> bool {
+    given.trim_start().starts_with(['{', '[', '"'])
 }
 
 /// Prints JSON: for a person indented, for a program on one line.

@@ -44,9 +44,9 @@ async fn page(app: &App, admitted: &Admitted) -> Result<Page, Refusal> {
     let content = html! {
         p.path { a href=(Section::Sessions.path()) { "Sessions" } }
         div.head #head data-live {
-            h1 { (words::text(&session.email)) }
+            h1 { (words::whole(&session.email)) }
             p { (phase::badge(session.phase, session.outcome)) " " (session.persona) }
-            p.why { (sessions::why(&view)) }
+            p.why { (sessions::why(&view, words::whole)) }
         }
         @if may_change { div.acts #acts data-live { (acts(&view, &who, persona.as_ref())) } }
         section aria-labelledby="life" {
@@ -150,10 +150,10 @@ fn columns(app: &App, view: &OperatorsView) -> Markup {
             h2 #about { "Session" }
             (facts(&[
                 ("Id", Some(html! { code { (session.id) } })),
-                ("Customer", Some(words::text(&view.customer))),
+                ("Customer", Some(words::whole(&view.customer))),
                 ("Requested", Some(html! { (words::ago(&session.created, app.clock.wall())) " ago" })),
                 ("Revision", Some(html! { (session.revision) })),
-                ("Progress", session.progress.as_deref().map(words::text)),
+                ("Progress", session.progress.as_deref().map(words::whole)),
                 ("Queue", session.queue.as_ref().map(|queue| html! { (queue) })),
             ]))
         }
@@ -250,7 +250,7 @@ fn log(phase: PhaseName) -> Markup {
         section aria-labelledby="log" {
             h2 #log { "Log" }
             @if phase == PhaseName::Ended {
-                p.quiet { "The agent's log went with it when the session ended; the reason quotes the last lines." }
+                p.quiet { "The agent's log went with it when the session ended; the reason above quotes the last lines." }
             } @else {
                 div.tools {
                     label { "Search" input #log-search type="search" autocomplete="off" spellcheck="false"; }

@@ -237,7 +237,7 @@ fn row(operators: &OperatorsView, with_boxes: bool, now: WallTime) -> Markup {
             th.customer scope="row" {
                 a href={ (Section::Sessions.path()) "/" (session.id) } { (words::text(&session.email)) }
             }
-            td.why { (why(operators)) }
+            td.why { (why(operators, words::text)) }
             td data-label="Persona" { (session.persona) }
             td.number data-label="Age" { (words::ago(&session.created, now)) }
             td.number data-label="Epoch" { (session.epoch) }
@@ -273,16 +273,17 @@ pub(super) fn may_restart(operators: &OperatorsView) -> bool {
     }
 }
 
-/// Why a session is where it is, and how it gets on.
-pub(super) fn why(operators: &OperatorsView) -> Markup {
+/// Why a session is where it is, and how it gets on. `shown` writes what others have said, cut or whole.
+pub(super) fn why(operators: &OperatorsView, shown: fn(&str) -> Markup) -> Markup {
     let session = &operators.session;
     html! {
         @if let Some(reason) = &session.reason {
-            span.reason { @if let Some(what) = trouble(operators) { strong { (what) ": " } } (words::text(reason)) } " "
+            span.reason { @if let Some(what) = trouble(operators) { strong { (what) ": " } } (shown(reason)) } " "
         }
+        @if let Some(detail) = &session.reason_detail { span.detail { (shown(detail)) } " " }
         @if let Some(queue) = &session.queue { span { (queue) } " " }
         @if let Some(waits_for) = &operators.waits_for { span { (waits_for) } " " }
-        @if let Some(progress) = &session.progress { span.quiet { (words::text(progress)) } }
+        @if let Some(progress) = &session.progress { span.quiet { (shown(progress)) } }
     }
 }
 

@@ -129,7 +129,7 @@ fn table(steps: &[Step], segments: &[Segment<'_>]) -> Markup {
                         td { (phase::badge(step.phase, step.outcome)) }
                         td.number { (length) }
                         td.number { (step.epoch) }
-                        td { @if let Some(reason) = &step.reason { (words::text(reason)) } }
+                        td { @if let Some(reason) = &step.reason { (words::whole(reason)) } }
                     }
                 }
             }

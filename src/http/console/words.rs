@@ -90,6 +90,11 @@ pub(super) fn plain(text: &str) -> String {
     Printable(text).to_string()
 }
 
+/// The same as [`text`], whole: for a page about one thing, which has room for all of it.
+pub(super) fn whole(text: &str) -> Markup {
+    html! { bdi { (code(text)) } }
+}
+
 /// Many lines from outside, whole: only what does not print, or would turn around what stands beside it, is escaped.
 pub(super) fn code(text: &str) -> String {
     let is_hidden =

@@ -57,7 +57,7 @@ async fn initialise(app: &App, peer: Peer, parts: &Parts, body: Body) -> Result<
     };
     app.registry.initialise(&customer).await.map_err(|error| {
         if let InitialiseError::StartFailed(reason) = &error {
-            tracing::warn!(customer = %customer, reason = %reason, "session not started");
+            tracing::warn!(customer = %customer, reason = reason.in_full(), "session not started");
         }
         error.into()
     })

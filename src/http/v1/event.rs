@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::events::{Event, Page};
+use crate::events::{Event, Kind, Page};
 use crate::id::SessionId;
+use crate::session::reason::without_log;
 
 /// Something that happened to a session, or that its agent said.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +51,7 @@ impl EventView {
             kind: event.kind.name().to_owned(),
             at: event.at.to_string(),
             epoch: event.epoch.0,
-            body: json(&event.body),
+            body: if event.kind == Kind::Transition { transition(&event.body) } else { json(&event.body) },
         }
     }
 }
@@ -59,6 +61,15 @@ fn json(body: &[u8]) -> Box<RawValue> {
     serde_json::from_slice(body)
         .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// A transition as customers may read it: an earlier version wrote lines of the agent's log into its reason.
+fn transition(body: &[u8]) -> Box<RawValue> {
+    let whole = json(body);
+    let Ok(mut step) = serde_json::from_str::<Value>(whole.get()) else { return whole };
+    let Some((sentence, _)) = step["reason"].as_str().and_then(without_log) else { return whole };
+    step["reason"] = sentence.into();
+    serde_json::value::to_raw_value(&step).unwrap_or(whole)
 }
 
 fn to_json(event: &EventView) -> Vec<u8> {
@@ -110,6 +121,15 @@ mod tests {
             let whole = [&before[..], &event.body, after].concat();
             assert_eq!(whole, to_json(&EventView { session, ..EventView::of(&event) }));
         }
+    }
+
+    #[test]
+    fn a_transition_of_an_earlier_version_is_shown_without_the_agents_log() {
+        let body = br#"{"phase":"ENDED","epoch":1,"reason":"it broke; last lines of its log: /srv/a.py | KeyError"}"#;
+        let shown: Value = serde_json::from_str(transition(body).get()).unwrap();
+        assert_eq!(shown, serde_json::json!({"phase": "ENDED", "epoch": 1, "reason": "it broke"}));
+        let plain = r#"{"phase":"ENDED","reason":"it broke"}"#;
+        assert_eq!(transition(plain.as_bytes()).get(), plain);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::credential::InForce;
 use crate::http::App;
 use crate::http::call::Call;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
@@ -40,6 +41,9 @@ pub struct NodeView {
     pub version: String,
     /// Where it listens.
     pub listen: String,
+    /// Where the remote credential server is that it asks; absent while the embedded one decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_server: Option<String>,
     /// When it was started, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub started: String,
@@ -92,6 +96,10 @@ impl NodeView {
             id: app.store.desk().id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             listen: app.presence.address.to_string(),
+            credential_server: match app.verifiers.in_force() {
+                InForce::Remote(_, address) => Some(address.to_string()),
+                InForce::Embedded(_) => None,
+            },
             started: app.presence.started.to_string(),
             uptime_seconds: app.clock.now().saturating_since(app.presence.since).as_secs_f64(),
             ready: reason.is_none(),

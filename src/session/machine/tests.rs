@@ -39,7 +39,7 @@ mod pending {
         let mut phase = pending(4);
         let Phase::Pending { last_failure, .. } = &mut phase else { unreachable!() };
         *last_failure = Some(Box::new(Reason::new("crashed")));
-        assert_eq!(at_now(&phase, &Event::Initialise).phase.why().map(Reason::as_str), Some("crashed"));
+        assert_eq!(at_now(&phase, &Event::Initialise).phase.why().map(Reason::sentence), Some("crashed"));
     }
 
     #[test]
@@ -486,7 +486,7 @@ mod stored_form {
     #[test]
     fn a_reason_is_cut_at_a_character_so_that_no_agent_fills_the_store() {
         let reason = Reason::new("é".repeat(5_000));
-        assert_eq!(reason.as_str(), format!("{}…", "é".repeat(1_000)));
+        assert_eq!(reason.sentence(), format!("{}…", "é".repeat(1_000)));
     }
 
     fn stored_forms() -> Vec<(Phase, &'static str)> {

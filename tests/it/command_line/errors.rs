@@ -111,11 +111,6 @@ fn what_is_typed_wrongly_exits_with_two_and_what_is_missing_with_one() {
              FRONTDESK_TOKEN to its token",
         ),
         (
-            &["session", "stop", "--token", "abc"],
-            2,
-            "the token is none: it begins with fds_, as `frontdesk session request` printed it",
-        ),
-        (
             &["session", "request", "a@b.example"],
             2,
             "there is no terminal to ask for the password; use --password-stdin",
@@ -197,8 +192,7 @@ fn an_agent_that_does_not_start_is_explained_to_the_operator() {
     desk.server.add_customer(ADA);
     desk.token();
     let (code, _, errors) = desk.run(&["session", "initialize", ADA.0], "");
-    let said =
-        "error: the agent could not be started; on the server's machine, `frontdesk session list --all` says why\n";
+    let said = "error: the agent could not be started; on the server's machine, `frontdesk session show ada@example.org` says why\n";
     assert_eq!((code, errors.as_str()), (1, said));
     let (_, listed, _) = desk.run(&["session", "list", "--all"], "");
     assert!(listed.contains("PENDING") && listed.contains("no luck"), "{listed}");

@@ -134,6 +134,29 @@ fn a_first_start_that_fails_at_the_port_leaves_the_directory_new() {
     server.end();
 }
 
+#[test]
+fn a_server_that_is_configured_makes_no_demo_customer() {
+    for (config, variable) in [("page.enabled = false", ("NOTHING", "")), ("", ("FRONTDESK_LIMITS__MAX_RUNNING", "10"))]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("frontdesk.toml"), config).unwrap();
+        let mut server = OnTerminal::start(serve(directory.path()).env(variable.0, variable.1));
+        let screen = server.read_until("Ctrl-C stops");
+        assert!(screen.contains("Add your first customer: ") && !screen.contains("demo@example.com"), "{screen}");
+        let listed = output(frontdesk().current_dir(directory.path()).args(["customer", "list"]), "");
+        assert_eq!((listed.0, listed.1.as_str()), (0, ""), "{listed:?}");
+        server.end();
+    }
+}
+
+#[test]
+fn a_first_start_without_a_terminal_keeps_the_demo_customers_password_to_its_own_user() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = crate::harness::Server::start(crate::harness::Setup::default());
+    let password = std::fs::metadata(server.data_dir().join("demo-password")).unwrap();
+    assert_eq!(password.permissions().mode() & 0o777, 0o600);
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_first_start_that_was_killed_at_any_commit_leaves_a_password_that_opens_a_session() {

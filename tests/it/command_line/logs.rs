@@ -54,7 +54,8 @@ fn a_log_is_read_over_http_with_an_operator_s_token() {
     let (code, _, errors) = desk.run_with(&token, &["session", "logs", "eve@example.org"], "");
     assert_eq!((code, errors.as_str()), (1, "error: there is no such session; `frontdesk session list` shows them\n"));
     let (code, _, errors) = desk.run_with(&[("FRONTDESK_OPERATOR_TOKEN", "fdo_x")], &["session", "logs", ADA.0], "");
-    let said = "error: the operator's token is none, or no longer good; `frontdesk token create` makes one\n";
+    let said = "error: not a valid operator token: it is mistyped, was revoked or has expired; `frontdesk token create` makes \
+                one\n";
     assert_eq!((code, errors.as_str()), (1, said));
 }
 

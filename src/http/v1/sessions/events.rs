@@ -124,7 +124,7 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
     }
     let begun = begin(app, Some(record.id))?;
     let (writer, response) = Writer::new("text/event-stream");
-    let snapshot = Snapshot { session: SessionView::of(app, record), last };
+    let snapshot = Snapshot { session: SessionView::of(app, record, &admitted.caller), last };
     let (streamed, id) = (Arc::clone(app), record.id);
     let caller = admitted.caller.clone();
     app.tasks.spawn(async move {

@@ -63,15 +63,15 @@ async fn see(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, 
     let known: Vec<&str> = tags(&parts.headers).collect();
     let session = admitted.session()?;
     let shown = match query.wait {
-        None => SessionView::of(app, &session.record).render(),
+        None => SessionView::of(app, &session.record, &admitted.caller).render(),
         Some(Wait(patience)) => {
             let is_there = |record: &SessionRecord| match query.until {
                 Some(until) => record.phase.kind().has_reached(until),
                 // What changes without a step of the session is not waited for, but told to who asks.
-                None => !SessionView::of(app, record).render().is_among(&known),
+                None => !SessionView::of(app, record, &admitted.caller).render().is_among(&known),
             };
             let record = app.registry.wait_until(session.record.id, patience, is_there).await?;
-            SessionView::of(app, &record).render()
+            SessionView::of(app, &record, &admitted.caller).render()
         }
     };
     let is_known = query.until.is_none() && shown.is_among(&known);

@@ -17,6 +17,7 @@ use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::server_timing::Timing;
 use crate::http::v1::query;
 use crate::http::v1::wait::Wait;
+use crate::principal::Principal;
 use crate::session::{InitialiseError, Initialised};
 use crate::store::Action;
 
@@ -70,14 +71,19 @@ async fn initialise(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Res
     match app.registry.initialise_session(record.id, patience, note).await {
         Ok(Initialised::Ready(record)) => {
             timing.end("agent");
-            let mut answer = SessionView::of(app, &record).render().answer(StatusCode::OK);
+            let mut answer = SessionView::of(app, &record, &admitted.caller).render().answer(StatusCode::OK);
             timing.write(&mut answer);
             Ok(answer)
         }
-        Ok(Initialised::UnderWay(record)) => Ok(SessionView::of(app, &record).render().answer(StatusCode::ACCEPTED)),
+        Ok(Initialised::UnderWay(record)) => {
+            Ok(SessionView::of(app, &record, &admitted.caller).render().answer(StatusCode::ACCEPTED))
+        }
         Err(InitialiseError::StartFailed(reason)) => {
-            tracing::warn!(session.id = %record.id, reason = %reason, "session not started");
-            Err(Refusal::AgentNotStarted(reason.to_string()))
+            tracing::warn!(session.id = %record.id, reason = reason.in_full(), "session not started");
+            Err(Refusal::AgentNotStarted(match admitted.caller.principal {
+                Principal::Operator(_) => reason.in_full(),
+                Principal::Session(_) | Principal::Nobody => reason.to_string(),
+            }))
         }
         Err(InitialiseError::NotPending) => {
             Err(Refusal::WrongPhase("A session that is stopping or has ended can't be initialised: create a new one."))

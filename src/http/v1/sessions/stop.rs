@@ -68,7 +68,7 @@ async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response,
     }
     let record = app.registry.stop(record.id, force, reason(&admitted.caller)).await?;
     let status = if record.phase.is_live() { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok(SessionView::of(app, &record).render().answer(status))
+    Ok(SessionView::of(app, &record, &admitted.caller).render().answer(status))
 }
 
 /// Why a session ends that this caller stops.

@@ -10,10 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::http::App;
+use crate::http::caller::Caller;
 use crate::http::v1::json_text;
 use crate::id::SessionId;
+use crate::principal::Principal;
 use crate::session::registry::{Driven, Places};
-use crate::session::{Outcome, Phase, PhaseName, SessionRecord};
+use crate::session::{Outcome, Phase, PhaseName, Reason, SessionRecord};
 use crate::shim::wire::Usage;
 
 /// A session.
@@ -41,6 +43,9 @@ pub struct SessionView {
     /// Why it is where it is, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What stands behind the reason, such as the last lines of the agent's log. Only operators see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_detail: Option<String>,
     /// What its agent last said of its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
@@ -50,14 +55,17 @@ pub struct SessionView {
 }
 
 impl SessionView {
-    /// What is to be seen of a session now.
-    pub(super) fn of(app: &App, record: &SessionRecord) -> Self {
-        Self::new(record, app.registry.driven(record.id).as_ref(), app.registry.place(record.id))
+    /// What this caller may see of a session now.
+    pub(super) fn of(app: &App, record: &SessionRecord, caller: &Caller) -> Self {
+        let view = Self::new(record, app.registry.driven(record.id).as_ref(), app.registry.place(record.id));
+        match caller.principal {
+            Principal::Operator(_) => view,
+            Principal::Session(_) | Principal::Nobody => Self { reason_detail: None, ..view },
+        }
     }
 
     fn new(record: &SessionRecord, driven: Option<&Driven>, queue: Option<String>) -> Self {
-        let why = record.phase.why().map(ToString::to_string);
-        let lost = driven.and_then(|driven| driven.lost.as_ref()).map(ToString::to_string);
+        let why = record.phase.why().or_else(|| driven.and_then(|driven| driven.lost.as_ref()));
         Self {
             id: record.id,
             email: record.email().to_owned(),
@@ -67,7 +75,8 @@ impl SessionView {
             revision: record.revision.0,
             created: record.created.to_string(),
             outcome: record.phase.ending().map(|ending| ending.outcome),
-            reason: why.or(lost),
+            reason: why.map(ToString::to_string),
+            reason_detail: why.and_then(Reason::detail).map(str::to_owned),
             progress: driven.and_then(|driven| driven.progress.clone()),
             queue,
         }
@@ -160,7 +169,7 @@ pub struct OperatorsView {
 pub struct UsageView {
     /// Memory.
     pub memory_bytes: u64,
-    /// Time on processors since its start, its ended processes included.
+    /// CPU time since its start, its ended processes included.
     pub cpu_seconds: f64,
     /// Processes.
     pub processes: u32,
