@@ -128,7 +128,7 @@ impl Node {
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
         let gate = Arc::new(Gate::new(ThrottleConfig::of(&config.throttle), store.desk().token_key.throttle_key()));
-        known_addresses::restore(&gate, &*store, &*clock).await?;
+        known_addresses::restore(&gate, &*store, &*clock).await;
         tasks.spawn(known_addresses::keep(Arc::clone(&gate), Arc::clone(&store), Arc::clone(&clock), tasks.clone()));
         let sampler = Sampler::new(Arc::clone(&metrics), Arc::clone(&store), Arc::clone(&clock));
         tasks.spawn(sampler.clone().run(tasks.clone()));

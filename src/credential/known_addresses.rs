@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 use super::gate::Gate;
 
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 const MOST_AT_ONCE: usize = 512;
 
-/// Makes the stored addresses known to the throttle.
-///
-/// # Errors
-/// What the store said.
-pub async fn restore(gate: &Gate, store: &dyn Store, clock: &dyn Clock) -> Result<(), StoreError> {
-    gate.remember(&store.known_addresses().await?, clock.now());
-    Ok(())
+/// Makes the stored addresses known to the throttle. Without them the server still serves everybody: an address that can't
+/// be read is known again from its next sign-in on.
+pub async fn restore(gate: &Gate, store: &dyn Store, clock: &dyn Clock) {
+    match store.known_addresses().await {
+        Ok(known) => gate.remember(&known, clock.now()),
+        Err(error) => tracing::warn!(error = %error, "known addresses not read; none is known until its next sign-in"),
+    }
 }
 
 /// Writes changes until the server drains, and then those that are left.

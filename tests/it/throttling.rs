@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use frontdesk::clock::boot_time;
 use frontdesk::principal::Scope;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use crate::credential_stub::{Behaviour, CredentialStub, http};
@@ -139,13 +140,19 @@ fn a_restart_forgets_no_known_address() {
     assert_eq!(create_from(&server, [127, 0, 0, 1], "good"), 200);
     server.terminate();
     server.start_again();
+    assert_eq!(create_from(&server, [127, 0, 0, 10], "good"), 400);
+    until("the second address is stored", || stored_addresses(&server) == 2);
+    server.kill();
+    server.start_again();
 
     for guess in 0..20 {
-        assert_eq!(create_from(&server, [127, 0, 0, 2 + guess], "bad"), 401, "{guess}");
+        assert_eq!(create_from(&server, [127, 0, 2, 1 + guess], "bad"), 401, "{guess}");
     }
 
     assert_eq!(create_from(&server, [127, 0, 1, 1], "good"), 429);
-    assert_eq!(create_from(&server, [127, 0, 0, 1], "good"), 400);
+    for known in [1, 10] {
+        assert_eq!(create_from(&server, [127, 0, 0, known], "good"), 400, "{known}");
+    }
 }
 
 #[test]
@@ -227,6 +234,13 @@ fn a_throttle_that_is_off_lets_every_attempt_through() {
         assert_eq!(server.create(("ada", "bad"), json!({})).status, 401);
     }
     assert_eq!(server.create(("ada", "good"), json!({})).status, 200);
+}
+
+/// How many addresses the store has of all accounts.
+fn stored_addresses(server: &Server) -> i64 {
+    let file = server.data_dir().join("frontdesk.db");
+    let store = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    store.query_row("SELECT ifnull(sum(length(addresses)) / 8, 0) FROM known_addresses", [], |row| row.get(0)).unwrap()
 }
 
 /// The status of a creation for Ada that comes from this address.

@@ -36,7 +36,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
                   comment comes every 15 seconds. Before the server goes, `draining` says so: connect again and go on. \
                   After the transition to ENDED the stream ends, and connecting again is answered with 204, at which \
                   browsers stop. It also ends within seconds after the token or the console's sign-in by which it was \
-                  opened.\n\nWith `Accept: application/json`, a page of events instead.",
+                  opened. An EventSource of a page of this server follows by the cookie of `POST \
+                  /v1/sessions/{id}/cookie`.\n\nWith `Accept: application/json`, a page of events instead.",
     query: Some(schema_of::<Query>),
     headers: &[Header::number("Last-Event-ID", "The number of the last event that is known; goes before `after`.")],
     body: None,
