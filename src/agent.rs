@@ -39,6 +39,7 @@ use crate::config::{AgentKind, Persona};
 use crate::events::EventLog;
 use crate::id::{Epoch, SessionId};
 use crate::metrics::Metrics;
+use crate::removal::Removals;
 use crate::session::{Ending, Reason};
 use crate::shim::launch::Launch;
 use crate::shim::place::Place;
@@ -263,6 +264,8 @@ pub struct Launcher {
     pub(crate) launch: Arc<Launch>,
     /// Where the sessions' directories are.
     pub(crate) agents: PathBuf,
+    /// Removes those that are no longer needed.
+    pub(crate) removals: Arc<Removals>,
     /// Starts that may go on at once.
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) services: Services,
@@ -308,7 +311,8 @@ impl Launcher {
         let turns = Arc::new(Semaphore::new(limits.starting));
         let Means { launch, agents, services, events, metrics } = means;
         let launch = Arc::new(launch);
-        Self { store, clock, tasks, sweeper, limits, launch, agents, turns, services, events, metrics }
+        let removals = Arc::new(Removals::new(&agents));
+        Self { store, clock, tasks, sweeper, limits, launch, agents, removals, turns, services, events, metrics }
     }
 
     /// A launcher that only ends agents, where no server runs.
@@ -397,8 +401,10 @@ impl Launcher {
     /// Removes the directory of a session that has no agent.
     pub async fn forget(&self, session: SessionId) {
         let root = self.place(session).root().to_owned();
-        let removed = tokio::fs::remove_dir_all(&root).await;
-        if let Err(error) = removed
+        let removals = Arc::clone(&self.removals);
+        let place = root.clone();
+        let removed = tokio::task::spawn_blocking(move || removals.discard(&place)).await;
+        if let Err(error) = removed.unwrap_or_else(|error| Err(io::Error::other(error)))
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(directory = %root.display(), error = %error, "directory of an ended agent not removed");

@@ -22,7 +22,7 @@
 //! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
 //! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
-//! | the data directory, and whether all in it and around it is as it must be | [`data_dir`], [`verify`] |
+//! | the data directory, whether all in it and around it is as it must be, and the removal of trees in it | [`data_dir`], [`verify`], `removal` |
 //! | the end of tasks; logs; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], [`descriptors`], [`service_manager`] |
 //! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
 //!
@@ -52,6 +52,7 @@ pub mod operator_token;
 pub mod pickle;
 pub mod principal;
 mod random;
+mod removal;
 pub mod server;
 pub mod service_manager;
 pub mod service_mapping;

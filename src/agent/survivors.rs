@@ -137,6 +137,12 @@ fn look(root: &Path, boot: &str) -> io::Result<Vec<(SessionId, Epoch, Option<Sta
     for entry in entries {
         let entry = entry?;
         let Some(session) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if entry.file_type()?.is_symlink() {
+            let link = entry.path();
+            tracing::warn!(link = %link.display(), "removed a symbolic link in the place of a session's directory");
+            crate::removal::remove(&link)?;
+            continue;
+        }
         let place = Place::new(&entry.path());
         // A fence that can't be read was being written when the machine went down.
         let fence = place.fence().ok().flatten().unwrap_or(Fence { epoch: Epoch::default(), boot: String::new() });

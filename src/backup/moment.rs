@@ -15,6 +15,7 @@ use rusqlite::{Connection, params};
 use rustix::fs::FlockOperation;
 
 use crate::data_dir::DataPaths;
+use crate::removal;
 use crate::store::StoreError;
 use crate::store::sqlite::file::unavailable;
 use crate::store::sqlite::inspect;
@@ -162,7 +163,7 @@ impl Links {
 impl Drop for Links {
     fn drop(&mut self) {
         // What can't be removed, the next start of the server removes.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = removal::remove(&self.path);
     }
 }
 
@@ -172,7 +173,7 @@ pub fn clear_links(paths: &DataPaths) {
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(LINKS)) {
         let Ok(lock) = File::open(entry.path()) else { continue };
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = removal::remove(&entry.path());
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use crate::removal;
 use crate::torture::{self, Plan, Progress, Report, Tally};
 
 use super::progress::Progress as Screen;
@@ -65,7 +66,7 @@ impl Torture {
         let has_findings = report.as_ref().is_ok_and(|report| !report.findings.is_empty() && !report.is_interrupted);
         if self.keep || has_findings {
             anstream::eprintln!("kept {}", directory.display());
-        } else if let Err(error) = std::fs::remove_dir_all(&directory) {
+        } else if let Err(error) = removal::remove(&directory) {
             anstream::eprintln!("{}", super::caution(&format!("{} was not removed: {error}", directory.display())));
         }
         conclude(&report.context("the server could not be started")?)

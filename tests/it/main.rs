@@ -54,6 +54,7 @@ mod recovery;
 mod refusals;
 mod relay;
 mod reload;
+mod removal;
 mod same_customer;
 mod security_page;
 mod seed_creation;

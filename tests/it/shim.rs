@@ -337,6 +337,7 @@ fn an_agent_without_a_server_is_ended_after_a_while() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test made the directory, and nothing in it is deep")]
 fn an_agent_whose_directory_is_gone_is_ended() {
     let rig = Rig::start();
     let (mut server, welcome) = rig.agent("exec sleep 1000");

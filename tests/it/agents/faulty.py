@@ -47,6 +47,19 @@ def flood_stderr(_):
         os.write(2, b"lots of log\n" * 1000)
 
 
+def nest_directories(id):
+    # In a child, whose working directory becomes deeper than any path can name.
+    if os.fork() == 0:
+        os.symlink("/", "root")
+        for _ in range(15000):
+            os.mkdir("d")
+            os.symlink("/", "d/root")
+            os.chdir("d")
+        os._exit(0)
+    os.wait()
+    send({"id": id, "result": "nested"})
+
+
 def leave_a_daemon(_):
     # Two forks and a session of its own: neither the parent nor the process group leads to it.
     sleep = [sys.executable, "-c", "import os, time; os.fork() or (os.setsid(), os.fork() or time.sleep(300))"]
@@ -139,6 +152,7 @@ FAULTS = {
     "flood-stdout": flood_stdout,
     "flood-progress": flood_progress,
     "flood-stderr": flood_stderr,
+    "nest-directories": nest_directories,
     "daemon": leave_a_daemon,
     "fork-again-and-again": fork_again_and_again,
     "ignore-sigterm": ignore_sigterm,
@@ -163,7 +177,7 @@ FAULTS = {
     "data": lambda id: send({"id": id, "result": data()}),
     "cancels": lambda id: send({"id": id, "result": cancels}),
 }
-SILENT = {"exit-later", "hang-later", "eat-files", "detach", "answer-long", "wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
+SILENT = {"nest-directories", "exit-later", "hang-later", "eat-files", "detach", "answer-long", "wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
 
 initialize = {}
 cancels = []
