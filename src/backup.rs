@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use crate::data_dir::DataDirError;
+use crate::removal;
 use crate::store::StoreError;
 
 mod archive;
@@ -93,6 +95,9 @@ pub enum BackupError {
     /// The file is there.
     #[error("{} exists; choose another name, or move it away", .0.display())]
     Exists(PathBuf),
+    /// The data directory, or something in it, may not be used.
+    #[error(transparent)]
+    Untrusted(DataDirError),
     /// Somebody else does the same.
     #[error("another command works on {}; wait for it", .0.display())]
     UnderWay(PathBuf),
@@ -155,7 +160,7 @@ impl Workshop {
     fn empty(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+            removal::remove(&entry.path())?;
         }
         Ok(())
     }
@@ -164,7 +169,7 @@ impl Workshop {
 impl Drop for Workshop {
     fn drop(&mut self) {
         // What can't be removed, the next command of the same name removes.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = removal::remove(&self.path);
     }
 }
 

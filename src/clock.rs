@@ -3,13 +3,14 @@
 //! Durations must not change when somebody sets the wall clock, and must count time that the machine slept. So all
 //! deadlines live on a timeline of the desk's own: it advances with the boot-time clock (`CLOCK_BOOTTIME`, see
 //! `clock_gettime(2)`), never goes back, and is carried over a restart by a stored [`Heartbeat`]. The wall clock is
-//! for people and for ids only; nothing expires by it.
+//! for people, for ids and for dates that people wrote (an operator's token, a certificate); nothing else is decided by it.
 
 use std::fmt;
 use std::future::Future;
 use std::ops::{Add, Sub};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,16 @@ pub struct Heartbeat {
     pub since_boot: i64,
     /// Which boot of the machine that was (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+}
+
+impl Heartbeat {
+    /// How far the wall clock was set since `earlier`, in milliseconds: ahead, or back if negative. Nothing if the machine
+    /// was started anew in between, when nobody can tell.
+    pub fn wall_was_set_by(&self, earlier: &Self) -> Option<i64> {
+        let elapsed = self.since_boot.saturating_sub(earlier.since_boot) / 1_000;
+        let shown = self.wall.0.saturating_sub(earlier.wall.0);
+        (self.boot_id == earlier.boot_id).then(|| shown.saturating_sub(elapsed))
+    }
 }
 
 /// The source of time. Two run in earnest: the system's, and one that tests move by hand.
@@ -206,12 +217,19 @@ fn boot_id() -> String {
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     now: Arc<watch::Sender<Timestamp>>,
+    /// How far the wall clock is ahead of the desk's time, in milliseconds.
+    wall_ahead: Arc<AtomicI64>,
 }
 
 impl ManualClock {
     /// Starts at `now`; the wall clock shows the same instant.
     pub fn new(now: Timestamp) -> Self {
-        Self { now: Arc::new(watch::Sender::new(now)) }
+        Self { now: Arc::new(watch::Sender::new(now)), wall_ahead: Arc::default() }
+    }
+
+    /// Sets the wall clock, and it alone, so far ahead of the desk's time.
+    pub fn set_wall_ahead(&self, by: Duration) {
+        self.wall_ahead.store(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Moves the time forward and wakes whoever slept until then.
@@ -226,7 +244,7 @@ impl Clock for ManualClock {
     }
 
     fn wall(&self) -> WallTime {
-        WallTime(self.now().0 / 1_000)
+        WallTime(self.now().0 / 1_000 + self.wall_ahead.load(Ordering::Relaxed))
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -278,6 +296,14 @@ mod tests {
     fn across_a_reboot_a_wall_clock_set_back_counts_as_no_time() {
         let wall = WallTime(49 * HOUR / 1_000);
         assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp(100 * HOUR));
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_known_by_the_boot_time_clock() {
+        let later = Heartbeat { wall: WallTime(51 * HOUR / 1_000 + 5_000), since_boot: 2 * HOUR, ..heartbeat() };
+        assert_eq!(later.wall_was_set_by(&heartbeat()), Some(5_000));
+        assert_eq!(heartbeat().wall_was_set_by(&later), Some(-5_000));
+        assert_eq!(Heartbeat { boot_id: "next".into(), ..later }.wall_was_set_by(&heartbeat()), None);
     }
 
     #[test]

@@ -14,7 +14,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, IFlags};
+use rustix::fs::{FlockOperation, IFlags, OFlags};
+
+mod trust;
 
 /// Where things are in a data directory. Holds nothing open.
 #[derive(Clone, Debug)]
@@ -68,6 +70,29 @@ impl DataPaths {
         self.root.join("frontdesk.lock")
     }
 
+    /// Where operators' commands reach a running server.
+    pub fn control(&self) -> PathBuf {
+        self.root.join("control.sock")
+    }
+
+    /// What is there of a desk beside its store, in words; empty if nothing is.
+    pub fn remains(&self) -> String {
+        let events = fs::metadata(self.events()).is_ok_and(|file| file.len() > 0).then_some("events.db has events");
+        let data = holds_something(&self.session_data()).then_some("data/ has session data");
+        let agents = holds_something(&self.agents()).then_some("agents/ has directories of agents");
+        let found: Vec<_> = [events, data, agents].into_iter().flatten().collect();
+        found.join(" and ")
+    }
+
+    /// Refuses a directory whose store is missing: a start would take it for a new one, and remove what it still holds.
+    fn expect_store(&self) -> Result<(), DataDirError> {
+        let [database, log, _] = self.database_files();
+        // A log alone is a store whose first pages are not in its file yet.
+        let is_there = [database, log].iter().any(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0));
+        let held = if is_there { String::new() } else { self.remains() };
+        if held.is_empty() { Ok(()) } else { Err(DataDirError::NoStore { path: self.root.clone(), held }) }
+    }
+
     /// The file that holds the demo customer's password when nobody could be shown it.
     pub fn demo_password(&self) -> PathBuf {
         self.root.join("demo-password")
@@ -95,6 +120,38 @@ pub enum DataDirError {
         /// The other process's id, as it wrote it.
         pid: String,
     },
+    /// Sessions are on record there, and the store that they belong to is missing.
+    #[error(
+        "{} has no frontdesk.db, but {held} of a desk that had one; put frontdesk.db back, restore a backup to another \
+         directory (`frontdesk restore`), or move this directory away to begin a new desk",
+        .path.display()
+    )]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+        /// What is still there, in words.
+        held: String,
+    },
+    /// The directory or something in it belongs to another user, who could change what the server trusts.
+    #[error(
+        "{} belongs to user {owner}, and this is user {own}; run this command as that user, or give the data directory to this \
+         one (`chown -R {own}`)",
+        .path.display()
+    )]
+    Foreign {
+        /// What belongs to somebody else.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who asks.
+        own: u32,
+    },
+    /// Something in the directory leads elsewhere.
+    #[error(
+        "{} is a symbolic link; put the file or directory itself there, or name another place with `data_dir`",
+        .0.display()
+    )]
+    Link(PathBuf),
     /// The file system refused.
     #[error("cannot use {} as the data directory: {source}; check that it is a writable directory on a local disk", .path.display())]
     Io {
@@ -109,12 +166,15 @@ impl DataDir {
     /// Creates the directory if it is missing (mode 0700) and takes its lock.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] if another process has it, [`DataDirError::Io`] if the file system refuses.
+    /// [`DataDirError::InUse`] if another process has it, [`DataDirError::Io`] if the file system refuses, and the others if
+    /// the directory can't be trusted or its store is missing.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::Io { path: root.to_owned(), source };
         make_directory(root).map_err(failed)?;
         // Where agents run and data files lie must not depend on the directory in which somebody started the server.
         let paths = DataPaths::new(&root.canonicalize().map_err(failed)?);
+        trust::check(&paths, rustix::process::geteuid().as_raw())?;
+        paths.expect_store()?;
         for own in [paths.session_data(), paths.agents()] {
             make_directory(&own).map_err(failed)?;
             if is_open_to_others(&own) {
@@ -160,6 +220,12 @@ fn spread(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether there is anything but what a file system keeps for itself and trees that are being removed.
+fn holds_something(directory: &Path) -> bool {
+    let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name != "lost+found" && !name.as_encoded_bytes().starts_with(b"."))
+}
+
 fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
@@ -172,6 +238,7 @@ fn take_lock(paths: &DataPaths) -> Result<File, DataDirError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default())
         .open(paths.lock())
         .map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -272,6 +339,28 @@ mod tests {
         let agents = File::open(directory.paths().agents()).unwrap();
         let flags = rustix::fs::ioctl_getflags(&agents).unwrap_or(IFlags::empty());
         assert_eq!(flags.contains(IFlags::TOPDIR), can_spread);
+    }
+
+    #[test]
+    fn a_directory_that_holds_anything_of_a_desk_without_a_store_is_refused_and_stays_as_it_is() {
+        for left in ["data/left.json", "agents/left", "events.db"] {
+            let root = tempfile::tempdir().unwrap();
+            drop(DataDir::open(root.path()).unwrap());
+            fs::write(root.path().join(left), "x").unwrap();
+            let refused = DataDir::open(root.path()).unwrap_err().to_string();
+            assert!(refused.contains("put frontdesk.db back, restore a backup"), "{refused}");
+            fs::write(root.path().join("frontdesk.db"), "a store").unwrap();
+            DataDir::open(root.path()).unwrap();
+            assert!(root.path().join(left).exists());
+        }
+    }
+
+    #[test]
+    fn what_is_being_removed_and_what_a_file_system_keeps_make_no_desk() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("agents/.removed/left")).unwrap();
+        fs::create_dir_all(root.path().join("data/lost+found")).unwrap();
+        DataDir::open(root.path()).unwrap();
     }
 
     #[test]

@@ -10,7 +10,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;
@@ -18,7 +17,7 @@ use tokio::net::TcpListener;
 use crate::agent::http::Services;
 use crate::agent::{self, AgentLimits, Launcher, Means};
 use crate::backup;
-use crate::clock::{Clock, SystemClock, WallTime};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, InForce};
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
@@ -44,8 +43,12 @@ use crate::service_mapping::ServiceMapping;
 use crate::session::Registry;
 use crate::shim::launch::Launch;
 use crate::shutdown::{AtStop, Tasks};
+use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+
+use household::Household;
+
+mod household;
 
 /// Connections that wait to be accepted: what a crowd of clients opens while the server looks elsewhere.
 const MOST_WAITING_CONNECTIONS: i32 = 4_096;
@@ -123,7 +126,8 @@ impl Node {
             tls.watch(&tasks);
         }
         let settings = InForce::new(config.clone());
-        keep_house(&settings, &store, &events, &clock, &tasks);
+        let household = Household::new(&settings, &store, &events, &clock);
+        tasks.spawn(household.run(tasks.clone()));
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());
         tasks.spawn(refused_writer.run());
@@ -248,49 +252,4 @@ fn registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, tas
         config.limits.max_running as usize,
         config.shutdown.grace,
     )
-}
-
-/// Stores heartbeats, and forgets what has been history for long enough.
-fn keep_house(settings: &InForce, store: &Arc<dyn Store>, events: &EventLog, clock: &Arc<dyn Clock>, tasks: &Tasks) {
-    const BETWEEN_BEATS: Duration = Duration::from_secs(10);
-    let events = events.clone();
-    let (store, clock, draining, settings) = (Arc::clone(store), Arc::clone(clock), tasks.clone(), settings.clone());
-    tasks.spawn(async move {
-        loop {
-            if let Err(error) = store.beat(clock.heartbeat()).await {
-                tracing::warn!(error = %error, "heartbeat not stored");
-            }
-            let keep_millis = i64::try_from(settings.get().history.keep.as_millis()).unwrap_or(i64::MAX);
-            let before = WallTime::from_unix_millis(clock.wall().unix_millis().saturating_sub(keep_millis));
-            while !draining.is_draining() {
-                match forget_history(&*store, &events, before).await {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::warn!(error = %error, "history not pruned");
-                        break;
-                    }
-                }
-            }
-            tokio::select! {
-                () = draining.draining() => return,
-                () = clock.sleep_until(clock.now() + BETWEEN_BEATS) => {}
-            }
-        }
-    });
-}
-
-/// Forgets some of the sessions that ended before `before`; whether there may be more. Their events go first: a crash in
-/// between leaves a session without events, and never events without a session.
-async fn forget_history(store: &dyn Store, events: &EventLog, before: WallTime) -> Result<bool, StoreError> {
-    const AT_ONCE: usize = 1_000;
-    let old = store.old_history(before, AT_ONCE).await?;
-    let is_full = old.len() == AT_ONCE;
-    if !old.is_empty() {
-        events.forget(old.clone()).await?;
-        store.delete_history(old.clone()).await?;
-        // Who read one of them meanwhile may have appended its end once more.
-        events.forget(events.kept(old).await?).await?;
-    }
-    Ok(is_full)
 }

@@ -40,12 +40,12 @@ pub trait Store: Operators + Audit {
     fn admit(&self, new: NewSession) -> Answer<'_, Admission>;
 
     /// Replaces a live session's record, if the stored revision is the one before the record's own. An ended record
-    /// leaves the live ones and becomes history dated `at`, and its data is let go.
-    fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()>;
+    /// leaves the live ones and becomes history from `at` on, and its data is let go.
+    fn put(&self, record: SessionRecord, at: Timestamp) -> Answer<'_, ()>;
 
     /// The same, and answers with the session's data as it stands with that step: what took its place while the session
     /// was still pending is not missed.
-    fn put_with_data(&self, record: SessionRecord, at: WallTime) -> Answer<'_, Option<SessionData>>;
+    fn put_with_data(&self, record: SessionRecord, at: Timestamp) -> Answer<'_, Option<SessionData>>;
 
     /// Adds a token to a live session; beyond [`TOKENS_PER_SESSION`] the oldest is dropped.
     fn add_token(&self, session: SessionId, token: TokenHash) -> Answer<'_, ()>;
@@ -117,7 +117,7 @@ pub trait Store: Operators + Audit {
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>>;
 
     /// Up to `most` sessions that ended before `before`.
-    fn old_history(&self, before: WallTime, most: usize) -> Answer<'_, Vec<SessionId>>;
+    fn old_history(&self, before: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>>;
 
     /// Deletes these ended sessions with their noted requests. What is kept of them elsewhere is to be deleted first.
     fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()>;

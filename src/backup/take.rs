@@ -32,6 +32,7 @@ pub fn take(directory: &Path, target: &Path, report: Report<'_>) -> Result<Manif
         Ok(held) => Some(held),
         Err(DataDirError::InUse { .. }) => None,
         Err(DataDirError::Io { source, .. }) => return Err(at(directory)(source)),
+        Err(error) => return Err(BackupError::Untrusted(error)),
     };
     let workshop = Workshop::beside(target)?;
     let paths = DataPaths::new(directory);

@@ -88,9 +88,10 @@ fn holds(manifest: &Manifest) -> String {
 
 fn failure(error: BackupError) -> Failure {
     match error {
-        BackupError::NoDataDirectory(_) | BackupError::Exists(_) | BackupError::NotEmpty(_) => {
-            Failure::Usage(error.to_string())
-        }
+        BackupError::NoDataDirectory(_)
+        | BackupError::Untrusted(_)
+        | BackupError::Exists(_)
+        | BackupError::NotEmpty(_) => Failure::Usage(error.to_string()),
         BackupError::Store(_) => anyhow::Error::from(error).into(),
         BackupError::UnderWay(_) | BackupError::Damaged { .. } | BackupError::Lost(_) | BackupError::Io { .. } => {
             Failure::Failed(error.to_string())

@@ -501,7 +501,7 @@ impl Operator {
             }
             let step = machine::step(&record.phase, &event, &limits, self.clock.now())?;
             record = record.after(step.phase);
-            self.store.put(record.clone(), self.clock.wall()).await?;
+            self.store.put(record.clone(), self.clock.now()).await?;
             self.tell(&record).await;
         }
         Ok(Arc::new(record))

@@ -13,6 +13,8 @@ const ABOUT: &str = "clock";
 const PLAUSIBLE: WallTime = WallTime::from_unix_millis(1_735_689_600_000);
 /// What a well-kept clock may be set back by.
 const SET_BACK: Duration = Duration::from_secs(2);
+/// What no time server sets a clock by that it has kept before.
+const FAR_MILLIS: u64 = 60_000;
 /// There once systemd's own time service has set the clock.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
@@ -66,13 +68,24 @@ fn of_wall(facts: &Facts) -> Option<Finding> {
     if wall < PLAUSIBLE {
         return Some(Finding::error(ABOUT, format!("the wall clock says {wall}, which can't be"), cure));
     }
-    let last = facts.last.as_ref()?.wall;
+    let last = facts.last.as_ref()?;
+    if let Some(by) = facts.here.wall_was_set_by(last).filter(|by| by.unsigned_abs() > FAR_MILLIS) {
+        let (time, way) = (humantime::format_duration(Duration::from_secs(by.unsigned_abs() / 1_000)), way(by));
+        let sentence = format!("the wall clock was set {time} {way} since the store's last heartbeat, to {wall}");
+        return Some(Finding::warning(ABOUT, sentence, cure));
+    }
+    let last = last.wall;
     let behind = last.unix_millis() - wall.unix_millis();
     let is_behind = u64::try_from(behind).is_ok_and(|millis| Duration::from_millis(millis) > SET_BACK);
     is_behind.then(|| {
         let sentence = format!("the wall clock says {wall}, and the store's last heartbeat was at {last}");
         Finding::warning(ABOUT, sentence, cure)
     })
+}
+
+/// In which direction a clock was set.
+fn way(millis: i64) -> &'static str {
+    if millis < 0 { "back" } else { "ahead" }
 }
 
 #[cfg(test)]
@@ -100,7 +113,7 @@ mod tests {
 
     #[test]
     fn clocks_that_go_on_from_the_last_heartbeat_are_fine() {
-        assert_eq!(levels(at(NOW, 101, "this"), Some(at(NOW - 5_000, 100, "this"))), [Level::Ok]);
+        assert_eq!(levels(at(NOW, 5_000_100, "this"), Some(at(NOW - 5_000, 100, "this"))), [Level::Ok]);
         assert_eq!(levels(at(NOW, 1, "this"), Some(at(NOW - 5_000, 100, "another"))), [Level::Ok]);
         assert_eq!(levels(at(NOW, 1, "this"), None), [Level::Ok]);
     }
@@ -109,6 +122,19 @@ mod tests {
     fn a_wall_clock_before_the_last_heartbeat_is_a_warning_and_one_before_this_program_an_error() {
         assert_eq!(levels(at(NOW, 101, "this"), Some(at(NOW + 60_000, 100, "this"))), [Level::Warning]);
         assert_eq!(levels(at(0, 101, "this"), None), [Level::Error]);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_far_ahead_within_one_boot_is_a_warning() {
+        let last = at(NOW, 100, "this");
+        let ahead = Facts { here: at(NOW + 31 * 86_400_000, 100, "this"), last: Some(last), is_synchronised: false };
+        let found = check(&ahead);
+        assert_eq!(found[0].level, Level::Warning);
+        let sentence = &found[0].sentence;
+        assert!(
+            sentence.starts_with("the wall clock was set 1month") && sentence.contains(" ahead since"),
+            "{sentence}"
+        );
     }
 
     #[test]

@@ -374,8 +374,8 @@ impl Driver {
     async fn put(&self, record: SessionRecord, with_data: bool) -> Result<Option<SessionData>, StoreError> {
         let Context { store, clock, .. } = &self.context;
         match with_data {
-            true => store.put_with_data(record, clock.wall()).await,
-            false => store.put(record, clock.wall()).await.map(|()| None),
+            true => store.put_with_data(record, clock.now()).await,
+            false => store.put(record, clock.now()).await.map(|()| None),
         }
     }
 

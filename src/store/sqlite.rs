@@ -90,7 +90,7 @@ impl SqliteStore {
     pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
         file::make_private(&paths.database_files())?;
         let connection = schema::open(&paths.database())?;
-        let desk = open_desk(&connection)?;
+        let desk = open_desk(&connection, paths)?;
         let index = Arc::new(Index::new());
         recovery::fill(&connection, &index)?;
         let files = Arc::new(DataFiles::new(paths.session_data()));
@@ -190,7 +190,7 @@ impl SqliteStore {
     async fn put_record(
         &self,
         record: SessionRecord,
-        ended: WallTime,
+        ended: Timestamp,
         reads: bool,
     ) -> Result<Option<SessionData>, StoreError> {
         let files = Arc::clone(&self.files);
@@ -254,11 +254,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn put(&self, record: SessionRecord, at: WallTime) -> Answer<'_, ()> {
+    fn put(&self, record: SessionRecord, at: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move { self.put_record(record, at, false).await.map(drop) })
     }
 
-    fn put_with_data(&self, record: SessionRecord, at: WallTime) -> Answer<'_, Option<SessionData>> {
+    fn put_with_data(&self, record: SessionRecord, at: Timestamp) -> Answer<'_, Option<SessionData>> {
         Box::pin(self.put_record(record, at, true))
     }
 
@@ -382,9 +382,9 @@ impl Store for SqliteStore {
         self.read(move |connection| requests::open(connection, session))
     }
 
-    fn old_history(&self, before: WallTime, most: usize) -> Answer<'_, Vec<SessionId>> {
+    fn old_history(&self, before: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>> {
         self.read(move |connection| {
-            let bounds = params![before.unix_millis(), i64::try_from(most).unwrap_or(i64::MAX)];
+            let bounds = params![before.micros(), i64::try_from(most).unwrap_or(i64::MAX)];
             let mut query =
                 connection.prepare_cached("SELECT id FROM history WHERE ended < ?1 LIMIT ?2").map_err(unavailable)?;
             let ids = query.query_map(bounds, |row| row.get(0).map(SessionId::from_bytes)).map_err(unavailable)?;
@@ -511,9 +511,10 @@ impl Drop for SqliteStore {
     }
 }
 
-fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
+fn open_desk(connection: &Connection, paths: &DataPaths) -> Result<Desk, StoreError> {
     let stored = |name| meta(connection, name);
     if stored("desk_id")?.is_none() {
+        expect_new(connection, paths)?;
         let id = new_desk();
         connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         set_meta(connection, "desk_id", id.as_bytes())?;
@@ -533,6 +534,27 @@ fn open_desk(connection: &Connection) -> Result<Desk, StoreError> {
     };
     let greeting_due = stored("greeting_due")?.is_some();
     Ok(Desk { id, token_key: TokenKey::new(key), greeting_due, last_heartbeat })
+}
+
+/// Refuses a store that has lost its identity: with a new one it would know neither its tokens nor its agents.
+fn expect_new(connection: &Connection, paths: &DataPaths) -> Result<(), StoreError> {
+    const TABLES: [&str; 7] = ["meta", "sessions", "history", "requests", "customers", "operator_tokens", "audit"];
+    let mut held = Vec::new();
+    for table in TABLES {
+        let query = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+        if connection.query_row(&query, [], |row| row.get(0)).map_err(unavailable)? {
+            held.push(format!("{table} has rows"));
+        }
+    }
+    held.extend(Some(paths.remains()).filter(|remains| !remains.is_empty()));
+    if held.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!(
+        "its identity is missing, but {}; restore a backup to another directory (`frontdesk restore`), or move this directory \
+         away to begin a new desk",
+        held.join(" and ")
+    )))
 }
 
 fn meta(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

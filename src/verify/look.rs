@@ -29,6 +29,10 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
     let server = server(&paths);
     let tables = match paths.database().try_exists() {
         Ok(true) => inspect::read(&paths.database()).map_err(|error| unreadable(&error))?,
+        Ok(false) if !paths.remains().is_empty() => {
+            let fault = format!("frontdesk.db is missing, but {}; the next start refuses", paths.remains());
+            Tables { faults: vec![fault], ..Tables::default() }
+        }
         // A first start that died early has the lock's file and nothing else.
         Ok(false) if paths.lock().exists() => Tables::default(),
         Ok(false) => return Err(VerifyError::NoDataDirectory(name())),

@@ -28,6 +28,53 @@ fn a_running_session_whose_persona_is_gone_from_the_configuration_ends_at_the_ne
 }
 
 #[test]
+fn a_start_without_its_store_refuses_and_leaves_agents_and_data_as_they_are() {
+    let mut server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    let created = server.create(ADA, json!({"large": "x".repeat(100 << 10)}));
+    assert_eq!(server.initialise(ADA.0).status, 200);
+    let agents = server.agents();
+    server.kill();
+    let names = ["frontdesk.db", "frontdesk.db-wal", "frontdesk.db-shm"];
+    let aside = server.path("aside");
+    std::fs::create_dir(&aside).unwrap();
+    for name in names.iter().filter(|name| server.data_dir().join(name).exists()) {
+        std::fs::rename(server.data_dir().join(name), aside.join(name)).unwrap();
+    }
+
+    let (status, _, errors) = server.run(&["serve", "--listen", "127.0.0.1:0"], "");
+
+    assert!(!status.success());
+    assert!(errors.contains("has no frontdesk.db, but") && errors.contains("put frontdesk.db back"), "{errors}");
+    for name in names.iter().filter(|name| aside.join(name).exists()) {
+        std::fs::rename(aside.join(name), server.data_dir().join(name)).unwrap();
+    }
+    assert!(server.data_dir().join("data").join(format!("{}.json", created.session_id())).exists());
+    server.start_again();
+    assert_eq!(server.agents(), agents);
+    assert_eq!(server.relay(ADA.0, &created.token(), &json!(1)).status, 200);
+}
+
+#[test]
+fn a_store_that_has_lost_its_identity_is_refused_and_stays_as_it_is() {
+    let mut server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    server.create(ADA, json!({}));
+    assert!(server.terminate().success());
+    let database = Connection::open(server.data_dir().join("frontdesk.db")).unwrap();
+    database.execute_batch("CREATE TEMP TABLE kept AS SELECT * FROM meta; DELETE FROM meta").unwrap();
+
+    let (status, _, errors) = server.run(&["serve", "--listen", "127.0.0.1:0"], "");
+
+    assert!(!status.success());
+    assert!(errors.contains("its identity is missing, but sessions has rows"), "{errors}");
+    let count = |table| database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+    assert_eq!((count("meta"), count("sessions")), (Ok(0), Ok(1)));
+    database.execute_batch("INSERT INTO meta SELECT * FROM kept").unwrap();
+    server.start_again();
+}
+
+#[test]
 fn much_history_that_is_too_old_is_pruned_in_one_go() {
     let mut server = Server::start(Setup::default());
     assert!(server.terminate().success());

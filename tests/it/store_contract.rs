@@ -216,15 +216,15 @@ async fn a_put_needs_the_revision_before_its_own(place: &dyn Place) {
     let first = admit(&*store, "ann@example.org").await;
     let second = first.after(Phase::admitted(at(5)));
 
-    store.put(second.clone(), WALL).await.unwrap();
+    store.put(second.clone(), NOW).await.unwrap();
 
-    assert!(matches!(store.put(second.clone(), WALL).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.put(second.clone(), NOW).await, Err(StoreError::Conflict)));
     let skipped = second.after(Phase::admitted(at(6))).after(Phase::admitted(at(7)));
-    assert!(matches!(store.put(skipped, WALL).await, Err(StoreError::Conflict)));
-    assert!(matches!(store.put(ended(&first), WALL).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.put(skipped, NOW).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.put(ended(&first), NOW).await, Err(StoreError::Conflict)));
     assert_eq!(store.session(first.id).await.unwrap().unwrap().record, second);
     let unknown = session_of("bob@example.org").record;
-    assert!(matches!(store.put(unknown.after(Phase::admitted(at(1))), WALL).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.put(unknown.after(Phase::admitted(at(1))), NOW).await, Err(StoreError::Conflict)));
 }
 
 async fn of_many_puts_at_once_of_one_revision_exactly_one_wins(place: &dyn Place) {
@@ -233,7 +233,7 @@ async fn of_many_puts_at_once_of_one_revision_exactly_one_wins(place: &dyn Place
 
     let answers = at_once((0..20).map(|n| {
         let (store, next) = (Arc::clone(&store), first.after(Phase::admitted(at(n))));
-        async move { store.put(next.clone(), WALL).await.map(|()| next) }
+        async move { store.put(next.clone(), NOW).await.map(|()| next) }
     }))
     .await;
 
@@ -249,7 +249,7 @@ async fn an_ended_session_is_history_and_its_customer_is_free_again(place: &dyn 
     let token = new.token;
     let first = record_of(&store.admit(new).await.unwrap()).clone();
 
-    store.put(ended(&first), WALL).await.unwrap();
+    store.put(ended(&first), NOW).await.unwrap();
 
     assert!(store.live(&first.customer).await.unwrap().is_none());
     assert_eq!(store.live_count(), 0);
@@ -259,7 +259,7 @@ async fn an_ended_session_is_history_and_its_customer_is_free_again(place: &dyn 
     assert!(history.knows(&token), "who had the session may still ask how it ended");
     let second = admit(&*store, "ann@example.org").await;
     assert_ne!(second.id, first.id);
-    assert!(matches!(store.put(ended(&first), WALL).await, Err(StoreError::Conflict)), "it ends once");
+    assert!(matches!(store.put(ended(&first), NOW).await, Err(StoreError::Conflict)), "it ends once");
 }
 
 async fn four_tokens_are_valid_and_a_fifth_retires_the_oldest(place: &dyn Place) {
@@ -328,7 +328,7 @@ async fn retired_tokens_open_nothing_and_their_successor_does(place: &dyn Place)
 async fn a_token_for_a_session_that_is_not_live_is_refused(place: &dyn Place) {
     let store = place.open();
     let record = admit(&*store, "ann@example.org").await;
-    store.put(ended(&record), WALL).await.unwrap();
+    store.put(ended(&record), NOW).await.unwrap();
 
     for id in [record.id, session_of("bob@example.org").record.id] {
         assert!(matches!(store.add_token(id, TokenHash([9; 32])).await, Err(StoreError::Missing)));
@@ -361,8 +361,8 @@ async fn a_session_that_left_pending_is_never_overdue(place: &dyn Place) {
     let gone = admit(&*store, "bob@example.org").await;
 
     let later = moved.after(Phase::admitted(at(50)));
-    store.put(later.clone(), WALL).await.unwrap();
-    store.put(ended(&gone), WALL).await.unwrap();
+    store.put(later.clone(), NOW).await.unwrap();
+    store.put(ended(&gone), NOW).await.unwrap();
 
     assert_eq!(store.overdue(at(49), 10).await.unwrap(), []);
     assert_eq!(store.overdue(at(50), 10).await.unwrap(), [moved.id]);
@@ -372,7 +372,7 @@ async fn a_session_that_left_pending_is_never_overdue(place: &dyn Place) {
         first_ready: at(1),
         failures: Default::default(),
     };
-    store.put(later.after(running), WALL).await.unwrap();
+    store.put(later.after(running), NOW).await.unwrap();
     assert_eq!(store.overdue(at(1_000), 10).await.unwrap(), []);
 }
 
@@ -382,7 +382,7 @@ async fn lists_are_paged_from_the_youngest_and_filtered(place: &dyn Place) {
     for n in 0..6 {
         let record = admit(&*store, ["ann", "bob"][n % 2]).await;
         if n < 4 {
-            store.put(ended(&record), WALL).await.unwrap();
+            store.put(ended(&record), NOW).await.unwrap();
         }
         ids.insert(0, record.id);
     }
@@ -431,13 +431,13 @@ async fn lists_are_filtered_by_persona_phase_and_outcome(place: &dyn Place) {
         let record = record_of(&store.admit(new).await.unwrap()).clone();
         if let Some(outcome) = outcome {
             let ending = Ending::new(outcome, Reason::new("over"));
-            store.put(record.after(Phase::Ended { epoch: record.phase.epoch(), ending }), WALL).await.unwrap();
+            store.put(record.after(Phase::Ended { epoch: record.phase.epoch(), ending }), NOW).await.unwrap();
         }
         ids.push(record.id);
     }
     let stopping = r#"{"STOPPING":{"epoch":1,"deadline":1,"ending":{"outcome":"failed","reason":"lost"}}}"#;
     let pending = store.session(ids[2]).await.unwrap().unwrap();
-    store.put(pending.record.after(serde_json::from_str(stopping).unwrap()), WALL).await.unwrap();
+    store.put(pending.record.after(serde_json::from_str(stopping).unwrap()), NOW).await.unwrap();
     let listed = async |filter: Filter| -> Vec<SessionId> {
         store.list(filter, 10).await.unwrap().iter().map(|record| record.id).collect()
     };
@@ -534,13 +534,13 @@ async fn pruning_takes_only_what_ended_before_and_never_more_than_asked(place: &
     let mut ids = Vec::new();
     for n in 0..5 {
         let record = admit(&*store, &format!("{n}")).await;
-        store.put(ended(&record), WallTime::from_unix_millis(n)).await.unwrap();
+        store.put(ended(&record), at(n)).await.unwrap();
         ids.push(record.id);
     }
     let live = admit(&*store, "live").await;
 
     for count in [3, 1, 0] {
-        let old = store.old_history(WallTime::from_unix_millis(4), 3).await.unwrap();
+        let old = store.old_history(at(4), 3).await.unwrap();
         assert_eq!(old.len(), count);
         store.delete_history(old).await.unwrap();
     }
@@ -559,7 +559,7 @@ async fn large_data_is_kept_until_the_session_ends(place: &dyn Place) {
 
         let found = store.data(record.id).await.unwrap().unwrap();
         assert!(read(&found) == text(size), "{size}");
-        store.put(ended(&record), WALL).await.unwrap();
+        store.put(ended(&record), NOW).await.unwrap();
 
         assert_eq!(store.data(record.id).await.unwrap(), None);
         if let SessionData::File(path) = found {
@@ -587,7 +587,7 @@ async fn emails_of_any_bytes_are_told_apart_and_kept(place: &dyn Place) {
     let store = place.open();
     for (email, record) in emails.iter().zip(records) {
         assert_eq!(store.live(&key(email)).await.unwrap().unwrap().record, record);
-        store.put(ended(&record), WALL).await.unwrap();
+        store.put(ended(&record), NOW).await.unwrap();
         let filter = Filter { customer: Some(key(email)), ended: true, ..Filter::default() };
         assert_eq!(store.list(filter, 10).await.unwrap(), [ended(&record)]);
     }
@@ -600,9 +600,9 @@ async fn everything_acknowledged_is_there_after_reopening(place: &dyn Place) {
     let large = record_of(&store.admit(large).await.unwrap()).clone();
     let moved = admit(&*store, "moved").await;
     let moved_on = moved.after(Phase::admitted(at(77)));
-    store.put(moved_on.clone(), WALL).await.unwrap();
+    store.put(moved_on.clone(), NOW).await.unwrap();
     let gone = admit(&*store, "gone").await;
-    store.put(ended(&gone), WALL).await.unwrap();
+    store.put(ended(&gone), NOW).await.unwrap();
     store.add_token(pending.id, TokenHash([5; 32])).await.unwrap();
 
     drop(store);
@@ -689,6 +689,8 @@ impl Place for SqlitePlace {
 }
 
 const WALL: WallTime = WallTime::from_unix_millis(1_700_000_000_000);
+/// When sessions end on the desk's own timeline.
+const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::clock::WallTime;
+use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::session::{NewSession, SessionData, SessionRecord};
 use crate::store::{Admission, StoreError, Stored};
@@ -89,7 +89,7 @@ impl Change for Admit {
 /// Replaces a record; an ended one becomes history.
 pub(super) struct Put {
     pub(super) record: SessionRecord,
-    pub(super) ended: WallTime,
+    pub(super) ended: Timestamp,
     pub(super) files: Arc<DataFiles>,
     /// Whether the data of one that lives is read.
     pub(super) reads: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use crate::clock::WallTime;
+use crate::clock::{Timestamp, WallTime};
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{NewSession, Phase, PhaseName, SessionData, SessionRecord};
 use crate::store::{Filter, StoreError, Stored, Tokens};
@@ -106,7 +106,7 @@ pub(super) fn update(connection: &Connection, record: &SessionRecord) -> Result<
 pub(super) fn archive(
     connection: &Connection,
     record: &SessionRecord,
-    ended: WallTime,
+    ended: Timestamp,
 ) -> Result<Option<DataFile>, StoreError> {
     let moved = connection
         .prepare_cached(
@@ -121,7 +121,7 @@ pub(super) fn archive(
                 record.revision.0,
                 phase_text(&record.phase),
                 record.revision.0.saturating_sub(1),
-                ended.unix_millis(),
+                ended.micros(),
             ])
         })
         .map_err(unavailable)?;

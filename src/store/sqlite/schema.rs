@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     // `phase` is JSON (see `session/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -118,6 +118,13 @@ const MIGRATIONS: [&str; 5] = [
         changed INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX known_addresses_by_change ON known_addresses (changed);",
+    // From here on `ended` is a time of the desk's own timeline, in microseconds. It was the wall clock's, in milliseconds.
+    "UPDATE history SET ended = ended * 1000;
+    UPDATE history SET ended = min(ended + beat.shift, beat.now) FROM (
+        SELECT json_extract(CAST(value AS TEXT), '$.now') AS now,
+            json_extract(CAST(value AS TEXT), '$.now') - 1000 * json_extract(CAST(value AS TEXT), '$.wall') AS shift
+        FROM meta WHERE name = 'heartbeat'
+    ) AS beat;",
 ];
 
 /// The version that this binary writes.
@@ -143,6 +150,10 @@ mod tests {
                      VALUES (x'01', 'ann', 'SALES', 5, 1, '', x'', x'7b7d');
                  INSERT INTO history (id, customer, persona, created, revision, phase, tokens, ended)
                      VALUES (x'02', 'ann', 'SALES', 0, 2, '', x'', 7);
+                 INSERT INTO meta (name, value)
+                     VALUES ('heartbeat', CAST('{\"now\":5000000,\"wall\":1000,\"since_boot\":1,\"boot_id\":\"\"}' AS BLOB));
+                 INSERT INTO history (id, customer, persona, created, revision, phase, tokens, ended)
+                     VALUES (x'03', 'bob', 'SALES', 0, 2, '', x'', 2678400000);
                  INSERT INTO customers (key, email, password_hash, created) VALUES ('ann', 'Ann', 'hash', 3);",
             )
             .unwrap();
@@ -159,7 +170,9 @@ mod tests {
                 "sessions WHERE id = x'01' AND created = 5 AND data = x'7b7d' AND creation_key IS NULL
                  AND creation_digest IS NULL AND data_version = 0"
             ));
-            assert!(is_there("history WHERE id = x'02' AND ended = 7 AND creation_key IS NULL"));
+            // The wall clock stood four seconds behind the desk's time, and 31 days ahead when the second one ended.
+            assert!(is_there("history WHERE id = x'02' AND ended = 4007000 AND creation_key IS NULL"));
+            assert!(is_there("history WHERE id = x'03' AND ended = 5000000"));
             assert!(is_there("customers WHERE key = 'ann' AND email = 'Ann' AND created = 3 AND disabled IS NULL"));
             assert_eq!(is_there("requests WHERE session = x'01' AND noted = 1"), versions > 1);
             assert!(["operator_tokens", "console_sessions", "audit"].into_iter().all(|table| !is_there(table)));

@@ -65,6 +65,7 @@ fn an_admission_that_was_dropped_leaves_no_data_file_unless_its_session_lives() 
 #[test]
 fn of_the_files_that_no_session_means_only_those_that_a_store_made_are_removed() {
     let place = Place::new();
+    drop(place.open());
     let data = place.directory.paths().session_data();
     let id = session_of("ann", 0).record.id.to_string();
     let foreign = ["notes.txt".to_owned(), "sales.json".into(), format!("{id}.json.bak"), id.to_uppercase() + ".json"];
@@ -112,7 +113,7 @@ fn who_ends_a_session_does_not_wait_for_the_removal_of_its_data() {
     let store = place.open();
     let record = runtime.block_on(admitted(&store, session_of("ann", 100_000)));
     let held_up = store.files.removals();
-    let put = async { tokio::time::timeout(Duration::from_secs(20), store.put(ended(&record), WALL)).await };
+    let put = async { tokio::time::timeout(Duration::from_secs(20), store.put(ended(&record), NOW)).await };
     runtime.block_on(put).unwrap().unwrap();
     drop(held_up);
     drop(store);
@@ -132,7 +133,7 @@ fn received_data_that_is_not_placed_leaves_no_file() {
         let mut dropped = store.receive_data(record.id).await.unwrap();
         dropped.write(b"{").unwrap();
         let late = store.receive_data(record.id).await.unwrap();
-        store.put(record.after(starting), WALL).await.unwrap();
+        store.put(record.after(starting), NOW).await.unwrap();
         assert!(matches!(late.place().await, Err(StoreError::Conflict)));
     });
     // Waits for whatever still has a file.
@@ -190,7 +191,7 @@ mod failed_commit {
                         store.admit(new).await.map(|_| id)
                     });
                 }
-                let (end, answers) = tokio::join!(store.put(ended(&ann), WALL), admissions.join_all());
+                let (end, answers) = tokio::join!(store.put(ended(&ann), NOW), admissions.join_all());
                 back(&store).await;
 
                 let failed = answers.iter().filter(|answer| answer.is_err()).count() + usize::from(end.is_err());
@@ -267,7 +268,7 @@ mod failed_commit {
                 let store = place.open();
                 let record = admitted(&store, session_of("ann", 100_000)).await;
 
-                let answer = store.put(ended(&record), WALL).await;
+                let answer = store.put(ended(&record), NOW).await;
                 back(&store).await;
                 // Whatever the writer still does for the failed commit, it does before the next one.
                 store.admit(session_of("bob", 10)).await.unwrap();
@@ -402,6 +403,7 @@ mod full_disk {
 }
 
 const WALL: WallTime = WallTime::from_unix_millis(1_700_000_000_000);
+const NOW: Timestamp = Timestamp::from_micros(1);
 /// What a child returns that could not mount its disk.
 const MAY_NOT_MOUNT: i32 = 77;
 const SMALL_DISK: &str = "FRONTDESK_TEST_SMALL_DISK";

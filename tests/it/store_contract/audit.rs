@@ -9,7 +9,7 @@ use frontdesk::id::SessionId;
 use frontdesk::session::NewSession;
 use frontdesk::store::{Action, Actor, AuditEntry, AuditFilter, NumberedEntry, Store};
 
-use super::{Place, WALL, admit, at_once, ended, key, record_of, session_of};
+use super::{NOW, Place, admit, at_once, ended, key, record_of, session_of};
 
 pub(super) async fn what_is_noted_is_there_word_for_word_the_youngest_first(place: &dyn Place) {
     let store = place.open();
@@ -44,7 +44,7 @@ pub(super) async fn an_admission_is_in_the_audit_while_its_session_lives_is_over
     };
 
     let live = page(&*store, AuditFilter::default(), 10).await;
-    store.put(ended(&record), WALL).await.unwrap();
+    store.put(ended(&record), NOW).await.unwrap();
     let over = page(&*store, AuditFilter::default(), 10).await;
     store.delete_history(vec![record.id]).await.unwrap();
     store.delete_history(vec![record.id]).await.unwrap();
@@ -71,7 +71,7 @@ pub(super) async fn the_audit_is_paged_without_a_gap_whatever_its_entries_are(pl
         }
     }
     for record in &ids[..8] {
-        store.put(ended(record), WALL).await.unwrap();
+        store.put(ended(record), NOW).await.unwrap();
     }
     store.delete_history(ids[..4].iter().map(|record| record.id).collect()).await.unwrap();
     let whole = page(&*store, AuditFilter::default(), 100).await;
@@ -93,7 +93,7 @@ pub(super) async fn the_audit_is_paged_without_a_gap_whatever_its_entries_are(pl
 pub(super) async fn the_audit_is_filtered_by_session_customer_and_action(place: &dyn Place) {
     let store = place.open();
     let [over, live] = [admit(&*store, "ann").await, admit(&*store, "bob").await];
-    store.put(ended(&over), WALL).await.unwrap();
+    store.put(ended(&over), NOW).await.unwrap();
     let again = admit(&*store, "ann").await;
     for (n, record, action) in [
         (1, &over, Action::SessionStopped),

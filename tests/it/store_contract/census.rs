@@ -5,7 +5,7 @@ use frontdesk::id::Epoch;
 use frontdesk::session::{Census, Ending, Outcome, Phase, Reason, SessionRecord, Start};
 use frontdesk::store::StoreError;
 
-use super::{Place, WALL, admit, at, ended};
+use super::{NOW, Place, admit, at, ended};
 
 pub(super) async fn the_census_follows_every_move_and_is_the_same_after_reopening(place: &dyn Place) {
     let store = place.open();
@@ -28,12 +28,12 @@ pub(super) async fn the_census_follows_every_move_and_is_the_same_after_reopenin
     ];
     for (phase, census) in expected {
         sessions[0] = sessions[0].after(phase);
-        store.put(sessions[0].clone(), WALL).await.unwrap();
+        store.put(sessions[0].clone(), NOW).await.unwrap();
         assert_eq!(store.census(), census);
-        assert!(matches!(store.put(sessions[0].clone(), WALL).await, Err(StoreError::Conflict)));
+        assert!(matches!(store.put(sessions[0].clone(), NOW).await, Err(StoreError::Conflict)));
         assert_eq!(store.census(), census);
     }
-    store.put(ended(&sessions[0]), WALL).await.unwrap();
+    store.put(ended(&sessions[0]), NOW).await.unwrap();
     let left = Census { pending: 2, ..Census::default() };
     assert_eq!((store.census(), store.live_count()), (left, 2));
 
@@ -48,7 +48,7 @@ pub(super) async fn pending_sessions_whose_start_failed_are_known_until_they_mov
     for customer in ["ann", "bob", "carl"] {
         let record = admit(&*store, customer).await;
         let moved = record.after(failed_to_start(1));
-        store.put(moved.clone(), WALL).await.unwrap();
+        store.put(moved.clone(), NOW).await.unwrap();
         failed.push(moved);
     }
     admit(&*store, "dora").await;
@@ -59,9 +59,9 @@ pub(super) async fn pending_sessions_whose_start_failed_are_known_until_they_mov
 
     assert_eq!(unstarted(10).await, failed);
     assert_eq!(unstarted(2).await, failed[..2]);
-    store.put(ended(&failed[0]), WALL).await.unwrap();
+    store.put(ended(&failed[0]), NOW).await.unwrap();
     failed[1] = failed[1].after(failed_to_start(2));
-    store.put(failed[1].clone(), WALL).await.unwrap();
+    store.put(failed[1].clone(), NOW).await.unwrap();
     assert_eq!(unstarted(10).await, failed[1..]);
     drop(store);
 

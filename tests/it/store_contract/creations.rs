@@ -6,7 +6,7 @@ use std::sync::Arc;
 use frontdesk::session::{CreationKey, NewSession, SessionData};
 use frontdesk::store::{Admission, Filter};
 
-use super::{Place, WALL, admit, at_once, ended, key, poll_and_drop, record_of, session_of, text};
+use super::{NOW, Place, admit, at_once, ended, key, poll_and_drop, record_of, session_of, text};
 
 pub(super) async fn a_keyed_creation_that_comes_again_is_told_of_its_session_live_or_ended(place: &dyn Place) {
     let store = place.open();
@@ -16,7 +16,7 @@ pub(super) async fn a_keyed_creation_that_comes_again_is_told_of_its_session_liv
     drop(store);
     let store = place.open();
     assert_repeated(&store.admit(keyed("ann", 1)).await.unwrap(), &first, 1);
-    store.put(ended(&first), WALL).await.unwrap();
+    store.put(ended(&first), NOW).await.unwrap();
     assert_repeated(&store.admit(keyed("ann", 1)).await.unwrap(), &ended(&first), 1);
     drop(store);
     let store = place.open();
@@ -31,7 +31,7 @@ pub(super) async fn a_key_is_its_customers_alone_and_tells_of_no_other_call(plac
     assert!(matches!(store.admit(keyed("bob", 1)).await.unwrap(), Admission::Admitted(_)));
     assert!(matches!(store.admit(keyed("ann", 2)).await.unwrap(), Admission::AlreadyLive(live) if live == first));
     assert!(matches!(store.admit(session_of("ann")).await.unwrap(), Admission::AlreadyLive(live) if live == first));
-    store.put(ended(&first), WALL).await.unwrap();
+    store.put(ended(&first), NOW).await.unwrap();
     let second = admit(&*store, "ann").await;
     assert!(matches!(store.admit(keyed("ann", 2)).await.unwrap(), Admission::AlreadyLive(live) if live == second));
     assert_repeated(&store.admit(keyed("ann", 1)).await.unwrap(), &ended(&first), 1);
@@ -48,7 +48,7 @@ pub(super) async fn a_key_tells_with_what_it_was_used_first(place: &dyn Place) {
 pub(super) async fn a_key_is_forgotten_with_its_sessions_history(place: &dyn Place) {
     let store = place.open();
     let first = record_of(&store.admit(keyed("ann", 1)).await.unwrap()).clone();
-    store.put(ended(&first), WALL).await.unwrap();
+    store.put(ended(&first), NOW).await.unwrap();
 
     store.delete_history(vec![first.id]).await.unwrap();
 
@@ -66,7 +66,7 @@ pub(super) async fn of_many_creations_at_once_with_one_key_one_session_results_e
             let data = SessionData::Inline(text(if n % 3 == 0 { 100_000 } else { 10 }));
             let admission = store.admit(NewSession { data, ..keyed("ann", 1) }).await.unwrap();
             if let Admission::Admitted(record) = &admission {
-                store.put(ended(record), WALL).await.unwrap();
+                store.put(ended(record), NOW).await.unwrap();
             }
             admission
         }

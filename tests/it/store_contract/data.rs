@@ -6,7 +6,7 @@ use bytes::Bytes;
 use frontdesk::session::{NewSession, Phase, SessionData};
 use frontdesk::store::{Incoming, Store, StoreError};
 
-use super::{Place, WALL, admit, at, at_once, ended, poll_and_drop, poll_once, read, record_of, session_of, text};
+use super::{NOW, Place, admit, at, at_once, ended, poll_and_drop, poll_once, read, record_of, session_of, text};
 
 pub(super) async fn received_data_takes_the_place_of_what_was_there(place: &dyn Place) {
     for before in [10, 100_000] {
@@ -25,7 +25,7 @@ pub(super) async fn received_data_takes_the_place_of_what_was_there(place: &dyn 
         let store = place.open();
         assert_eq!(data(&*store, record.id).await, "{}");
         let SessionData::File(new) = store.data(record.id).await.unwrap().unwrap() else { panic!("in the row") };
-        store.put(ended(&record), WALL).await.unwrap();
+        store.put(ended(&record), NOW).await.unwrap();
         drop(store);
         assert!(!new.exists(), "it goes with its session");
         assert!(!matches!(old, SessionData::File(path) if path.exists()));
@@ -38,17 +38,17 @@ pub(super) async fn only_a_pending_session_takes_data(place: &dyn Place) {
     let mut incoming = store.receive_data(record.id).await.unwrap();
     incoming.write(b"{}").unwrap();
     let starting = record.after(serde_json::from_str(STARTING).unwrap());
-    store.put(starting.clone(), WALL).await.unwrap();
+    store.put(starting.clone(), NOW).await.unwrap();
 
     assert!(matches!(incoming.place().await, Err(StoreError::Conflict)));
     assert_eq!(data(&*store, record.id).await, "{\"a\":1}");
     assert!(matches!(store.receive_data(record.id).await.map(drop), Err(StoreError::Conflict)));
 
-    store.put(starting.after(Phase::admitted(at(5))), WALL).await.unwrap();
+    store.put(starting.after(Phase::admitted(at(5))), NOW).await.unwrap();
     let pending_again = starting.after(Phase::admitted(at(5)));
     let mut incoming = store.receive_data(record.id).await.unwrap();
     incoming.write(b"{}").unwrap();
-    store.put(ended(&pending_again), WALL).await.unwrap();
+    store.put(ended(&pending_again), NOW).await.unwrap();
     assert!(matches!(incoming.place().await, Err(StoreError::Conflict)));
     assert!(matches!(store.receive_data(record.id).await.map(drop), Err(StoreError::Conflict)));
     let unknown = session_of("bob").record.id;
@@ -59,20 +59,20 @@ pub(super) async fn a_step_tells_the_data_that_stands_with_it(place: &dyn Place)
     let store = place.open();
     let record = admit(&*store, "ann").await;
     let starting = record.after(serde_json::from_str(STARTING).unwrap());
-    let told = store.put_with_data(starting.clone(), WALL).await.unwrap().unwrap();
+    let told = store.put_with_data(starting.clone(), NOW).await.unwrap().unwrap();
     assert_eq!(read(&told), "{\"a\":1}");
     assert_eq!(store.session(record.id).await.unwrap().unwrap().record, starting);
 
     let pending_again = starting.after(Phase::admitted(at(5)));
-    store.put(pending_again.clone(), WALL).await.unwrap();
+    store.put(pending_again.clone(), NOW).await.unwrap();
     receive(&*store, record.id, &["{\"b\":2}"]).await.unwrap();
     let starting = pending_again.after(serde_json::from_str(STARTING).unwrap());
-    let told = store.put_with_data(starting.clone(), WALL).await.unwrap().unwrap();
+    let told = store.put_with_data(starting.clone(), NOW).await.unwrap().unwrap();
     assert_eq!(read(&told), "{\"b\":2}");
 
-    assert!(matches!(store.put_with_data(starting, WALL).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.put_with_data(starting, NOW).await, Err(StoreError::Conflict)));
     let unknown = session_of("bob").record.after(serde_json::from_str(STARTING).unwrap());
-    assert!(matches!(store.put_with_data(unknown, WALL).await, Err(StoreError::Conflict | StoreError::Missing)));
+    assert!(matches!(store.put_with_data(unknown, NOW).await, Err(StoreError::Conflict | StoreError::Missing)));
 }
 
 pub(super) async fn data_that_is_dropped_on_its_way_leaves_what_was_there(place: &dyn Place) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use frontdesk::id::Epoch;
 use frontdesk::store::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
 
-use super::{Place, WALL, admit, at_once, ended, session_of, text};
+use super::{NOW, Place, admit, at_once, ended, session_of, text};
 
 pub(super) async fn a_keyed_request_is_noted_once_and_whoever_comes_again_is_told(place: &dyn Place) {
     let store = place.open();
@@ -153,7 +153,7 @@ pub(super) async fn noted_requests_outlive_their_session_and_go_with_its_history
         store.note_request(id, key, note(1)).await.unwrap();
     }
 
-    store.put(ended(&ann), WALL).await.unwrap();
+    store.put(ended(&ann), NOW).await.unwrap();
 
     let other = RequestKey::of(b"other");
     assert!(matches!(store.note_request(ann.id, other, note(1)).await, Err(StoreError::Missing)));

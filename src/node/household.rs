@@ -1,0 +1,157 @@
+//! What a node does again and again beside its calls: it stores heartbeats, tells when somebody sets the wall clock, and
+//! deletes what has been history for long enough.
+//!
+//! History ages on the desk's own timeline. A wall clock that jumps is told in the log, and deletes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Heartbeat};
+use crate::config::InForce;
+use crate::events::EventLog;
+use crate::id::SessionId;
+use crate::shutdown::Tasks;
+use crate::store::{Store, StoreError};
+
+const BETWEEN_BEATS: Duration = Duration::from_secs(10);
+/// Sessions that are deleted in one transaction.
+const AT_ONCE: usize = 1_000;
+/// A time server moves a clock by less than that between two heartbeats.
+const SET_MILLIS: u64 = 2_000;
+
+/// The state between two rounds.
+pub(super) struct Household {
+    settings: InForce,
+    store: Arc<dyn Store>,
+    events: EventLog,
+    clock: Arc<dyn Clock>,
+    /// The last heartbeat: the one before this server's start, if there was one.
+    last: Option<Heartbeat>,
+}
+
+impl Household {
+    pub(super) fn new(settings: &InForce, store: &Arc<dyn Store>, events: &EventLog, clock: &Arc<dyn Clock>) -> Self {
+        let (settings, store, events, clock) = (settings.clone(), Arc::clone(store), events.clone(), Arc::clone(clock));
+        let last = store.desk().last_heartbeat.clone();
+        Self { settings, store, events, clock, last }
+    }
+
+    /// Goes on until the server drains.
+    pub(super) async fn run(mut self, tasks: Tasks) {
+        loop {
+            self.beat().await;
+            while !tasks.is_draining() {
+                match self.forget_some().await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(error = %error, "history not pruned");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                () = tasks.draining() => return,
+                () = self.clock.sleep_until(self.clock.now() + BETWEEN_BEATS) => {}
+            }
+        }
+    }
+
+    async fn beat(&mut self) {
+        let beat = self.clock.heartbeat();
+        let by = self.last.as_ref().and_then(|last| beat.wall_was_set_by(last)).unwrap_or_default();
+        if by.unsigned_abs() > SET_MILLIS {
+            let time = humantime::format_duration(Duration::from_secs(by.unsigned_abs() / 1_000)).to_string();
+            let way = if by < 0 { "back" } else { "ahead" };
+            tracing::warn!(by = time, way, wall = %beat.wall,
+                "the wall clock was set; sessions and history go on by the desk's own time");
+        }
+        if let Err(error) = self.store.beat(beat.clone()).await {
+            tracing::warn!(error = %error, "heartbeat not stored");
+        }
+        self.last = Some(beat);
+    }
+
+    /// Deletes some of the sessions that have been history for `history.keep`; whether there may be more.
+    async fn forget_some(&self) -> Result<bool, StoreError> {
+        let before = self.clock.now() - self.settings.get().history.keep;
+        let old = self.store.old_history(before, AT_ONCE).await?;
+        let is_full = old.len() == AT_ONCE;
+        self.forget(old).await?;
+        Ok(is_full)
+    }
+
+    async fn forget(&self, old: Vec<SessionId>) -> Result<(), StoreError> {
+        if old.is_empty() {
+            return Ok(());
+        }
+        // Events go first: a crash in between leaves a session without events, and never events without a session.
+        self.events.forget(old.clone()).await?;
+        self.store.delete_history(old.clone()).await?;
+        // A reader may have appended the end of one of them meanwhile.
+        self.events.forget(self.events.kept(old).await?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::config::Config;
+    use crate::data_dir::DataDir;
+    use crate::id::{CustomerKey, Revision};
+    use crate::session::{Ending, NewSession, Outcome, Phase, Reason, SessionData, SessionRecord};
+    use crate::store::sqlite::SqliteStore;
+    use crate::token::TokenHash;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[tokio::test]
+    async fn a_wall_clock_31_days_ahead_deletes_no_history_and_31_days_of_the_desks_time_do() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(root.path()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.paths()).unwrap());
+        let events = EventLog::open(directory.paths(), 1 << 20).unwrap();
+        let manual = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
+        let session = ended_session(&*store, &*clock).await;
+        let mut household = Household::new(&InForce::new(Config::default()), &store, &events, &clock);
+        household.beat().await;
+
+        manual.set_wall_ahead(31 * DAY);
+        manual.advance(Duration::from_secs(10));
+        household.beat().await;
+        household.forget_some().await.unwrap();
+        assert!(store.session(session).await.unwrap().is_some());
+
+        manual.set_wall_ahead(Duration::ZERO);
+        manual.advance(31 * DAY);
+        household.forget_some().await.unwrap();
+        assert!(store.session(session).await.unwrap().is_none());
+    }
+
+    async fn ended_session(store: &dyn Store, clock: &dyn Clock) -> SessionId {
+        let record = SessionRecord {
+            id: SessionId::new(clock.wall(), [1; 10]),
+            customer: CustomerKey::new("ann"),
+            email: None,
+            persona: "SALES".into(),
+            created: clock.wall(),
+            revision: Revision::FIRST,
+            phase: Phase::admitted(clock.now() + DAY),
+        };
+        let new = NewSession {
+            record: record.clone(),
+            data: SessionData::Inline("{}".into()),
+            token: TokenHash([1; 32]),
+            origin: None,
+            key: None,
+            account: None,
+        };
+        store.admit(new).await.unwrap();
+        let ending = Ending { outcome: Outcome::Stopped, reason: Reason::new("asked to") };
+        let ended = record.after(Phase::Ended { epoch: record.phase.epoch(), ending });
+        store.put(ended, clock.now()).await.unwrap();
+        record.id
+    }
+}
