@@ -14,7 +14,6 @@ use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
 
-use super::email::canonical;
 use super::throttle::Proof;
 
 /// For how long a sign-in proves a device.
@@ -39,16 +38,15 @@ impl DeviceKey {
         Self(key)
     }
 
-    /// The cookie after a sign-in to an account: a new proof in front, and those of other accounts that `cookie` held.
-    pub fn sign_in(&self, cookie: Option<&str>, email: &str, name: &[u8; NAME_BYTES], now: Timestamp) -> String {
-        let email = canonical(email);
+    /// The cookie after a sign-in of the customer with this key: a new proof in front, and those of other accounts that `cookie` held.
+    pub fn sign_in(&self, cookie: Option<&str>, customer: &str, name: &[u8; NAME_BYTES], now: Timestamp) -> String {
         let mut bytes = [0; PROOF_BYTES];
         bytes[..NAME_BYTES].copy_from_slice(name);
         bytes[NAME_BYTES..SIGNED_BYTES].copy_from_slice(&now.micros().to_le_bytes());
-        let tag = self.tag(&bytes[..SIGNED_BYTES], &email);
+        let tag = self.tag(&bytes[..SIGNED_BYTES], customer);
         bytes[SIGNED_BYTES..].copy_from_slice(&tag);
         let mut text = URL_SAFE_NO_PAD.encode(bytes);
-        let others = proofs(cookie).filter(|proof| self.read(proof, &email, now).is_none());
+        let others = proofs(cookie).filter(|proof| self.read(proof, customer, now).is_none());
         // Foreign text is dropped, so that the cookie never grows.
         for other in others.filter(|proof| proof.len() == text_length()).take(MOST - 1) {
             text.push(SEPARATOR);
@@ -57,19 +55,18 @@ impl DeviceKey {
         text
     }
 
-    /// The proof for an account in a cookie.
-    pub fn proof(&self, cookie: Option<&str>, email: &str, now: Timestamp) -> Option<Proof> {
-        let email = canonical(email);
-        proofs(cookie).find_map(|proof| self.read(proof, &email, now))
+    /// The proof for the customer with this key in a cookie.
+    pub fn proof(&self, cookie: Option<&str>, customer: &str, now: Timestamp) -> Option<Proof> {
+        proofs(cookie).find_map(|proof| self.read(proof, customer, now))
     }
 
-    fn read(&self, text: &str, email: &str, now: Timestamp) -> Option<Proof> {
+    fn read(&self, text: &str, customer: &str, now: Timestamp) -> Option<Proof> {
         let mut bytes = [0; PROOF_BYTES];
         if URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? != PROOF_BYTES {
             return None;
         }
         let (signed, tag) = bytes.split_at(SIGNED_BYTES);
-        if !bool::from(self.tag(signed, email).ct_eq(tag)) {
+        if !bool::from(self.tag(signed, customer).ct_eq(tag)) {
             return None;
         }
         let signed_in = Timestamp::from_micros(i64::from_le_bytes(*signed.last_chunk()?));
@@ -79,8 +76,8 @@ impl DeviceKey {
         Some(Proof(*blake3::hash(signed).as_bytes()))
     }
 
-    fn tag(&self, signed: &[u8], email: &str) -> [u8; TAG_BYTES] {
-        let whole = blake3::Hasher::new_keyed(&self.0).update(signed).update(email.as_bytes()).finalize();
+    fn tag(&self, signed: &[u8], customer: &str) -> [u8; TAG_BYTES] {
+        let whole = blake3::Hasher::new_keyed(&self.0).update(signed).update(customer.as_bytes()).finalize();
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&whole.as_bytes()[..TAG_BYTES]);
         tag
@@ -107,10 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_proves_its_account_in_every_spelling_and_no_other() {
-        let cookie = key().sign_in(None, "Ada@example.org", &[1; 16], NOW);
-        assert!(key().proof(Some(&cookie), " ada@EXAMPLE.org", NOW).is_some());
-        assert_eq!(key().proof(Some(&cookie), "bob@example.org", NOW), None);
+    fn a_cookie_proves_its_customer_and_no_other() {
+        let cookie = key().sign_in(None, "ada@example.org", &[1; 16], NOW);
+        assert!(key().proof(Some(&cookie), "ada@example.org", NOW).is_some());
+        for other in ["bob@example.org", "Ada@example.org"] {
+            assert_eq!(key().proof(Some(&cookie), other, NOW), None, "{other}");
+        }
         assert_eq!(key().proof(None, "ada@example.org", NOW), None);
     }
 

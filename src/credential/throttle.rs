@@ -428,8 +428,19 @@ impl Hashes {
         }
     }
 
+    /// An address as one that this very customer has signed in from.
+    fn known(&self, account: &Account<'_>, address: u64) -> u64 {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(b"k").update(&address.to_le_bytes()).update(account.identity().as_bytes());
+        Self::half(&hasher)
+    }
+
     fn stored(&self, kind: u8, name: &[u8]) -> u64 {
-        let whole = blake3::Hasher::new_keyed(&self.key).update(&[kind]).update(name).finalize();
+        Self::half(blake3::Hasher::new_keyed(&self.key).update(&[kind]).update(name))
+    }
+
+    fn half(hasher: &blake3::Hasher) -> u64 {
+        let whole = hasher.finalize();
         let mut half = [0; 8];
         half.copy_from_slice(&whole.as_bytes()[..8]);
         u64::from_le_bytes(half)
@@ -441,6 +452,8 @@ struct Keys {
     pair: u64,
     address: u64,
     account: u64,
+    /// The address as one that is known to the account.
+    known: u64,
     proof: Option<u64>,
     /// Whether the address is a proxy's, so that its own limit does not hold it and it is never known.
     proxied: bool,
@@ -448,12 +461,13 @@ struct Keys {
 
 impl Keys {
     fn new(hashes: &Hashes, account: &Account<'_>, sender: Sender) -> Self {
-        let (account, address) = (hashes.account(account), hashes.address(sender.address));
+        let (name, address) = (hashes.account(account), hashes.address(sender.address));
         Self {
-            pair: hashes.passing.hash_one((account, address)),
+            pair: hashes.passing.hash_one((name, address)),
             address,
-            account,
-            proof: sender.proof.map(|Proof(proof)| hashes.passing.hash_one((account, proof))),
+            account: name,
+            known: hashes.known(account, address),
+            proof: sender.proof.map(|Proof(proof)| hashes.passing.hash_one((name, proof))),
             proxied: sender.is_proxy,
         }
     }
@@ -475,7 +489,7 @@ struct Places {
     address: u32,
     account: u32,
     account_key: u64,
-    address_key: u64,
+    known_key: u64,
     /// Whether the limit of the address holds it.
     on_address: bool,
     /// Whether the limit of the account holds it.
@@ -505,7 +519,7 @@ impl Tables {
         let pair_key = self.pair(keys, account);
         let pair = self.pairs.find(pair_key);
         let address = self.addresses.find(keys.address);
-        let trusted = account.is_some_and(|place| self.accounts.extra(place).contains(keys.address));
+        let trusted = account.is_some_and(|place| self.accounts.extra(place).contains(keys.known));
         let (address_in_force, account_in_force) = (address.filter(|_| !keys.proxied), account.filter(|_| !trusted));
         self.look(pair, address_in_force, account_in_force, now)?;
         let own = Own::Pair(self.pairs.enter(pair, pair_key, true, now));
@@ -537,7 +551,7 @@ impl Tables {
             address: self.addresses.enter(address, keys.address, on_address, now),
             account: self.accounts.enter(account, keys.account, on_account, now),
             account_key: keys.account,
-            address_key: keys.address,
+            known_key: keys.known,
             on_address,
             on_account,
             proxied: keys.proxied,
@@ -623,7 +637,7 @@ impl Tables {
 
     /// Makes the address of an attempt known to its account.
     fn know(&mut self, places: &Places) {
-        let is_new = self.accounts.extra_mut(places.account).insert(places.address_key);
+        let is_new = self.accounts.extra_mut(places.account).insert(places.known_key);
         if is_new {
             self.note_change(places.account_key);
         }

@@ -66,7 +66,7 @@ pub async fn create(
     let verifier = app.verifiers.in_force();
     let customer = verifier.key(&creation.login.email);
     let mut timing = Timing::begin(&*app.clock);
-    let sender = match shown.proof(app, customer.as_str()).await {
+    let sender = match shown.proof(app, &customer).await {
         Ok(proof) => peer.sender().with_proof(proof),
         Err(refusal) => return answer(Err(refusal)),
     };
@@ -77,7 +77,7 @@ pub async fn create(
     let is_customer = created.is_ok();
     let mut answer = answer(created);
     if is_customer {
-        shown.remember_device(app, peer, customer.as_str(), &mut answer);
+        shown.remember_device(app, peer, &customer, &mut answer);
     }
     timing.write(&mut answer);
     let quotas = app.gate.quotas(&customer, sender, app.clock.now());

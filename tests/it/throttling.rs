@@ -162,14 +162,17 @@ fn the_token_of_a_live_session_lets_its_customer_in_while_strangers_guess_behind
     let token = server.create(("ada", "good"), json!({})).token();
     let others = server.create(("bob", "good"), json!({})).token();
     while server.create(("ada", "bad"), json!({})).status == 401 {}
-    let with = |token: &str, password: &str| {
-        let body = json!({"EMAIL": "Ada", "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}});
+    let with_email = |email: &str, token: &str, password: &str| {
+        let body = json!({"EMAIL": email, "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}});
         let authorization = format!("Bearer {token}");
         let headers = [("Content-Type", "application/json"), ("Authorization", &*authorization)];
         let answer = server.send("POST", "/requestSessionCreation", &headers, body.to_string().as_bytes());
         (answer.status, answer.header("ratelimit").to_owned())
     };
 
+    let with = |token: &str, password: &str| with_email("ada", token, password);
+
+    assert_eq!(with_email("Ada", &token, "good").0, 429, "to a remote server that is another customer");
     assert_eq!(with(&others, "good").0, 429, "another customer's token proves nothing");
     assert_eq!(with("fds_nonsense", "good").0, 429);
     let (status, left) = with(&token, "bad");

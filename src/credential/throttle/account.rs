@@ -1,7 +1,8 @@
 //! Whose password an attempt is for, and where it comes from.
 //!
 //! An account is always counted under its canonical email, so that other spellings of it gain a guesser nothing. Under
-//! a remote credential server two spellings may be two customers; these share their counts.
+//! a remote credential server two spellings may be two customers; these share their counts. What one of them has earned
+//! by signing in, a known address or a proof, is that one's alone.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use crate::id::CustomerKey;
 pub struct Account<'a> {
     kind: Kind,
     name: Cow<'a, str>,
+    identity: &'a str,
 }
 
 /// Which accounts a name is one of.
@@ -26,14 +28,14 @@ pub enum Kind {
 }
 
 impl<'a> Account<'a> {
-    /// The customer with this email, however it is spelled.
-    pub fn customer(email: &'a str) -> Self {
-        Self { kind: Kind::Customer, name: canonical(email) }
+    /// The customer with this key: the email in the form that tells customers apart.
+    pub fn customer(key: &'a str) -> Self {
+        Self { kind: Kind::Customer, name: canonical(key), identity: key }
     }
 
     /// Whoever signs in with the operator's token of this id; or with none that could be one.
     pub fn operator(token: &'a str) -> Self {
-        Self { kind: Kind::Operator, name: Cow::Borrowed(token) }
+        Self { kind: Kind::Operator, name: Cow::Borrowed(token), identity: token }
     }
 
     /// What its name is the name of.
@@ -41,9 +43,14 @@ impl<'a> Account<'a> {
         self.kind
     }
 
-    /// The canonical email, or the token's id.
+    /// The canonical email, or the token's id: what failures count for.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The customer's key, or the token's id: who has signed in.
+    pub fn identity(&self) -> &str {
+        self.identity
     }
 }
 

@@ -581,7 +581,7 @@ fn guesses_with_one_proof_at_once_gain_nothing() {
 fn known_addresses_are_handed_out_once_for_each_change_and_are_known_to_the_next_throttle() {
     let before = throttle();
     for n in 1..=9 {
-        login(&before, "Ann", home(n), at(0));
+        login(&before, "ann", home(n), at(0));
     }
     login(&before, "ann", home(9), at(1));
     let taken = before.take_changed(100);
@@ -601,6 +601,17 @@ fn known_addresses_are_handed_out_once_for_each_change_and_are_known_to_the_next
     assert!(after.admit("ann", home(1), at(3)).refused().is_some(), "eight others have signed in since");
     after.admit("ann", home(2), at(3)).go().succeeded(at(3));
     after.admit("ann", home(9), at(3)).go().succeeded(at(3));
+}
+
+#[test]
+fn an_address_is_known_to_the_very_customer_who_signed_in_from_it_and_to_no_other_spelling() {
+    let throttle = throttle();
+    login(&throttle, "Ann", home(1), at(0));
+    for n in 100..110 {
+        assert_eq!(guesses(&throttle, "ann", home(n), at(0)), 10);
+    }
+    assert!(throttle.admit("ann", home(1), at(0)).refused().is_some(), "another customer of a remote server");
+    throttle.admit("Ann", home(1), at(0)).go().succeeded(at(0));
 }
 
 #[test]

@@ -7,13 +7,13 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use crate::credential::device::{DeviceKey, LIFETIME};
-use crate::credential::email::canonical;
 use crate::credential::throttle::Proof;
 use crate::http::App;
 use crate::http::auth::{Peer, bearer};
 use crate::http::caller;
 use crate::http::cookie::{DEVICE, Keep};
 use crate::http::error::Refusal;
+use crate::id::CustomerKey;
 
 /// What came with the password. None of it is needed, and none of it is refused.
 pub struct Shown {
@@ -33,13 +33,13 @@ impl Shown {
         Self { token: bearer(&parts.headers).map(str::to_owned), device, is_our_page }
     }
 
-    /// The proof that it holds for the account with this email: a device cookie, or the token of its live session.
+    /// The proof that it holds for this very customer: a device cookie, or the token of its live session.
     ///
     /// # Errors
     /// What the store failed with.
-    pub async fn proof(&self, app: &App, email: &str) -> Result<Option<Proof>, Refusal> {
+    pub async fn proof(&self, app: &App, customer: &CustomerKey) -> Result<Option<Proof>, Refusal> {
         if self.device.is_some()
-            && let Some(proof) = device_key(app).proof(self.device.as_deref(), email, app.clock.now())
+            && let Some(proof) = device_key(app).proof(self.device.as_deref(), customer.as_str(), app.clock.now())
         {
             return Ok(Some(proof));
         }
@@ -52,15 +52,16 @@ impl Shown {
             Err(refusal) => return Err(refusal),
         };
         let record = &stored.record;
-        let is_own = canonical(record.customer.as_str()) == canonical(email) && record.phase.is_live();
+        let is_own = record.customer == *customer && record.phase.is_live();
         Ok(is_own.then_some(Proof(claimed.hash.0)))
     }
 
     /// Gives a browser the cookie that proves its device, after the password was good.
-    pub fn remember_device(&self, app: &App, peer: Peer, email: &str, answer: &mut Response) {
+    pub fn remember_device(&self, app: &App, peer: Peer, customer: &CustomerKey, answer: &mut Response) {
         if self.is_our_page {
             let now = app.clock.now();
-            let value = device_key(app).sign_in(self.device.as_deref(), email, &crate::random::bytes(), now);
+            let device = self.device.as_deref();
+            let value = device_key(app).sign_in(device, customer.as_str(), &crate::random::bytes(), now);
             let header: HeaderValue = DEVICE.set(peer, &value, Keep::Seconds(LIFETIME.as_secs()));
             answer.headers_mut().append(SET_COOKIE, header);
         }

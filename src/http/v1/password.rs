@@ -101,14 +101,14 @@ async fn answer(app: &Arc<App>, peer: Peer, shown: &Shown, change: Change, body:
         return refusal.problem();
     }
     let customer = app.embedded.key(&change.email);
-    let sender = match shown.proof(app, customer.as_str()).await {
+    let sender = match shown.proof(app, &customer).await {
         Ok(proof) => peer.sender().with_proof(proof),
         Err(refusal) => return refusal.problem(),
     };
     let mut answer = match self::change(app, (peer, sender), &customer, change, body).await {
         Ok(changed) => {
             let mut answer = json(StatusCode::OK, &changed);
-            shown.remember_device(app, peer, customer.as_str(), &mut answer);
+            shown.remember_device(app, peer, &customer, &mut answer);
             answer
         }
         Err(refusal) => refusal.problem(),
