@@ -246,11 +246,15 @@ pub struct History {
     /// How long an ended session stays on record; 1ms to 36500d. Default 30 days.
     #[serde(with = "duration::positive")]
     pub keep: Duration,
+    /// Bytes that are kept of one customer's ended sessions, with their events and answers; at least 1. The newest one
+    /// stays whatever its size. Default 64 MiB.
+    #[serde(with = "size")]
+    pub per_customer: u64,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { keep: Duration::from_hours(30 * 24) }
+        Self { keep: Duration::from_hours(30 * 24), per_customer: 64 << 20 }
     }
 }
 

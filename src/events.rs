@@ -323,6 +323,14 @@ impl EventLog {
         Arc::clone(&self.inner.readers).read(move |connection| table::kept(connection, sessions)).await
     }
 
+    /// How many bytes of events are kept of each of the sessions.
+    ///
+    /// # Errors
+    /// What the storage said.
+    pub async fn sizes(&self, sessions: Vec<SessionId>) -> Result<Vec<(SessionId, u64)>, StoreError> {
+        Arc::clone(&self.inner.readers).read(move |connection| table::sizes(connection, sessions)).await
+    }
+
     /// Deletes all that is kept of the sessions, which must have ended: whatever is appended later has the first number
     /// again.
     ///

@@ -57,7 +57,7 @@ mod session_cookie;
 pub mod v1;
 
 use at_once::AtOnce;
-use audit::Refused;
+use audit::{Refused, SignIns};
 use body::Bodies;
 
 /// What every handler may use.
@@ -82,6 +82,8 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// Refusals on their way into the audit.
     pub refused: Refused,
+    /// The sign-ins of the last minute, which the audit notes once.
+    pub sign_ins: SignIns,
     /// The memory of all bodies in flight.
     pub bodies: Bodies,
     /// The uploads of sessions' data.

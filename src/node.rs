@@ -29,7 +29,7 @@ use crate::data_dir::DataDir;
 use crate::descriptors;
 use crate::events::EventLog;
 use crate::http::at_once::AtOnce;
-use crate::http::audit::Refused;
+use crate::http::audit::{Refused, SignIns};
 use crate::http::body::Bodies;
 use crate::http::code::Code;
 use crate::http::forwarded::Proxies;
@@ -139,6 +139,7 @@ impl Node {
         let address = listener.local_addr().context("cannot tell where the server listens")?;
         let app = Arc::new(App {
             refused,
+            sign_ins: SignIns::default(),
             presence: Presence { address, started: clock.wall(), since: clock.now() },
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),

@@ -116,6 +116,17 @@ pub trait Store: Operators + Audit {
     /// The noted requests of a session without an answer, in the order in which they were noted.
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>>;
 
+    /// Up to `most` sessions of the history whose size is not known, the oldest first.
+    fn uncounted_history(&self, most: usize) -> Answer<'_, Vec<SessionId>>;
+
+    /// Notes how many bytes of each session are kept elsewhere, to which the store adds what it keeps itself. Returns
+    /// whose sessions they are, each customer once.
+    fn count_history(&self, elsewhere: Vec<(SessionId, u64)>) -> Answer<'_, Vec<CustomerKey>>;
+
+    /// Up to `most` of a customer's ended sessions that have to go so that no more than `keep_bytes` are kept of the
+    /// others. The one that ended last is never among them.
+    fn surplus_history(&self, customer: &CustomerKey, keep_bytes: u64, most: usize) -> Answer<'_, Vec<SessionId>>;
+
     /// Up to `most` sessions that ended before `before`.
     fn old_history(&self, before: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>>;
 

@@ -75,6 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     text("console.lifetime"),
     text("events.keep"),
     text("history.keep"),
+    text("history.per_customer"),
     text("shutdown.grace"),
     text("shutdown.readiness_delay"),
 ];

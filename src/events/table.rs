@@ -199,6 +199,16 @@ pub(super) fn forget(connection: &Connection, session: SessionId) -> Result<(), 
     Ok(())
 }
 
+/// How many bytes are kept of each of the sessions.
+pub(super) fn sizes(connection: &Connection, sessions: Vec<SessionId>) -> Result<Vec<(SessionId, u64)>, StoreError> {
+    let mut query = connection.prepare_cached("SELECT bytes FROM ledgers WHERE session = ?1").map_err(unavailable)?;
+    let sizes = sessions.into_iter().map(|session| {
+        let bytes: Option<i64> = query.query_row([session.as_bytes()], |row| row.get(0)).optional()?;
+        Ok((session, bytes.map_or(0, unsigned)))
+    });
+    sizes.collect::<rusqlite::Result<_>>().map_err(unavailable)
+}
+
 /// Those of the sessions of which anything is kept.
 pub(super) fn kept(connection: &Connection, mut sessions: Vec<SessionId>) -> Result<Vec<SessionId>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM ledgers WHERE session = ?1").map_err(unavailable)?;

@@ -11,8 +11,10 @@ use crate::store::{Action, Actor, AuditEntry, AuditFilter, StoreError};
 use super::App;
 
 mod refused;
+mod sign_ins;
 
 pub use refused::{Refused, RefusedWriter};
+pub use sign_ins::SignIns;
 
 impl App {
     /// Notes what a caller is about to do; it is durable when this returns, so that nothing is done unnoticed.
@@ -93,18 +95,15 @@ impl App {
         self.store.note(AuditEntry { customer: Some(customer), ..entry }).await
     }
 
-    /// The same of what a customer, by the password, does to the own session.
+    /// The same of a customer who signs in, by the password, to the own session. See [`SignIns`] for what becomes of many.
     ///
     /// # Errors
     /// As [`App::audit`].
-    pub async fn audit_of_own_session(
-        &self,
-        peer: Peer,
-        action: Action,
-        session: &SessionRecord,
-    ) -> Result<(), StoreError> {
+    pub async fn audit_sign_in(&self, peer: Peer, session: &SessionRecord) -> Result<(), StoreError> {
+        let Some(detail) = self.sign_ins.detail(session.id, peer.client, self.clock.now()) else { return Ok(()) };
         let (id, customer) = (Some(session.id), Some(session.customer.clone()));
-        self.store.note(AuditEntry { session: id, customer, ..self.entry(Actor::Customer, action, peer) }).await
+        let entry = self.entry(Actor::Customer, Action::SessionTokenIssued, peer);
+        self.store.note(AuditEntry { session: id, customer, detail, ..entry }).await
     }
 
     /// Notes an attempt that the throttle did not let through, soon; nothing of one that has only waited.

@@ -1,5 +1,5 @@
 //! What a node does again and again beside its calls: it stores heartbeats, tells when somebody sets the wall clock, and
-//! deletes what has been history for long enough.
+//! deletes what has been history for long enough, or is more than what is kept of one customer.
 //!
 //! History ages on the desk's own timeline. A wall clock that jumps is told in the log, and deletes nothing.
 
@@ -40,15 +40,8 @@ impl Household {
     pub(super) async fn run(mut self, tasks: Tasks) {
         loop {
             self.beat().await;
-            while !tasks.is_draining() {
-                match self.forget_some().await {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::warn!(error = %error, "history not pruned");
-                        break;
-                    }
-                }
+            if let Err(error) = self.prune(&tasks).await {
+                tracing::warn!(error = %error, "history not pruned");
             }
             tokio::select! {
                 () = tasks.draining() => return,
@@ -70,6 +63,35 @@ impl Household {
             tracing::warn!(error = %error, "heartbeat not stored");
         }
         self.last = Some(beat);
+    }
+
+    async fn prune(&self, tasks: &Tasks) -> Result<(), StoreError> {
+        while !tasks.is_draining() && self.forget_some().await? {}
+        while !tasks.is_draining() && self.count_some().await? {}
+        Ok(())
+    }
+
+    /// Counts what is kept of some of the sessions that ended lately, and deletes what is too much of their customers'; whether
+    /// there may be more to count.
+    async fn count_some(&self) -> Result<bool, StoreError> {
+        let ended = self.store.uncounted_history(AT_ONCE).await?;
+        let is_full = ended.len() == AT_ONCE;
+        if ended.is_empty() {
+            return Ok(false);
+        }
+        let keep = self.settings.get().history.per_customer;
+        let sizes = self.events.sizes(ended).await?;
+        for customer in self.store.count_history(sizes).await? {
+            loop {
+                let surplus = self.store.surplus_history(&customer, keep, AT_ONCE).await?;
+                let is_last = surplus.len() < AT_ONCE;
+                self.forget(surplus).await?;
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(is_full)
     }
 
     /// Deletes some of the sessions that have been history for `history.keep`; whether there may be more.
@@ -130,9 +152,35 @@ mod tests {
         assert!(store.session(session).await.unwrap().is_none());
     }
 
+    #[tokio::test]
+    async fn of_a_customer_who_ended_too_much_the_oldest_sessions_go_with_their_events() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(root.path()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.paths()).unwrap());
+        let events = EventLog::open(directory.paths(), 1 << 20).unwrap();
+        let manual = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
+        let mut config = Config::default();
+        config.history.per_customer = 3_000;
+        let household = Household::new(&InForce::new(config), &store, &events, &clock);
+        let mut ended = Vec::new();
+        for _ in 0..4 {
+            ended.push(ended_session(&*store, &*clock).await);
+            manual.advance(Duration::from_secs(1));
+        }
+
+        household.count_some().await.unwrap();
+
+        let mut kept = Vec::new();
+        for session in &ended {
+            kept.push(store.session(*session).await.unwrap().is_some());
+        }
+        assert_eq!(kept, [false, false, true, true]);
+    }
+
     async fn ended_session(store: &dyn Store, clock: &dyn Clock) -> SessionId {
         let record = SessionRecord {
-            id: SessionId::new(clock.wall(), [1; 10]),
+            id: SessionId::new(clock.wall(), crate::random::bytes()),
             customer: CustomerKey::new("ann"),
             email: None,
             persona: "SALES".into(),

@@ -50,6 +50,7 @@ mod conditions;
 mod customers;
 mod data_files;
 pub(crate) mod file;
+mod history_size;
 mod incoming;
 mod index;
 pub mod inspect;
@@ -380,6 +381,19 @@ impl Store for SqliteStore {
 
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>> {
         self.read(move |connection| requests::open(connection, session))
+    }
+
+    fn uncounted_history(&self, most: usize) -> Answer<'_, Vec<SessionId>> {
+        self.read(move |connection| history_size::uncounted(connection, most))
+    }
+
+    fn count_history(&self, elsewhere: Vec<(SessionId, u64)>) -> Answer<'_, Vec<CustomerKey>> {
+        self.run(move |connection| history_size::count(connection, &elsewhere))
+    }
+
+    fn surplus_history(&self, customer: &CustomerKey, keep_bytes: u64, most: usize) -> Answer<'_, Vec<SessionId>> {
+        let customer = customer.clone();
+        self.read(move |connection| history_size::surplus(connection, &customer, keep_bytes, most))
     }
 
     fn old_history(&self, before: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>> {

@@ -136,6 +136,7 @@ macro_rules! contract {
             a_console_session_needs_a_token_that_is_not_revoked,
             a_console_session_is_seen_until_it_ends_or_is_forgotten,
             pruning_takes_only_what_ended_before_and_never_more_than_asked,
+            of_a_customer_with_too_much_history_the_oldest_sessions_are_surplus_and_the_newest_never,
             large_data_is_kept_until_the_session_ends,
             emails_of_any_bytes_are_told_apart_and_kept,
             everything_acknowledged_is_there_after_reopening,
@@ -527,6 +528,38 @@ async fn the_greeting_of_a_new_store_is_due_until_it_was_given(place: &dyn Place
 
     drop(store);
     assert!(!place.open().desk().greeting_due);
+}
+
+async fn of_a_customer_with_too_much_history_the_oldest_sessions_are_surplus_and_the_newest_never(place: &dyn Place) {
+    let store = place.open();
+    let mut ids = Vec::new();
+    for n in 1..=4 {
+        let record = admit(&*store, "ann").await;
+        store.put(ended(&record), at(n)).await.unwrap();
+        ids.push(record.id);
+    }
+    let others = admit(&*store, "bob").await;
+    store.put(ended(&others), at(1)).await.unwrap();
+    let mut uncounted = store.uncounted_history(9).await.unwrap();
+    uncounted.sort();
+    assert_eq!(uncounted.len(), 5);
+    assert_eq!(store.uncounted_history(2).await.unwrap().len(), 2);
+    let ann = key("ann");
+    assert!(store.surplus_history(&ann, 1, 9).await.unwrap().is_empty(), "nothing is counted yet");
+
+    let sizes = uncounted.iter().map(|id| (*id, 1 << 20)).collect();
+    let mut customers = store.count_history(sizes).await.unwrap();
+    customers.sort();
+
+    assert_eq!(customers, [ann.clone(), key("bob")]);
+    assert!(store.uncounted_history(9).await.unwrap().is_empty());
+    let surplus = async |keep| store.surplus_history(&ann, keep, 9).await.unwrap();
+    assert!(surplus(5 << 20).await.is_empty());
+    let mut two = surplus(5 << 19).await;
+    two.sort();
+    assert_eq!(two, ids[..2]);
+    assert_eq!(surplus(1).await.len(), 3, "the newest one stays");
+    assert_eq!(store.surplus_history(&ann, 1, 2).await.unwrap().len(), 2);
 }
 
 async fn pruning_takes_only_what_ended_before_and_never_more_than_asked(place: &dyn Place) {

@@ -8,7 +8,7 @@ use crate::http::auth::Peer;
 use crate::http::error::{DRAINED, Refusal};
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{CreationKey, NewSession, Phase, SessionData, SessionRecord};
-use crate::store::{Action, Admission, CheckedAccount, StoreError};
+use crate::store::{Admission, CheckedAccount, StoreError};
 use crate::token::TokenHash;
 
 use super::{Created, Login, Opened};
@@ -44,7 +44,7 @@ impl Wanted<'_> {
                 }
                 Admission::AccountChanged => return Ok(None),
                 Admission::AlreadyLive(record) => {
-                    app.audit_of_own_session(self.peer, Action::SessionTokenIssued, &record).await?;
+                    app.audit_sign_in(self.peer, &record).await?;
                     let (token, hash) = app.store.desk().token_key.issue(record.id, &crate::random::bytes());
                     match app.store.add_token(record.id, hash).await {
                         // Looked at after the token is there: a change after this signs that out, too, if it does others.
