@@ -64,7 +64,7 @@ enum Command {
     Customer(customer::Customer),
     /// Stop the server; its agents run on, unless they are to end as well.
     Stop(stop::Stop),
-    /// Take nothing new, so that the server runs empty, and wait for that.
+    /// Take no new sessions and start no agents; with --wait, until no agent runs.
     Drain(drain::Drain),
     /// Have the server read its configuration again.
     Reload(reload::Reload),
@@ -91,7 +91,7 @@ enum Command {
     Verify(verify::Verify),
     /// Kill a server of its own at random, and check that nothing was stuck, doubled, lost or orphaned.
     Torture(torture::Torture),
-    /// Check an agent that you write; the built-in one.
+    /// Check an agent of your own, or run the built-in one.
     #[command(subcommand)]
     Agent(agent::Agent),
     /// Fork the shims of agents, by order of the server that started this process.

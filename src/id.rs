@@ -115,6 +115,11 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// The same as [`Printable`], whole, for where the text is bounded or the place is not.
+pub(crate) fn printable_whole(text: &str) -> String {
+    text.chars().map(|character| Printable(character.encode_utf8(&mut [0; 4])).to_string()).collect()
+}
+
 /// Bidirectional controls print nothing of their own and change how their neighbours read.
 pub(crate) fn is_reordering(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use crate::id::Printable;
+use crate::id::printable_whole;
 use crate::session::reason::LOG_QUOTE;
 use crate::shim::place::{LOG_MARK, Place};
 
@@ -77,7 +77,7 @@ fn in_words(log: &[u8]) -> String {
 }
 
 fn quoted<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    let lines: Vec<_> = lines.map(|line| Printable(line).to_string()).collect();
+    let lines: Vec<_> = lines.map(printable_whole).collect();
     format!("{LOG_QUOTE}{}", lines.join(" | "))
 }
 
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(in_words(b"of another\n--- agent 2 ---\n"), "its log is empty");
         assert_eq!(in_words(b"1\n2\n3\n4\n5\n6\n"), "last lines of its log: 2 | 3 | 4 | 5 | 6");
         assert_eq!(in_words(b"a\x1b[0m\xff\n"), "last lines of its log: a\\u{1b}[0m\u{fffd}");
-        assert!(in_words(&[b'x'; 5_000]).len() < 400);
+        assert_eq!(in_words(&[b'x'; 5_000]), format!("last lines of its log: {}", "x".repeat(300)));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(super) enum Session {
     /// Stop a session: with its token as its customer, without one as the operator of this machine.
     #[command(after_help = AFTER_STOP)]
     Stop(stop::Stop),
-    /// Have a session on this machine's server go on with another agent.
+    /// Replace the agent of a session on this machine's server; the session goes on.
     #[command(after_help = AFTER_RESTART)]
     Restart(restart::Restart),
     /// List the sessions on this machine's server.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anstyle::Style;
 use serde::Serialize;
 
-use crate::id::Printable;
+use crate::id::printable_whole;
 
 use super::{Failure, Outcome, output};
 
@@ -75,7 +75,7 @@ pub(super) fn print_json<T: Serialize>(rows: &[T]) -> Outcome {
 
 /// The whole text made safe to print: only a terminal's width cuts it.
 pub(super) fn escaped(text: &str) -> String {
-    text.chars().map(|character| Printable(character.encode_utf8(&mut [0; 4])).to_string()).collect()
+    printable_whole(text)
 }
 
 fn widths(heading: &[&str], rows: &[Vec<String>]) -> Vec<usize> {

@@ -44,7 +44,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let kept = if facts.is_synchronised {
         "and a time server keeps it"
     } else {
-        "and nothing here tells whether a time server keeps it (`timedatectl` or `chronyc tracking` may)"
+        "and no sign of a time server was found (`timedatectl` or `chronyc tracking` may know)"
     };
     vec![Finding::ok(ABOUT, format!("the wall clock says {}, {kept}", facts.here.wall))]
 }

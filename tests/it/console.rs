@@ -21,7 +21,11 @@ struct Console {
 
 impl Console {
     fn new() -> Self {
-        let desk = Operated::new(Setup::with_config(&persona("CUSTOMERS", ECHO, "")));
+        Self::with(&persona("CUSTOMERS", ECHO, ""))
+    }
+
+    fn with(config: &str) -> Self {
+        let desk = Operated::new(Setup::with_config(config));
         let body = json!({"email": ADA.0, "password": ADA.1, "persona": "CUSTOMERS"});
         let adas = Opened::of(&create(&desk.server, &[], &body));
         Self { desk, adas }
@@ -161,6 +165,21 @@ fn a_session_s_page_shows_what_the_interface_says_of_it() {
     }
     assert!(page.contains("aria-label=\"PENDING for ") && page.contains("then STARTING for "), "{page}");
     assert!(page.contains("Kill</button>") && page.contains("id=\"request\""));
+}
+
+#[test]
+fn the_page_of_a_session_that_has_ended_waits_for_nothing_and_shows_the_whole_of_its_reason() {
+    let log = format!("{} the end", "x".repeat(250));
+    let command = json!(["sh", "-c", format!("echo '{log}' >&2; exit 3")]).to_string();
+    let console = Console::with(&persona("CUSTOMERS", &command, "start_attempts = 1"));
+    let path = format!("/console/sessions/{}", console.adas.id);
+    assert!(console.see(Scope::SessionsRead, &path).contains("data-stream"), "a live one is followed");
+
+    assert_eq!(console.adas.initialise(&console.desk.server).status, 502);
+
+    let page = console.see(Scope::SessionsWrite, &path);
+    assert!(page.contains("the agent exited with status 3 before it was ready") && page.contains(&log), "{page}");
+    assert!(!page.contains("data-stream") && !page.contains("id=\"request\""), "{page}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl About<'_> {
             Code::AgentTimeout => {
                 "the agent did not answer in time; try again, or raise the persona's `request_timeout`".into()
             }
-            Code::AgentError => format!("the agent could not do it: {detail}"),
+            Code::AgentError => format!("the request failed: {detail}"),
             Code::ServerBusy | Code::NotReady => {
                 format!("the server cannot do it now: {detail} Try again in {}", time(after))
             }

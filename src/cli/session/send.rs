@@ -71,7 +71,7 @@ impl Send {
         match serde_json::from_str(&given) {
             Ok(json) => Ok(json),
             Err(error) if looks_like_json(&given) => Err(Failure::Usage(format!(
-                "the request begins as JSON and is none ({error}); write it as '{{\"say\": \"hello\"}}', in quotes, or send \
+                "the request looks like JSON and is not valid ({error}); write it as '{{\"say\": \"hello\"}}', in quotes, or send \
                  it as a text with --text"
             ))),
             Err(_) => {

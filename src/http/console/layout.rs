@@ -80,7 +80,7 @@ fn footer(app: &App, is_live: bool) -> Markup {
                 "Frontdesk " (env!("CARGO_PKG_VERSION")) " on " (app.presence.address)
                 " · " a href="/docs" { "The interface" }
             }
-            p.pulse #pulse { (if is_live { "Live" } else { "Refreshes every 10 s" }) }
+            p.pulse #pulse { (if is_live { "Updates as things happen" } else { "Refreshes every 10 s" }) }
         }
     }
 }

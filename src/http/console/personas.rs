@@ -72,7 +72,10 @@ pub(super) fn limits(persona: &PersonaView) -> Markup {
         ("Pending at most", seconds(times.pending_seconds)),
         (
             "Start at most",
-            Some(html! { (words::seconds(times.start_seconds)) ", " (persona.start_attempts) " attempts" }),
+            Some(html! {
+                (words::seconds(times.start_seconds)) ", " (persona.start_attempts)
+                @if persona.start_attempts == 1 { " attempt" } @else { " attempts" }
+            }),
         ),
         ("Idle at most", or_off(times.idle_seconds)),
         ("Lifetime", or_off(times.lifetime_seconds)),

@@ -58,16 +58,13 @@ async fn page(app: &App, admitted: &Admitted) -> Result<Page, Refusal> {
             (told(&events, last))
             (log(session.phase))
         }
-        @if may_change && takes_requests(persona.as_ref()) { (by_hand(session.phase)) }
+        @if may_change && session.phase != PhaseName::Ended && takes_requests(persona.as_ref()) { (by_hand(session.phase)) }
         (limits(&view, persona.as_ref()))
     };
-    let stream = format!("/v1/sessions/{id}/events?after={last}");
-    Ok(Page {
-        title: format!("{who}, {}", session.phase.name()),
-        section: Section::Sessions,
-        stream: Some(stream),
-        content,
-    })
+    // Nothing comes of one that has ended: a stream would be closed and opened again for ever.
+    let is_live = session.phase != PhaseName::Ended;
+    let stream = is_live.then(|| format!("/v1/sessions/{id}/events?after={last}"));
+    Ok(Page { title: format!("{who}, {}", session.phase.name()), section: Section::Sessions, stream, content })
 }
 
 /// The session's latest events, and the number of the last one among them.

@@ -26,7 +26,10 @@ fn a_text_is_sent_as_a_text_and_a_slip_in_json_is_not() {
     assert_eq!(send(&["[1]"], ""), (0, json!([1]), String::new()));
     assert_eq!(send(&["7"], ""), (0, json!(7), String::new()));
     let (code, _, errors) = send(&["{\"say\": hello}"], "");
-    assert!(code == 2 && errors.starts_with("error: the request begins as JSON and is none (expected"), "{errors}");
+    assert!(
+        code == 2 && errors.starts_with("error: the request looks like JSON and is not valid (expected"),
+        "{errors}"
+    );
 }
 
 #[test]
