@@ -49,6 +49,7 @@ pub mod openapi;
 pub mod operation;
 mod page;
 pub mod rate_limit;
+pub mod route_class;
 pub mod router;
 pub mod routes;
 mod seed;

@@ -6,7 +6,7 @@
 //!
 //! | what | module |
 //! | --- | --- |
-//! | numbers that rise, by one label; how many there are | [`tally`], [`level`] |
+//! | numbers that rise, by one label; how many there are; a moment | [`tally`], [`level`], [`moment`] |
 //! | how long something took, and its quantiles | [`durations`] |
 //! | what happened to the sessions of each persona | [`personas`] |
 //! | how the credential server is; how the disk is | [`checks`], [`writes`] |
@@ -22,6 +22,7 @@ pub mod checks;
 pub mod durations;
 pub mod history;
 pub mod level;
+pub mod moment;
 pub mod personas;
 pub mod sampler;
 pub mod tally;
@@ -31,6 +32,7 @@ pub use checks::Checks;
 pub use durations::Durations;
 pub use history::Totals;
 pub use level::Level;
+pub use moment::Moment;
 pub use personas::{PersonaMetrics, Personas};
 pub use sampler::Sampler;
 pub use tally::{Counter, Tally};
@@ -55,6 +57,10 @@ pub struct Metrics {
     pub request_durations: Durations,
     /// Answers over HTTP, by the code of the refusal; those that are none come last.
     pub answers: Tally,
+    /// How long calls took until their answer began, by class in the order of the labels.
+    pub latencies: Box<[(&'static str, Durations)]>,
+    /// When the certificate in force ends.
+    pub certificate_end: Moment,
     /// How long the server took to take up what an earlier one left.
     pub recovery: Durations,
     /// Open connections.
@@ -72,11 +78,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet, of these personas and of refusals with these codes; what is written is counted by the
-    /// writers themselves.
+    /// Nothing counted yet, of these personas, of refusals with these codes and of calls of these classes. What is
+    /// written is counted by the writers themselves.
     pub fn new(
         personas: impl IntoIterator<Item = impl Into<Box<str>>>,
         codes: impl Clone + IntoIterator<Item = impl Into<Box<str>>>,
+        classes: impl IntoIterator<Item = &'static str>,
         store: Arc<Writes>,
         events: Arc<Writes>,
     ) -> Self {
@@ -90,6 +97,8 @@ impl Metrics {
             requests: Tally::new(RELAY_OUTCOMES),
             request_durations: Durations::new(durations::COARSE),
             answers: Tally::new(answers),
+            latencies: classes.into_iter().map(|class| (class, Durations::new(durations::COARSE))).collect(),
+            certificate_end: Moment::default(),
             recovery: Durations::new(durations::COARSE),
             connections: Level::default(),
             connections_refused: Counter::default(),
@@ -115,6 +124,6 @@ impl Metrics {
 /// Where nobody looks at what is counted.
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new([""; 0], [""; 0], Arc::default(), Arc::default())
+        Self::new([""; 0], [""; 0], [], Arc::default(), Arc::default())
     }
 }

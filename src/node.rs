@@ -33,6 +33,7 @@ use crate::http::audit::{Refused, SignIns};
 use crate::http::body::Bodies;
 use crate::http::code::Code;
 use crate::http::forwarded::Proxies;
+use crate::http::route_class::RouteClass;
 use crate::http::router::Router;
 use crate::http::{App, Presence};
 use crate::http_client::HttpClient;
@@ -108,7 +109,13 @@ impl Node {
             .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
         let codes = Code::ALL.iter().map(|code| code.in_lower_case());
         let personas = config.personas.keys().map(ToString::to_string);
-        let metrics = Arc::new(Metrics::new(personas, codes, writes, Arc::clone(events.writes())));
+        let metrics = Arc::new(Metrics::new(
+            personas,
+            codes,
+            RouteClass::ALL.map(RouteClass::name),
+            writes,
+            Arc::clone(events.writes()),
+        ));
         let means = Means {
             launch: Launch::default(),
             agents: data_dir.paths().agents(),
@@ -123,7 +130,7 @@ impl Node {
         registry.look_after();
         mapping.watch(mapping_path, &tasks);
         if let Some(tls) = &tls {
-            tls.watch(&tasks);
+            tls.watch(&tasks, &metrics);
         }
         let settings = InForce::new(config.clone());
         let household = Household::new(&settings, &store, &events, &clock);

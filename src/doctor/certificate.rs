@@ -1,21 +1,21 @@
 //! Whether the certificate can be used: readable, a pair with its key, for some time yet, for the names that it is asked for.
 //!
-//! The library that speaks TLS reads the dates and the names: it is asked whether it would take the certificate at the end
-//! of time, and for a name that nobody has, and its refusals say what is in it.
+//! The TLS library parses the names and tells them when it refuses a certificate. It is asked whether it would accept this
+//! one for a name that nobody has.
 
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::{CertificateError, Error};
 use tokio_rustls::rustls;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::server::tls::Tls;
+use crate::server::tls::{Tls, validity};
 
 use super::Finding;
 
@@ -56,20 +56,7 @@ fn read(path: &Path, hosts: &[String]) -> Option<Said> {
         Err(_) => false,
     };
     let missing = hosts.iter().filter(is_missing).cloned().collect();
-    Some(Said { until: end(&parsed), names: names(&parsed), missing })
-}
-
-/// When it ends: nothing is good at the end of time, and the refusal tells until when it was.
-fn end(parsed: &ParsedCertificate<'_>) -> Option<i64> {
-    const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
-    let at = UnixTime::since_unix_epoch(END_OF_TIME);
-    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
-    match verify_server_cert_signed_by_trust_anchor(parsed, &RootCertStore::empty(), &[], at, algorithms) {
-        Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            i64::try_from(not_after.as_secs()).ok()
-        }
-        _ => None,
-    }
+    Some(Said { until: validity::end(&first), names: names(&parsed), missing })
 }
 
 fn names(parsed: &ParsedCertificate<'_>) -> Vec<String> {

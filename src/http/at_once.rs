@@ -49,6 +49,11 @@ impl AtOnce {
         Some(Begun { limit: self.clone(), session })
     }
 
+    /// How many are under way.
+    pub fn count(&self) -> usize {
+        self.under_way().all
+    }
+
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,10 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -19,23 +17,31 @@ use super::call::Call;
 use super::code::Code;
 use super::cookie::CONSOLE;
 use super::error::Problem;
-use super::operation::{Answer, Content, Header, Operation, Tag, schema_of};
+use super::operation::{Answer, Asks, Content, Header, Operation, Tag, schema_of};
 use super::routes::{ROUTES, Route};
+
+mod enums;
+mod examples;
+mod served;
 
 pub(super) static OPERATION: Operation = Operation {
     id: "getOpenApi",
     tag: Tag::Server,
     summary: "This document",
-    description: "The interface as an OpenAPI 3.1 document, for generators of clients and for tests.",
+    description: "The interface as an OpenAPI 3.1 document, for generators of clients and for tests. Compressed for \
+                  clients that take gzip.",
     query: None,
-    headers: &[],
+    headers: &[Header::text("If-None-Match", "The tag of the document that the client has.")],
     body: None,
-    answers: &[Answer {
-        status: 200,
-        description: "The document.",
-        contents: &[Content::json(any_object)],
-        headers: &[],
-    }],
+    answers: &[
+        Answer {
+            status: 200,
+            description: "The document.",
+            contents: &[Content::json(any_object)],
+            headers: &[Header::text("ETag", "Changes when the document does.")],
+        },
+        Answer { status: 304, description: "The client has this document.", contents: &[], headers: &[] },
+    ],
     problems: &[],
 };
 
@@ -43,15 +49,8 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })
 }
 
-/// The document, made once.
-static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
-
-pub(super) fn handle(_: Call) -> Response {
-    static TEXT: LazyLock<Bytes> =
-        LazyLock::new(|| serde_json::to_vec(&*DOCUMENT).expect("the document has string keys only").into());
-    let mut response = Response::new(TEXT.clone().into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+pub(super) fn handle(Call { parts, .. }: Call) -> Response {
+    served::answer(&parts.headers)
 }
 
 /// The whole document.
@@ -69,14 +68,20 @@ pub fn document() -> Value {
     let problem = schema_of::<Problem>(&mut generator);
     let mut schemas: Map<String, Value> = generator.take_definitions(true);
     schemas.entry("Problem").or_insert_with(|| problem.into());
-    json!({
+    examples::add(&mut schemas);
+    let mut document = json!({
         "openapi": "3.1.1",
         "info": {
             "title": "Frontdesk",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": env!("CARGO_PKG_DESCRIPTION"),
+            "contact": { "name": "Frontdesk's maintainers" },
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
+        "servers": [
+            { "url": "/", "description": "The server that this document comes from." },
+            { "url": "http://127.0.0.1:5500", "description": "A server on this machine with its defaults." },
+        ],
         "tags": Tag::ALL.map(|tag| json!({ "name": tag.title(), "description": tag.about() })),
         "paths": paths,
         "components": {
@@ -101,7 +106,9 @@ pub fn document() -> Value {
                 },
             },
         },
-    })
+    });
+    enums::simplify(&mut document);
+    document
 }
 
 fn describe(route: &Route, operation: &Operation, generator: &mut SchemaGenerator) -> Value {
@@ -238,14 +245,32 @@ fn responses(route: &Route, operation: &Operation, generator: &mut SchemaGenerat
         }
         responses.insert(answer.status.to_string(), response);
     }
-    let mut problems: Vec<Code> = operation.problems.iter().copied().chain(implied(route, operation)).collect();
-    problems.sort_by_key(|code| (code.status().as_u16(), code.name()));
-    problems.dedup();
+    let problems = refusals(route, operation);
     for problems in problems.chunk_by(|one, other| one.status() == other.status()) {
         let status = problems[0].status();
         responses.insert(status.as_u16().to_string(), problem_response(status, problems, generator));
     }
     responses.into()
+}
+
+/// Every refusal that a call can meet, ordered by status and name.
+fn refusals(route: &Route, operation: &Operation) -> Vec<Code> {
+    let mut codes: Vec<Code> = operation.problems.iter().copied().chain(implied(route, operation)).collect();
+    codes.sort_by_key(|code| (code.status().as_u16(), code.name()));
+    codes.dedup();
+    codes
+}
+
+/// Whether a call for a session can be refused with the code of this name, in lower case.
+pub(super) fn refuses_admission(name: &str) -> bool {
+    static CODES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let for_sessions = ROUTES.iter().filter(|route| route.asks == Some(Asks::ForSession));
+        let described = for_sessions.filter_map(|route| Some((route, route.operation?)));
+        let codes = described.flat_map(|(route, operation)| refusals(route, operation));
+        // Initialise is refused with it for a session that was admitted.
+        codes.chain([Code::NoCapacity]).map(Code::in_lower_case).collect()
+    });
+    CODES.contains(name)
 }
 
 fn problem_response(status: StatusCode, codes: &[Code], generator: &mut SchemaGenerator) -> Value {

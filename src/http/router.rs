@@ -24,6 +24,7 @@ use super::code::Code;
 use super::cors::Cors;
 use super::error::Refusal;
 use super::operation::Asks;
+use super::route_class::RouteClass;
 use super::routes::{ROUTES, Route};
 use super::{App, body, console, page};
 
@@ -117,6 +118,8 @@ async fn answer(
     parts: Parts,
     body: Body,
 ) -> Response {
+    let began = app.clock.now();
+    let class = RouteClass::of(route, waits(&parts.uri));
     let is_head = parts.method == Method::HEAD;
     let mut answer = match admit(&app, route, peer, &parts).await {
         Ok(admitted) => {
@@ -126,6 +129,9 @@ async fn answer(
         Err(refusal) => Box::pin(refuse(&app, route, peer, parts, body, refusal)).await,
     };
     count(&app, route, &answer);
+    if let Some((_, latencies)) = app.metrics.latencies.get(class as usize) {
+        latencies.record(app.clock.now().saturating_since(began));
+    }
     if let Some(cors) = cors {
         cors.mark(&mut answer);
     }

@@ -25,7 +25,7 @@ pub(super) mod password;
 pub mod personas;
 pub mod secret;
 pub mod sessions;
-mod stream;
+pub(super) mod stream;
 mod streamed_event;
 pub mod throttled;
 pub mod tokens;

@@ -18,7 +18,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use crate::metrics::Metrics;
 use crate::shutdown::Tasks;
+
+pub mod validity;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const MOST_BYTES: u64 = 1 << 20;
@@ -34,9 +37,17 @@ const HTTP_2: &[u8] = b"h2";
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
-    in_force: RwLock<Arc<ServerConfig>>,
+    in_force: RwLock<InForce>,
     /// The files' content when they were loaded: an edit before the watch begins is an edit, too.
     loaded: blake3::Hash,
+}
+
+/// A certificate that connections begin with.
+#[derive(Clone, Debug)]
+struct InForce {
+    config: Arc<ServerConfig>,
+    /// When it ends, in seconds since the Unix epoch.
+    end: Option<i64>,
 }
 
 /// Why two files are no certificate with its key.
@@ -81,14 +92,15 @@ impl Tls {
     /// A [`TlsError`] that says which file is wrong.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let files = Files::read(certificate, key)?;
-        let in_force = RwLock::new(Arc::new(files.config(certificate, key)?));
+        let in_force = RwLock::new(files.in_force(certificate, key)?);
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
         Ok(Self { certificate, key, in_force, loaded: files.hash() })
     }
 
     /// Starts the task that keeps up with the files.
-    pub fn watch(self: &Arc<Self>, tasks: &Tasks) {
-        let (tls, watched) = (Arc::clone(self), tasks.clone());
+    pub fn watch(self: &Arc<Self>, tasks: &Tasks, metrics: &Arc<Metrics>) {
+        let (tls, watched, metrics) = (Arc::clone(self), tasks.clone(), Arc::clone(metrics));
+        metrics.certificate_end.set(tls.end());
         tasks.spawn(async move {
             let mut seen = Seen { last: Some(tls.loaded), judged: Some(tls.loaded) };
             loop {
@@ -99,8 +111,14 @@ impl Tls {
                 let looking = Arc::clone(&tls);
                 let Ok(now) = tokio::task::spawn_blocking(move || looking.look(seen)).await else { return };
                 seen = now;
+                metrics.certificate_end.set(tls.end());
             }
         });
+    }
+
+    /// When the certificate in force ends, in seconds since the Unix epoch.
+    fn end(&self) -> Option<i64> {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).end
     }
 
     /// Speaks TLS with a client that has connected; whether HTTP/2 is to be spoken on it.
@@ -111,7 +129,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner));
+        let config = Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner).config);
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await??;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         Ok((stream, is_http2))
@@ -124,9 +142,9 @@ impl Tls {
         if now == seen.judged || now != seen.last {
             return Seen { last: now, ..seen };
         }
-        match found.and_then(|files| files.config(&self.certificate, &self.key)) {
-            Ok(config) => {
-                *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        match found.and_then(|files| files.in_force(&self.certificate, &self.key)) {
+            Ok(in_force) => {
+                *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
                 tracing::info!(certificate = %self.certificate.display(), "certificate in force");
             }
             Err(error) => {
@@ -165,13 +183,14 @@ impl Files {
         both.finalize()
     }
 
-    fn config(&self, certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    fn in_force(&self, certificate: &Path, key: &Path) -> Result<InForce, TlsError> {
         let malformed =
             |setting, path: &Path, why: String| TlsError::Malformed { setting, path: path.display().to_string(), why };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty());
         let chain = chain
             .ok_or_else(|| malformed("tls.certificate", certificate, "has no certificate in PEM form".to_owned()))?;
+        let end = validity::end(&chain[0]);
         let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
             malformed("tls.key", key, "has no private key in PEM form, or only one that is encrypted".to_owned())
         })?;
@@ -195,7 +214,7 @@ impl Files {
             }
         })?;
         config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
+        Ok(InForce { config: Arc::new(config), end })
     }
 }
 

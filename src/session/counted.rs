@@ -111,7 +111,7 @@ mod tests {
 
     /// What a session's life counts as, a second a step: started, failed starts, restarts, failed, seconds of starts.
     fn counted(life: &[Phase]) -> ([u64; 4], f64) {
-        let metrics = Arc::new(Metrics::new(["A"], [""; 0], Arc::default(), Arc::default()));
+        let metrics = Arc::new(Metrics::new(["A"], [""; 0], [], Arc::default(), Arc::default()));
         let mut counted = Counted::new(Arc::clone(&metrics));
         for (second, step) in (1..).zip(life.windows(2)) {
             counted.step("A", &step[0], &step[1], NOW + Duration::from_secs(second));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_known_last_of_a_persona_is_why_it_failed() {
-        let metrics = Arc::new(Metrics::new(["A"], [""; 0], Arc::default(), Arc::default()));
+        let metrics = Arc::new(Metrics::new(["A"], [""; 0], [], Arc::default(), Arc::default()));
         let mut counted = Counted::new(Arc::clone(&metrics));
         counted.step("A", &first(1), &pending(1), NOW);
         assert_eq!(metrics.personas.of("A").last_loss().as_deref(), Some("no fuel"));

@@ -34,6 +34,7 @@ mod failed_task;
 mod first_session;
 mod full_disk;
 mod full_pipe;
+mod generated_client;
 mod harness;
 mod http_agents;
 mod keyed_requests;

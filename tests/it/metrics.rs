@@ -132,7 +132,9 @@ fn where_a_proxy_stands_in_front_everybody_needs_a_token() {
 #[test]
 fn every_family_has_its_line_in_the_guide_and_every_line_its_family() {
     let server = Server::start(Setup::with_config(&persona("CUSTOMERS", ECHO, "")));
-    let served: BTreeSet<_> = scrape(&server).families.into_iter().collect();
+    let mut served: BTreeSet<_> = scrape(&server).families.into_iter().collect();
+    // Only a server with a certificate tells it; `network::tls` reads it there.
+    served.insert(("frontdesk_certificate_expiry_seconds".into(), "gauge".into()));
     let guide = fs::read_to_string(repository().join("docs/OPERATING.md")).unwrap();
     let rows = guide.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|line| {
         let mut cells = line.split(" | ");
@@ -142,6 +144,37 @@ fn every_family_has_its_line_in_the_guide_and_every_line_its_family() {
     });
     let named: BTreeSet<_> = rows.collect();
     assert_eq!(named, served);
+}
+
+#[test]
+fn a_client_that_accepts_open_metrics_gets_it() {
+    let server = Server::start(Setup::with_config(&persona("CUSTOMERS", ECHO, "")));
+    // What Prometheus sends.
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.2";
+    let answer = fetch(&server, &[("Accept", accept)]);
+    assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = text(&answer);
+    assert!(text.ends_with("# EOF\n") && text.contains("# TYPE frontdesk_http_answers counter"), "{text}");
+}
+
+#[test]
+fn calls_are_timed_by_class_and_admissions_have_no_outcome_that_can_t_occur() {
+    let server = Server::start(Setup::with_config(&persona("CUSTOMERS", ECHO, "")));
+    server.add_customer(ADA);
+    let ada = server.create(ADA, json!({}));
+    assert_eq!(server.initialise(ADA.0).status, 200);
+    assert_eq!(server.relay(ADA.0, &ada.token(), &json!("hello")).status, 200);
+
+    let seen = scrape(&server);
+
+    for (class, count) in [("create", 1.0), ("initialize", 1.0), ("relay", 1.0), ("wait", 0.0)] {
+        let series = format!("frontdesk_http_seconds_count{{class=\"{class}\"}}");
+        assert_eq!(seen.values.get(&series), Some(&count), "{class}");
+    }
+    for impossible in ["agent_timeout", "token_not_found", "logs_gone", "method_not_allowed"] {
+        let series = format!("frontdesk_admissions_total{{outcome=\"{impossible}\"}}");
+        assert!(!seen.values.contains_key(&series), "{series}");
+    }
 }
 
 #[test]
@@ -247,17 +280,24 @@ impl Seen {
 
     fn check_histograms(&self) {
         for (family, _) in self.families.iter().filter(|(_, kind)| kind == "histogram") {
-            let prefix = format!("{family}_bucket{{le=\"");
-            let buckets = self.values.iter().filter_map(|(series, count)| {
-                let bound = series.strip_prefix(&prefix)?.strip_suffix("\"}")?;
-                Some((bound.parse::<f64>().unwrap(), *count))
-            });
-            let mut buckets: Vec<_> = buckets.collect();
-            buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
-            assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{family} is not cumulative");
-            let (last, all) = *buckets.last().unwrap();
-            assert_eq!((last, all), (f64::INFINITY, self.values[&format!("{family}_count")]), "{family}");
-            assert!(self.values[&format!("{family}_sum")] >= 0.0);
+            // By the labels that are not the bucket's bound.
+            let mut histograms: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+            for (series, count) in &self.values {
+                let Some(labels) = series.strip_prefix(&format!("{family}_bucket{{")) else { continue };
+                let labels = labels.strip_suffix('}').unwrap().split(',');
+                let (bound, others): (Vec<&str>, Vec<&str>) = labels.partition(|label| label.starts_with("le="));
+                let bound = bound[0].trim_start_matches("le=\"").trim_end_matches('"').parse::<f64>().unwrap();
+                histograms.entry(others.join(",")).or_default().push((bound, *count));
+            }
+            assert!(!histograms.is_empty(), "{family} has no buckets");
+            for (labels, mut buckets) in histograms {
+                let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+                buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
+                assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{family}{labels} is not cumulative");
+                let (last, all) = *buckets.last().unwrap();
+                assert_eq!((last, all), (f64::INFINITY, self.values[&format!("{family}_count{labels}")]), "{family}");
+                assert!(self.values[&format!("{family}_sum{labels}")] >= 0.0);
+            }
         }
     }
 }

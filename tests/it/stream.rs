@@ -51,6 +51,9 @@ impl Stream {
         connection.set_read_timeout(Some(Duration::from_secs(60)))?;
         let length = body.len();
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+            head.push_str("Accept: text/event-stream\r\n");
+        }
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -82,7 +85,7 @@ impl Stream {
                 Some(("id", value)) => id = Some(value.parse().unwrap()),
                 Some(("event", value)) => name = Some(value.to_owned()),
                 Some(("data", value)) => data = Some(serde_json::from_str(value).unwrap()),
-                Some(("", _)) => {}
+                Some(("" | "retry", _)) => {}
                 Some(_) => panic!("no field: {line}"),
                 None if line.is_empty() => {
                     if let (Some(name), Some(data)) = (name.take(), data.take()) {

@@ -35,7 +35,8 @@ fn a_stream_that_ends_soon_is_read_whole_by_a_client_that_has_closed_its_half() 
     assert_eq!(ended.json()["phase"], "ENDED");
     let mut wire = Wire::open(desk.server.address);
     let (path, bearer) = (of(&session, "/events"), bearer(&desk));
-    wire.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\n\r\n").as_bytes());
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\n");
+    wire.write(format!("{head}Accept: text/event-stream\r\n\r\n").as_bytes());
     wire.finish();
     let text = String::from_utf8(wire.rest()).unwrap();
     assert!(text.contains("\"phase\":\"ENDED\"") && text.ends_with("\r\n0\r\n\r\n"), "{text}");

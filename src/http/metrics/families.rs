@@ -1,8 +1,8 @@
-//! Every family that is told. docs/OPERATING.md has a line for each, which a test holds to what is served.
+//! Every family that is shown. docs/OPERATING.md has a line for each, which a test holds to what is served.
 
-use crate::http::App;
 use crate::http::v1::overview::machine;
 use crate::http::v1::overview::view::QueueView;
+use crate::http::{App, openapi};
 use crate::metrics::{Metrics, PersonaMetrics, Writes};
 
 use super::process;
@@ -61,7 +61,7 @@ fn levels(app: &App) -> Vec<Family> {
     let config = app.config();
     let limits = &config.limits;
     let checks = app.checks().into_iter().map(|check| (check.name, f64::from(u8::from(check.ok))));
-    vec![
+    let mut families = vec![
         Family::gauges(
             "frontdesk_build_info",
             "1, by the version that runs.",
@@ -94,12 +94,20 @@ fn levels(app: &App) -> Vec<Family> {
             queue.oldest_wait_seconds.unwrap_or(0.0),
         ),
         Family::gauge("frontdesk_connections", "Open connections.", app.metrics.connections.get() as f64),
-    ]
+        Family::gauge("frontdesk_streams", "Open streams of events, logs and answers.", app.streams.count() as f64),
+    ];
+    let certificate_end = app.metrics.certificate_end.get();
+    families.extend(certificate_end.map(|end| {
+        let help = "When the certificate in force ends, since the Unix epoch.";
+        Family::gauge("frontdesk_certificate_expiry_seconds", help, end as f64)
+    }));
+    families
 }
 
 /// What has happened since the server was started.
 fn counts(metrics: &Metrics) -> Vec<Family> {
-    let admissions = std::iter::once(("admitted", metrics.admitted.get())).chain(metrics.refused.iter());
+    let refused = metrics.refused.iter().filter(|(code, count)| *count > 0 || openapi::refuses_admission(code));
+    let admissions = std::iter::once(("admitted", metrics.admitted.get())).chain(refused);
     let checks = [("decided", metrics.checks.decided.get()), ("failed", metrics.checks.failed.get())];
     vec![
         Family::counters(
@@ -166,6 +174,12 @@ fn durations(metrics: &Metrics) -> Vec<Family> {
             "frontdesk_request_seconds",
             "How long an agent took for a request.",
             &metrics.request_durations,
+        ),
+        Family::histograms(
+            "frontdesk_http_seconds",
+            "How long a call took until its answer began.",
+            "class",
+            metrics.latencies.iter().map(|(class, durations)| (*class, durations)),
         ),
         Family::histogram(
             "frontdesk_credential_check_seconds",

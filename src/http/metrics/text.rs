@@ -3,8 +3,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::prometheus_text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -69,10 +68,18 @@ impl Family {
 
     /// How long something took.
     pub(super) fn histogram(name: &'static str, help: &'static str, durations: &Durations) -> Self {
-        let bounds = durations.bounds().iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
-        let buckets = bounds.zip(durations.counts()).collect();
-        let value = Value::Durations { sum: durations.sum_seconds(), buckets };
-        Self::alone(name, help, MetricType::Histogram, value)
+        Self::alone(name, help, MetricType::Histogram, Value::of(durations))
+    }
+
+    /// How long things took, by the values of a label.
+    pub(super) fn histograms<'a>(
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        durations: impl IntoIterator<Item = (&'static str, &'a Durations)>,
+    ) -> Self {
+        let values = durations.into_iter().map(|(value, durations)| (value.into(), Value::of(durations))).collect();
+        Self { name, help, kind: MetricType::Histogram, label: Some(label), values }
     }
 
     fn alone(name: &'static str, help: &'static str, kind: MetricType, value: Value) -> Self {
@@ -92,6 +99,12 @@ impl Family {
 }
 
 impl Value {
+    fn of(durations: &Durations) -> Self {
+        let bounds = durations.bounds().iter().map(|bound| bound.as_secs_f64()).chain([f64::INFINITY]);
+        let buckets = bounds.zip(durations.counts()).collect();
+        Self::Durations { sum: durations.sum_seconds(), buckets }
+    }
+
     fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => encoder.encode_counter::<NoLabelSet, u64, u64>(count, None),
@@ -115,16 +128,38 @@ impl Collector for Families {
     }
 }
 
+/// How families are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// The text format of Prometheus, version 0.0.4.
+    Prometheus,
+    /// `OpenMetrics` 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Its content type.
+    pub(super) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
 /// Writes the families one after the other.
 ///
 /// # Errors
 /// None that anybody has seen: a string takes whatever is written.
-pub(super) fn write(families: Vec<Family>) -> Result<String, fmt::Error> {
+pub(super) fn write(families: Vec<Family>, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Families(families)));
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+    let mut written = String::new();
+    match format {
+        Format::Prometheus => prometheus_text::encode(&mut written, &registry)?,
+        Format::OpenMetrics => text::encode(&mut written, &registry)?,
+    }
+    Ok(written)
 }
 
 #[cfg(test)]
@@ -145,7 +180,7 @@ mod tests {
             Family::gauge("desk_wait_seconds", "Wait.", 1.5),
             Family::histogram("desk_start_seconds", "Start.", &durations),
         ];
-        let text = write(families).unwrap();
+        let text = write(families, Format::Prometheus).unwrap();
         for line in [
             "# HELP desk_calls_total Calls.",
             "# TYPE desk_calls_total counter",
@@ -162,5 +197,11 @@ mod tests {
         ] {
             assert!(text.lines().any(|written| written == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn open_metrics_names_a_counter_s_family_without_its_suffix_and_says_where_it_ends() {
+        let text = write(vec![Family::counter("desk_calls", "Calls.", 2)], Format::OpenMetrics).unwrap();
+        assert_eq!(text, "# HELP desk_calls Calls.\n# TYPE desk_calls counter\ndesk_calls_total 2\n# EOF\n");
     }
 }

@@ -24,8 +24,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Follow all sessions",
     description: "A stream of server-sent events of every session, from now on: each is named by its kind, and its data \
                   has `session` beside what the session's own stream tells. It can't be resumed. A reader that falls \
-                  behind gets `lagged` instead of what it missed, with the least number of events that were, and looks at the list of sessions again. The \
-                  stream ends within seconds after the token or the sign-in by which it was opened.",
+                  behind gets `lagged`, with the least number of events it missed, and reads the list of sessions \
+                  again. The stream ends within seconds after the token or the sign-in that opened it.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,
@@ -94,7 +94,7 @@ pub(in crate::http) fn handle(Call { app, admitted, parts, .. }: Call) -> Respon
         Ok(begun) => begun,
         Err(refusal) => return refusal.problem(),
     };
-    let (writer, response) = Writer::new("text/event-stream");
+    let (writer, response) = Writer::of_events();
     let (streamed, follower) = (Arc::clone(&app), app.registry.sequences().follow_all());
     let caller = admitted.caller;
     app.tasks.spawn(async move {
@@ -105,7 +105,6 @@ pub(in crate::http) fn handle(Call { app, admitted, parts, .. }: Call) -> Respon
 }
 
 async fn follow(app: &App, mut follower: AllFollower, only: Option<Kind>, mut writer: Writer) -> Result<(), Gone> {
-    writer.beat().await?;
     loop {
         tokio::select! {
             biased;

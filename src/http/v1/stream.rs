@@ -64,6 +64,16 @@ impl Writer {
         (Self { pieces }, response)
     }
 
+    /// A stream of server-sent events. It tells a browser how soon to connect again after the connection is lost.
+    pub(super) fn of_events() -> (Self, Response) {
+        let (writer, response) = Self::new("text/event-stream");
+        writer
+            .pieces
+            .try_send(Ok(Bytes::from_static(b"retry: 2000\n\n")))
+            .expect("a new stream has room for one piece");
+        (writer, response)
+    }
+
     /// Writes bytes as they are; waits while the reader is behind.
     ///
     /// # Errors
@@ -240,8 +250,8 @@ fn in_one_line(json: &mut [u8]) {
     json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
 }
 
-/// Whether the caller asks for this media type by name, which is not what it gets otherwise.
-pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+/// Whether the caller asks for this media type by name. `*/*` does not: whatever can be JSON is JSON then.
+pub(in crate::http) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     let lines = headers.get_all(axum::http::header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let mut ranges = lines.flat_map(|line| line.split(',')).map(|range| range.split(';').next().unwrap_or(range));
     ranges.any(|range| range.trim().eq_ignore_ascii_case(media_type))

@@ -12,8 +12,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use frontdesk::principal::Scope;
+
 use super::curl;
 use crate::harness::{ADA, Server, Setup, percent, read_answer, until};
+use crate::operators::make_token;
 use crate::wire::Wire;
 
 /// A directory with a certificate for localhost and its key.
@@ -49,6 +52,20 @@ impl Pair {
     fn start(&self) -> Server {
         Server::start(Setup::with_config(&self.config()))
     }
+}
+
+#[test]
+fn the_metrics_say_when_the_certificate_ends() {
+    let pair = Pair::new();
+    let server = pair.start();
+    let bearer = format!("Authorization: Bearer {}", make_token(&server, "prometheus", Scope::SessionsRead));
+    let certificate = pair.certificate();
+    let url = format!("https://localhost:{}/metrics", server.address.port());
+    let (_, answer) = curl(&["--cacert", certificate.to_str().unwrap(), "--header", &bearer, &url]);
+    let text = String::from_utf8(answer.body).unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("frontdesk_certificate_expiry_seconds "));
+    // The certificates of these tests end at the beginning of the year 4096.
+    assert_eq!(lines.next().unwrap().parse(), Ok(67_090_118_400.0));
 }
 
 #[test]

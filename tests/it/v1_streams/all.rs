@@ -72,6 +72,6 @@ fn follow(desk: &Operated) -> Stream {
     let bearer = format!("Bearer {}", desk.token(READ));
     let mut stream = Stream::open(desk.server.address, "/v1/events", &[("Authorization", &bearer)]);
     assert_eq!((stream.status, &*stream.headers["content-type"]), (200, "text/event-stream"));
-    assert_eq!(stream.line().as_deref(), Some(": alive"), "who sees this is following");
+    assert_eq!(stream.line().as_deref(), Some("retry: 2000"), "a reader of this line is following");
     stream
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/sessions/{id}/events`: a session's events, as a stream that loses nothing, or as pages.
+//! `GET /v1/sessions/{id}/events`: a session's events as pages, or as a stream that loses nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,24 +30,25 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "followSession",
     tag: Tag::Events,
     summary: "Follow a session",
-    description: "A stream of server-sent events: first `snapshot` (the session as it is, without an id), then every \
-                  event after `Last-Event-ID` or `after`, its number as the id and its kind as the name, as soon as it \
-                  is stored. Numbers have no gaps; where old events had to go, or the reader knows of more than there were, `gap` names the first that follows. A \
-                  comment comes every 15 seconds. Before the server goes, `draining` says so: connect again and go on. \
-                  After the transition to ENDED the stream ends, and connecting again is answered with 204, at which \
-                  browsers stop. It also ends within seconds after the token or the console's sign-in by which it was \
-                  opened. An EventSource of a page of this server follows by the cookie of `POST \
-                  /v1/sessions/{id}/cookie`.\n\nWith `Accept: application/json`, a page of events instead.",
+    description: "A page of the session's events.\n\nWith `Accept: text/event-stream`, a stream of server-sent events: \
+                  first `snapshot` (the session as it is, without an id), then every event after `Last-Event-ID` or \
+                  `after` as soon as it is stored. An event's number is its id, and its kind is its name. Numbers have \
+                  no gaps. Where old events have been removed, or the reader names a number that was never given, \
+                  `gap` names the first event that follows. The server sends a comment every 15 seconds. Before it \
+                  stops it sends `draining`: connect again and go on. The stream ends after the transition to ENDED; \
+                  connecting again is answered with 204, at which browsers stop. It also ends within seconds after \
+                  the token or the console's sign-in that opened it. An EventSource of a page of \
+                  this server follows by the cookie of `POST /v1/sessions/{id}/cookie`.",
     query: Some(schema_of::<Query>),
     headers: &[Header::number("Last-Event-ID", "The number of the last event that is known; goes before `after`.")],
     body: None,
     answers: &[
         Answer {
             status: 200,
-            description: "The stream, or the page.",
+            description: "The page, or the stream.",
             contents: &[
-                Content { media_type: "text/event-stream", schema: stream },
                 Content::json(schema_of::<EventList>),
+                Content { media_type: "text/event-stream", schema: stream },
             ],
             headers: &[],
         },
@@ -112,19 +113,19 @@ async fn events(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Re
         return Err(Refusal::Invalid("`limit` is a number from 1 to 1000.".into()));
     }
     let record = &admitted.session()?.record;
-    if accepts(&parts.headers, "application/json") && !accepts(&parts.headers, "text/event-stream") {
+    let known = last_event_id(&parts.headers)?;
+    let after = known.unwrap_or(after);
+    if !accepts(&parts.headers, "text/event-stream") {
         let page = app.registry.sequences().read(record, after, limit.into()).await?;
         let items = page.events.iter().map(EventView::of).collect();
         return Ok(json(StatusCode::OK, &EventList { items, first: page.first, last: page.last }));
     }
-    let known = last_event_id(&parts.headers)?;
-    let after = known.unwrap_or(after);
     let last = app.registry.sequences().read(record, u64::MAX, 1).await?.last;
     if known.is_some_and(|known| known >= last) && !record.phase.is_live() {
         return Ok(no_content());
     }
     let begun = begin(app, Some(record.id))?;
-    let (writer, response) = Writer::new("text/event-stream");
+    let (writer, response) = Writer::of_events();
     let snapshot = Snapshot { session: SessionView::of(app, record, &admitted.caller), last };
     let (streamed, id) = (Arc::clone(app), record.id);
     let caller = admitted.caller.clone();

@@ -127,7 +127,7 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
 
 /// Answers with the parts of the answer as they come.
 fn stream_answer(app: &Arc<App>, id: SessionId, asked: Asked) -> Response {
-    let (writer, answer) = Writer::new("text/event-stream");
+    let (writer, answer) = Writer::of_events();
     let Asked { request, key, body } = asked;
     let parts = app.registry.relay_parts(id, request, key);
     app.tasks.spawn(async move {
