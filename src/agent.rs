@@ -68,6 +68,7 @@ pub mod rpc;
 mod start;
 mod supervisor;
 pub mod survivors;
+mod turns;
 mod verdict;
 
 pub use ahead::Ahead;

@@ -1,6 +1,6 @@
 //! Lines out of pieces of a stream, each bounded: an agent that sends no end of one costs its bound and no more. Pure.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Puts pieces together and hands out lines of at most so many bytes.
 #[derive(Debug)]
@@ -35,6 +35,23 @@ impl Lines {
     /// Where in the stream the last line ended that was handed out, its end included.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Passes over the empty lines that come next. They say nothing, and one by one they would cost as much as others.
+    pub fn skip_empty(&mut self) {
+        if !self.begun.is_empty() {
+            return;
+        }
+        let mut length = 0;
+        loop {
+            match &self.fresh[length..] {
+                [b'\n', ..] => length += 1,
+                [b'\r', b'\n', ..] => length += 2,
+                _ => break,
+            }
+        }
+        self.fresh.advance(length);
+        self.position += length as u64;
     }
 
     /// The next line without its end, LF or CR LF; `None` until another piece has come.
@@ -92,6 +109,22 @@ mod tests {
     fn lines_end_with_lf_or_crlf_and_an_unfinished_one_does_not_count() {
         let (lines, position) = all(&[b"one\ntwo\r\n\nrest"], 10).unwrap();
         assert_eq!((lines, position), (vec!["one".into(), "two".into(), "".into()], 10));
+    }
+
+    #[test]
+    fn empty_lines_are_passed_over_at_once_and_counted() {
+        let mut lines = Lines::new(10, 0);
+        lines.push("\n\r\n\n\rx\n\n".into());
+        lines.skip_empty();
+        assert_eq!(lines.position(), 4);
+        assert_eq!(lines.next_line().unwrap().unwrap(), "\rx");
+        lines.skip_empty();
+        assert_eq!((lines.position(), lines.next_line()), (8, Ok(None)));
+        lines.push("begun".into());
+        assert_eq!(lines.next_line(), Ok(None));
+        lines.push("\n".into());
+        lines.skip_empty();
+        assert_eq!(lines.next_line().unwrap().unwrap(), "begun");
     }
 
     #[test]

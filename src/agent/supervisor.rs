@@ -23,6 +23,7 @@ use super::link::{self, Ear, Mouth};
 use super::log_tail::log_tail;
 use super::process::Shown;
 use super::start::{self, Started};
+use super::turns::Turns;
 use super::verdict::{self, Cause, Moment};
 use super::{AgentEnd, AgentEvent, AgentSpec, Ahead, Herald, Json, Launcher, initialize, survivors};
 
@@ -53,6 +54,7 @@ pub(super) struct Supervisor {
     stops: mpsc::UnboundedReceiver<Timestamp>,
     events: Herald,
     lines: Lines,
+    turns: Turns,
     /// Nothing as long as it has said nothing of itself.
     journal: Option<Journal>,
     is_ready: bool,
@@ -104,6 +106,7 @@ impl Supervisor {
             stops,
             events,
             lines: Lines::new(0, 0),
+            turns: Turns::default(),
             journal: None,
             is_ready,
             is_deaf: false,

@@ -51,6 +51,8 @@ impl Supervisor {
         }
         self.lines.push(piece);
         loop {
+            self.turns.take().await;
+            self.lines.skip_empty();
             let began = self.lines.position();
             let broken = match self.lines.next_line() {
                 Ok(Some(line)) if line.is_empty() => continue,
