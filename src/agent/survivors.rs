@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
+use crate::descriptors;
 use crate::id::{Epoch, SessionId};
 use crate::session::Reason;
 use crate::shim::cgroup;
@@ -106,6 +107,8 @@ pub(super) async fn find(launcher: &Launcher) -> io::Result<HashMap<SessionId, S
     let root = launcher.agents.clone();
     let boot = launcher.clock.heartbeat().boot_id;
     let found = tokio::task::spawn_blocking(move || look(&root, &boot)).await.map_err(io::Error::other)??;
+    let alive = found.iter().filter(|(_, _, state)| state.is_none()).count();
+    descriptors::suffice_for(alive).map_err(io::Error::other)?;
     let mut asked = JoinSet::new();
     let mut survivors = HashMap::new();
     for (session, epoch, state) in found {
@@ -121,7 +124,7 @@ pub(super) async fn find(launcher: &Launcher) -> io::Result<HashMap<SessionId, S
     }
     while let Some(answer) = asked.join_next().await {
         let (session, survivor) = answer.map_err(io::Error::other)?;
-        survivors.insert(session, survivor);
+        survivors.insert(session, survivor?);
     }
     Ok(survivors)
 }
@@ -179,11 +182,14 @@ fn ended(place: &Place, epoch: Epoch) -> Option<State> {
 }
 
 /// Asks a shim that holds its directory's lock.
-async fn ask(launcher: &Launcher, session: SessionId, epoch: Epoch) -> Survivor {
+///
+/// # Errors
+/// That no descriptor was free to ask it with. It may be well, and is not ended for that.
+async fn ask(launcher: &Launcher, session: SessionId, epoch: Epoch) -> io::Result<Survivor> {
     let place = launcher.place(session);
     let answer = tokio::time::timeout(TO_ANSWER, greet(launcher, session, epoch, &place)).await;
     let state = match answer {
-        Ok(alive) => State::Alive(Box::new(alive)),
+        Ok(alive) => State::Alive(Box::new(alive?)),
         Err(_) => {
             tracing::warn!(session.id = %session, epoch = %epoch, "shim does not answer and is ended with its agent");
             match end_shim(launcher, session, epoch, &place).await.end {
@@ -192,7 +198,7 @@ async fn ask(launcher: &Launcher, session: SessionId, epoch: Epoch) -> Survivor 
             }
         }
     };
-    Survivor { epoch, state }
+    Ok(Survivor { epoch, state })
 }
 
 /// Connects to the shim of this epoch, if one holds the directory and answers.
@@ -206,7 +212,7 @@ pub(super) async fn reach(
         return None;
     }
     tokio::select! {
-        alive = tokio::time::timeout(TO_ANSWER, greet(launcher, session, epoch, place)) => alive.ok(),
+        alive = tokio::time::timeout(TO_ANSWER, greet(launcher, session, epoch, place)) => alive.ok()?.ok(),
         () = is_left(place) => None,
     }
 }
@@ -219,10 +225,19 @@ async fn is_left(place: &Place) {
 }
 
 /// Connects until the shim says who it is.
-async fn greet(launcher: &Launcher, session: SessionId, epoch: Epoch, place: &Place) -> (Ear, Mouth, Welcome) {
+///
+/// # Errors
+/// That no descriptor is free.
+async fn greet(
+    launcher: &Launcher,
+    session: SessionId,
+    epoch: Epoch,
+    place: &Place,
+) -> io::Result<(Ear, Mouth, Welcome)> {
     loop {
         match try_greet(launcher, session, epoch, place).await {
-            Ok(alive) => return alive,
+            Ok(alive) => return Ok(alive),
+            Err(error) if descriptors::are_lacking(&error) => return Err(error),
             // It may have its lock and not yet its socket.
             Err(error) => tracing::debug!(session.id = %session, error = %error, "shim not reached yet"),
         }
@@ -265,6 +280,7 @@ pub(super) async fn end_shim(launcher: &Launcher, session: SessionId, epoch: Epo
     let begun = tokio::time::Instant::now();
     // One that has noted its agent's end is about to leave.
     let patience = begun + if place.end().is_ok_and(|end| end.is_some()) { TO_LEAVE } else { Duration::ZERO };
+    let mut was_told = false;
     let (bar, is_held) = loop {
         let (named, is_patient) = (place.clone(), tokio::time::Instant::now() < patience);
         match tokio::task::spawn_blocking(move || bar(&named, is_patient)).await {
@@ -272,7 +288,15 @@ pub(super) async fn end_shim(launcher: &Launcher, session: SessionId, epoch: Epo
             Ok(Ok(None)) => {}
             // Without its directory nobody has it.
             Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => break (None, false),
-            Ok(Err(error)) => tracing::warn!(session.id = %session, error = %error, "directory of an agent not locked"),
+            Ok(Err(error)) if !was_told => {
+                was_told = true;
+                tracing::warn!(session.id = %session, error = %error, "directory of an agent not locked yet");
+            }
+            Ok(Err(error)) if begun.elapsed() > TO_DIE && descriptors::are_lacking(&error) => {
+                tracing::error!(session.id = %session, "an agent could not be ended for want of open files: raise LimitNOFILE=");
+                break (None, true);
+            }
+            Ok(Err(_)) => {}
             Err(error) => tracing::error!(session.id = %session, error = %error, "locking a directory panicked"),
         }
         if begun.elapsed() > TO_DIE {

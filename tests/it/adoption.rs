@@ -318,6 +318,28 @@ fn open_many(desk: &Desk) -> Vec<Session> {
     (0..AGENTS).map(open).collect()
 }
 
+#[test]
+fn a_start_that_has_too_few_descriptors_for_the_agents_says_how_many_and_ends_none() {
+    let mut desk = Desk::new(&persona("CUSTOMERS", "['sleep', '1000']", "protocol = 'none'"));
+    open_many(&desk);
+    let before = agents(&desk);
+    desk.server.kill();
+
+    let output = Command::new("prlimit")
+        .args(["--nofile=100:100", env!("CARGO_BIN_EXE_frontdesk"), "serve", "--listen", "127.0.0.1:0"])
+        .current_dir(desk.server.directory())
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("50 agents of an earlier server run, and taking them up needs"), "{errors}");
+    assert!(errors.contains("more open files than the 100"), "{errors}");
+    assert!(errors.lines().count() < 20, "{errors}");
+    desk.server.start_again();
+    assert_eq!(agents(&desk), before);
+}
+
 /// Each session's agent: its process and its epoch.
 fn agents(desk: &Desk) -> BTreeMap<String, (u32, u32)> {
     desk.rows().into_iter().map(|row| (row.id.to_string(), (row.pid.unwrap(), row.epoch))).collect()
