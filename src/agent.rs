@@ -35,7 +35,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{AgentKind, Persona};
+use crate::config::{AgentKind, Persona, RunAs};
+use crate::data_dir::UIDS;
 use crate::events::EventLog;
 use crate::id::{Epoch, SessionId};
 use crate::metrics::Metrics;
@@ -69,11 +70,12 @@ mod start;
 mod supervisor;
 pub mod survivors;
 mod turns;
+pub(crate) mod uids;
 mod verdict;
 
 pub use ahead::Ahead;
 pub use calls::CallError;
-pub(crate) use command::check_users;
+pub(crate) use command::{check_user, check_users};
 pub use conversation::{Fate, KeptCall};
 pub use news::{Herald, News, news};
 pub use process::Before;
@@ -84,6 +86,7 @@ use process::ProcessAgent;
 use supervisor::Origin;
 
 use survivors::Survivor;
+use uids::Uids;
 
 /// How long an agent has to end when nobody is left who knows its persona.
 const LEFT_AGENT_GRACE: Duration = Duration::from_secs(10);
@@ -267,6 +270,8 @@ pub struct Launcher {
     pub(crate) agents: PathBuf,
     /// Removes those that are no longer needed.
     pub(crate) removals: Arc<Removals>,
+    /// The users that sessions have for themselves.
+    pub(crate) uids: Uids,
     /// Starts that may go on at once.
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) services: Services,
@@ -308,12 +313,13 @@ pub struct AgentLimits {
 impl Launcher {
     /// Builds a launcher for the desk that `store` belongs to.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks, limits: AgentLimits, means: Means) -> Self {
-        let sweeper = Sweeper::new(&store.desk().id);
         let turns = Arc::new(Semaphore::new(limits.starting));
         let Means { launch, agents, services, events, metrics } = means;
         let launch = Arc::new(launch);
         let removals = Arc::new(Removals::new(&agents));
-        Self { store, clock, tasks, sweeper, limits, launch, agents, removals, turns, services, events, metrics }
+        let sweeper = Sweeper::new(&store.desk().id, &agents);
+        let uids = Uids::new(agents.with_file_name(UIDS));
+        Self { store, clock, tasks, sweeper, limits, launch, agents, removals, uids, turns, services, events, metrics }
     }
 
     /// A launcher that only ends agents, where no server runs.
@@ -340,6 +346,8 @@ impl Launcher {
     /// # Errors
     /// What the file system said.
     pub async fn survivors(&self) -> io::Result<HashMap<SessionId, Survivor>> {
+        let launcher = self.clone();
+        tokio::task::spawn_blocking(move || launcher.uids.load(&launcher.agents)).await.map_err(io::Error::other)??;
         survivors::find(self).await
     }
 
@@ -396,20 +404,46 @@ impl Launcher {
         }
         let ended = ending.join_all().await.into_iter().filter(|was_alive| *was_alive).count();
         self.end_strangers(HashMap::new()).await;
+        for session in self.uids.sessions() {
+            self.forget(session).await;
+        }
         Ok(ended)
     }
 
-    /// Removes the directory of a session that has no agent.
+    /// Removes the directory of a session that has no agent, and frees the user that it had for itself.
     pub async fn forget(&self, session: SessionId) {
         let root = self.place(session).root().to_owned();
-        let removals = Arc::clone(&self.removals);
-        let place = root.clone();
+        let (removals, place) = (Arc::clone(&self.removals), root.clone());
         let removed = tokio::task::spawn_blocking(move || removals.discard(&place)).await;
-        if let Err(error) = removed.unwrap_or_else(|error| Err(io::Error::other(error)))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(directory = %root.display(), error = %error, "directory of an ended agent not removed");
+        match removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(directory = %root.display(), error = %error, "directory of an ended agent not removed");
+            }
+            // What is being removed aside is out of reach of every agent.
+            Ok(()) | Err(_) => self.uids.release(session).await,
         }
+    }
+
+    /// Completes when a user that a session had for itself has become free since the last call.
+    pub(crate) async fn user_freed(&self) {
+        self.uids.freed().await;
+    }
+
+    /// The sessions that have a user for themselves.
+    pub(crate) fn sessions_with_user(&self) -> Vec<SessionId> {
+        self.uids.sessions()
+    }
+
+    /// Removes what is left of a session that has ended, whenever that is done.
+    pub(crate) fn forget_soon(&self, session: SessionId) {
+        let launcher = self.clone();
+        self.tasks.spawn(async move { launcher.forget(session).await });
+    }
+
+    /// Whether the session could have a user, if each of its persona's has one for itself.
+    pub(crate) fn has_user_for(&self, session: SessionId, persona: &Persona) -> bool {
+        let range = persona.user.as_ref().and_then(RunAs::range);
+        range.is_none_or(|range| self.uids.has_room(session, range))
     }
 
     pub(crate) fn place(&self, session: SessionId) -> Place {

@@ -209,7 +209,8 @@ fn wall_now() -> WallTime {
     WallTime(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000)
 }
 
-fn boot_id() -> String {
+/// Which boot of the machine this is; empty if the system does not say.
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 

@@ -60,7 +60,7 @@ pub use load::{Loaded, Origins, Overrides, Sources};
 pub use log::{Log, LogFormat};
 pub use network::Network;
 pub use page::Page;
-pub use persona::{AgentKind, Persona, PersonaName, Protocol};
+pub use persona::{AgentKind, Persona, PersonaName, Protocol, RunAs, UidRange};
 pub use seed_api::SeedApi;
 pub(crate) use size::format as format_size;
 pub(crate) use size::roughly as roughly_size;
@@ -179,6 +179,12 @@ impl Config {
     /// Where the service mapping is read from, written by the user or not.
     pub fn service_mapping_path(&self) -> &Path {
         self.service_mapping.as_deref().unwrap_or(Path::new(DEFAULT_SERVICE_MAPPING))
+    }
+
+    /// The personas whose agents are all of one user, and so can reach each other.
+    pub fn shared_personas(&self) -> Vec<&PersonaName> {
+        let is_shared = |persona: &Persona| matches!(persona.user, Some(RunAs::One(_)));
+        self.personas.iter().filter(|(_, persona)| is_shared(persona)).map(|(name, _)| name).collect()
     }
 
     /// The personas whose agents are processes of the server's own user, and so can do what it can.

@@ -6,6 +6,7 @@
 //! events.db        the log of events (likewise)
 //! data/            session data too large for a row, one file a session
 //! agents/          a directory for each session with an agent: see [`crate::shim::place`]
+//! uids/            a file for each user that a session has for itself: see [`crate::agent`]
 //! control.sock     where operators' commands reach a running server
 //! ```
 
@@ -17,6 +18,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, IFlags, OFlags};
 
 mod trust;
+
+/// The directory that says which users sessions have for themselves.
+pub(crate) const UIDS: &str = "uids";
 
 /// Where things are in a data directory. Holds nothing open.
 #[derive(Clone, Debug)]
@@ -63,6 +67,11 @@ impl DataPaths {
     /// The directory of the sessions with an agent.
     pub fn agents(&self) -> PathBuf {
         self.root.join("agents")
+    }
+
+    /// The directory that says which users sessions have for themselves.
+    pub fn uids(&self) -> PathBuf {
+        self.root.join(UIDS)
     }
 
     /// The lock's file.

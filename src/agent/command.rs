@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use crate::config::{Config, Protocol};
+use crate::config::{Config, Protocol, RunAs};
 use crate::descriptors;
 use crate::session::Reason;
-use crate::shim::order::Order;
+use crate::shim::order::{Order, User};
 use crate::shim::place::Place;
 use crate::shim::user;
 
@@ -22,8 +22,7 @@ use super::{AgentSpec, Launcher};
 /// Why it can't run as the user that its persona names.
 pub(super) fn order(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Result<Order, Reason> {
     let persona = &spec.persona;
-    let user = persona.user.as_deref().map(user::resolve).transpose();
-    let user = user.map_err(|why| not_started(format_args!("the `user` of its persona {why}")))?.flatten();
+    let user = user(launcher, spec).map_err(|why| not_started(format_args!("the `user` of its persona {why}")))?;
     let desk = launcher.store.desk();
     let (program, arguments) = command_line(&persona.command, persona.runs_this_binary());
     Ok(Order {
@@ -48,17 +47,37 @@ pub(super) fn order(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Res
     })
 }
 
+/// As whom the agent runs, if not as the server's own user.
+fn user(launcher: &Launcher, spec: &AgentSpec) -> Result<Option<User>, String> {
+    match &spec.persona.user {
+        None => Ok(None),
+        Some(RunAs::One(user)) => user::resolve(user),
+        Some(RunAs::Range(range)) => Ok(Some(user::of_range(launcher.uids.take(spec.session, *range)?))),
+    }
+}
+
 /// Checks that agents can run as the users that their personas name.
 ///
 /// # Errors
 /// One sentence about the first that can't.
 pub(crate) fn check_users(config: &Config) -> Result<(), String> {
     for (name, persona) in &config.personas {
-        if let Some(Err(why)) = persona.user.as_deref().map(user::resolve) {
-            return Err(format!("the `user` of persona {name} {why}"));
+        if let Some(user) = &persona.user {
+            check_user(user).map_err(|why| format!("the `user` of persona {name} {why}"))?;
         }
     }
     Ok(())
+}
+
+/// Checks that agents can run as this user, or as those of this range.
+///
+/// # Errors
+/// Why not and what to do about it, as the end of a sentence that begins with the key.
+pub(crate) fn check_user(user: &RunAs) -> Result<(), String> {
+    match user {
+        RunAs::One(user) => user::resolve(user).map(drop),
+        RunAs::Range(range) => user::check_range(*range),
+    }
 }
 
 fn command_line(command: &[String], is_this_binary: bool) -> (Option<OsString>, Vec<OsString>) {

@@ -7,20 +7,33 @@
 //! while it is looked for is found in the next round. Signals go through a pidfd (`pidfd_open(2)`) that is opened
 //! before the marks are read, so that a reused pid is never hit.
 //!
-//! A process that cleared its environment is not found here; while its shim lives, that does not matter.
+//! An agent can set any marks in its own children. What is below a living shim is that shim's to end, so that a sweep for
+//! another session passes over it, whatever its marks say. A sweep before the server serves is bounded in time, and goes
+//! on beside it.
+//!
+//! A process that cleared its environment is found by what its shim has written down of it ([`end_strays`]).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 
+use crate::clock::boot_time;
 use crate::id::{Epoch, SessionId};
+use crate::shim::lineage;
+use crate::shim::place::Place;
+use crate::shim::process_table::{self, Identity, ProcessTable};
 
 const MOST_ROUNDS: u32 = 2_000;
+/// How long a start waits for a sweep of what belongs to no session.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+/// How long what has left its shim may take to be gone once it was killed.
+const TO_DIE: Duration = Duration::from_secs(5);
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
 
 /// Names the desk in an agent's environment.
@@ -35,6 +48,7 @@ pub const EPOCH_VARIABLE: &str = "FRONTDESK_EPOCH";
 #[derive(Clone, Debug)]
 pub struct Sweeper {
     desk: Arc<str>,
+    agents: Arc<Path>,
     waiting: Arc<Mutex<Vec<Waiting>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -47,9 +61,9 @@ struct Waiting {
 }
 
 impl Sweeper {
-    /// Sweeps for the desk with this id.
-    pub fn new(desk: &str) -> Self {
-        Self { desk: desk.into(), waiting: Arc::default(), turn: Arc::default() }
+    /// Sweeps for the desk with this id, whose sessions have their directories in `agents`.
+    pub fn new(desk: &str, agents: &Path) -> Self {
+        Self { desk: desk.into(), agents: agents.into(), waiting: Arc::default(), turn: Arc::default() }
     }
 
     /// Completes when no process of the session is left.
@@ -80,9 +94,14 @@ impl Sweeper {
         let batch = std::mem::take(&mut *self.waiting());
         // Empty if whoever had the turn before has looked for this session, too.
         if !batch.is_empty() {
-            let desk = Arc::clone(&self.desk);
+            let (desk, agents) = (Arc::clone(&self.desk), Arc::clone(&self.agents));
             let wanted: HashSet<_> = batch.iter().map(|waiting| waiting.session).collect();
-            let found = tokio::task::spawn_blocking(move || kill_marked(&desk, |id, _| wanted.contains(&id))).await;
+            let found = tokio::task::spawn_blocking(move || {
+                kill_marked(&desk, |marked| {
+                    wanted.contains(&marked.session) && !is_below_other_shim(marked, &living_shims(&agents))
+                })
+            });
+            let found = found.await;
             let found = found.unwrap_or_default();
             for Waiting { session, tell } in batch {
                 let _ = tell.send(found.iter().filter(|marked| marked.session == session).count());
@@ -92,15 +111,42 @@ impl Sweeper {
         told.await.ok()
     }
 
-    /// Ends every process of the desk but those of the given epochs of the given sessions, and returns how many those
-    /// were.
+    /// Ends every process of the desk but those of the given epochs of the given sessions and what is below their shims,
+    /// and returns how many those were. What multiplies faster than it can be killed is left to a task of its own.
     pub async fn sweep_all_but(&self, kept: HashMap<SessionId, Epoch>) -> usize {
-        let desk = Arc::clone(&self.desk);
-        // A process that dropped the epoch from its marks is its session's agent's all the same.
-        let wanted = move |session: SessionId, epoch: Option<Epoch>| {
-            kept.get(&session).is_none_or(|kept| epoch.is_some_and(|epoch| epoch != *kept))
-        };
-        tokio::task::spawn_blocking(move || end_marked(&desk, wanted)).await.unwrap_or(0)
+        let (desk, agents) = (Arc::clone(&self.desk), Arc::clone(&self.agents));
+        let first = tokio::task::spawn_blocking(move || {
+            let shims = living_shims(&agents);
+            // A process that dropped the epoch from its marks is its session's agent's all the same.
+            let is_strange = |marked: &Marked| {
+                let kept = kept.get(&marked.session);
+                kept.is_none_or(|kept| marked.epoch.is_some_and(|epoch| epoch != *kept))
+            };
+            end_marked(&desk, START_PATIENCE, |marked| is_strange(marked) && shim_above(marked.pid, &shims).is_none())
+        });
+        let Swept { ended, left } = first.await.unwrap_or_default();
+        if !left.is_empty() {
+            tracing::warn!(
+                processes = left.len(),
+                "processes of ended agents multiply while they are killed; a separate task keeps killing them"
+            );
+            self.go_on(left);
+        }
+        ended
+    }
+
+    /// Kills on beside the server, which may give these sessions other epochs meanwhile.
+    fn go_on(&self, left: HashSet<(SessionId, Epoch)>) {
+        const PATIENCE: Duration = Duration::from_mins(1);
+        let (desk, agents) = (Arc::clone(&self.desk), Arc::clone(&self.agents));
+        let is_left = move |marked: &Marked| marked.epoch.is_some_and(|epoch| left.contains(&(marked.session, epoch)));
+        tokio::task::spawn_blocking(move || {
+            let is_stray =
+                |marked: &Marked| is_left(marked) && shim_above(marked.pid, &living_shims(&agents)).is_none();
+            if !end_marked(&desk, PATIENCE, is_stray).left.is_empty() {
+                tracing::error!("processes of ended agents can't be killed; look at them by hand");
+            }
+        });
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -129,23 +175,114 @@ pub fn marked_as(pid: u32, desk: &str) -> Option<Marked> {
     marks_of(pid, desk)
 }
 
-fn end_marked(desk: &str, wanted: impl Fn(SessionId, Option<Epoch>) -> bool) -> usize {
+/// What a sweep has come to.
+#[derive(Debug, Default)]
+struct Swept {
+    /// How many processes were killed.
+    ended: usize,
+    /// For which agents there were still some.
+    left: HashSet<(SessionId, Epoch)>,
+}
+
+/// Kills the wanted processes until none is left, or for so long.
+fn end_marked(desk: &str, patience: Duration, wanted: impl Fn(&Marked) -> bool) -> Swept {
+    let until = boot_time() + patience;
     let mut ended = HashSet::new();
-    for _ in 0..MOST_ROUNDS {
+    loop {
         let found = kill_marked(desk, &wanted);
-        if found.is_empty() {
-            return ended.len();
-        }
         ended.extend(found.iter().map(|marked| marked.pid));
+        if found.is_empty() || boot_time() > until {
+            let left = found.into_iter().filter_map(|marked| Some((marked.session, marked.epoch?))).collect();
+            return Swept { ended: ended.len(), left };
+        }
         std::thread::sleep(BETWEEN_ROUNDS);
     }
-    tracing::error!(processes = ended.len(), "processes of ended agents can't be killed; look at them by hand");
-    ended.len()
+}
+
+/// The shims that have a session's directory, by their process ids.
+fn living_shims(agents: &Path) -> HashMap<u32, SessionId> {
+    let entries = fs::read_dir(agents).into_iter().flatten().flatten();
+    let shims = entries.filter_map(|entry| {
+        let session = entry.file_name().to_str()?.parse().ok()?;
+        let shim = Place::new(&entry.path()).shim_process().ok()??;
+        let is_it =
+            process_table::identity(shim.pid).is_some_and(|found| shim.start.is_none_or(|start| start == found.start));
+        is_it.then_some((shim.pid, session))
+    });
+    shims.collect()
+}
+
+/// The session of the shim that the process descends from.
+fn shim_above(pid: u32, shims: &HashMap<u32, SessionId>) -> Option<SessionId> {
+    // No line of parents is as long, unless it changes while it is followed.
+    const LONGEST_LINE: usize = 4_096;
+    let parent = |pid: &u32| process_table::row(*pid).map(|row| row.parent);
+    std::iter::successors(Some(pid), parent).take(LONGEST_LINE).find_map(|pid| shims.get(&pid).copied())
+}
+
+fn is_below_other_shim(marked: &Marked, shims: &HashMap<u32, SessionId>) -> bool {
+    shim_above(marked.pid, shims).is_some_and(|session| session != marked.session)
+}
+
+/// Ends the processes of a session's agents that are below no shim, by what their shims have written down. To be called
+/// when the session's shim has let go of its directory. Blocks.
+///
+/// # Errors
+/// How many can't be ended.
+pub(super) fn end_strays(place: &Place) -> Result<(), usize> {
+    end_found(|table| (!lineage::has_shim(place, table)).then(|| lineage::strays(place, table)))
+}
+
+/// Ends what killed shims have left below the launcher that forked them: the kernel gives it what they had below them.
+/// Blocks.
+///
+/// # Errors
+/// How many can't be ended.
+pub(super) fn end_orphans(launcher: u32) -> Result<(), usize> {
+    let arguments = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|text| !text.is_empty());
+    let of_launcher = arguments(launcher);
+    end_found(|table| {
+        let children = table.processes().filter(|(_, row)| row.parent == launcher).map(|(process, _)| process);
+        // A shim is a fork of the launcher and has its arguments; whatever is another program is an agent's.
+        Some(children.filter(|child| arguments(child.pid).is_some_and(|own| Some(own) != of_launcher)).collect())
+    })
+}
+
+/// Kills what is found, and everything below it, until nothing is. Nothing can be found yet if that is what `find` says.
+fn end_found(find: impl Fn(&ProcessTable) -> Option<HashSet<Identity>>) -> Result<(), usize> {
+    let until = boot_time() + TO_DIE;
+    let mut left = HashSet::new();
+    loop {
+        let table = ProcessTable::read();
+        left.retain(|process| table.has(*process));
+        let found = find(&table);
+        let is_settled = found.is_some();
+        left.extend(found.unwrap_or_default());
+        left = table.with_descendants(left);
+        if left.is_empty() && is_settled {
+            return Ok(());
+        }
+        if boot_time() > until {
+            return Err(left.len());
+        }
+        for process in &left {
+            kill(*process);
+        }
+        std::thread::sleep(BETWEEN_ROUNDS);
+    }
+}
+
+/// The handle is opened before the process is looked at: a pid that was reused since is not hit.
+fn kill(process: Identity) -> Option<()> {
+    let handle = Pid::from_raw(i32::try_from(process.pid).ok()?)?;
+    let handle = rustix::process::pidfd_open(handle, PidfdFlags::empty()).ok()?;
+    process_table::identity(process.pid).filter(|found| *found == process)?;
+    rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()
 }
 
 /// Kills the marked processes that there are, and returns them. None means that none is left: a process that is
 /// listed and gone before its environment is read may have forked meanwhile, so that its like makes for another look.
-fn kill_marked(desk: &str, wanted: impl Fn(SessionId, Option<Epoch>) -> bool) -> Vec<Marked> {
+fn kill_marked(desk: &str, wanted: impl Fn(&Marked) -> bool) -> Vec<Marked> {
     const MOST_LOOKS: usize = 50;
     const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
     let (mut settled, mut unreadable, mut found) = (HashSet::new(), HashSet::new(), Vec::new());
@@ -162,7 +299,7 @@ fn kill_marked(desk: &str, wanted: impl Fn(SessionId, Option<Epoch>) -> bool) ->
             };
             settled.insert(pid);
             let marks = marks_in(pid, &environment, desk);
-            if let Some(marked) = marks.filter(|marked| wanted(marked.session, marked.epoch)) {
+            if let Some(marked) = marks.filter(&wanted) {
                 kill_if_marked(marked, desk);
                 found.push(marked);
             }
@@ -229,9 +366,9 @@ mod tests {
         let mut other_session = sleeper("desk-of-this-test", other);
         let mut other_desk = sleeper("another-desk", ours);
 
-        let ended = end_marked("desk-of-this-test", |id, _| id == ours);
+        let swept = end_marked("desk-of-this-test", START_PATIENCE, |marked| marked.session == ours);
 
-        assert_eq!(ended, 1);
+        assert_eq!((swept.ended, swept.left), (1, HashSet::new()));
         assert!(!marked_child.wait().unwrap().success());
         assert!(other_session.try_wait().unwrap().is_none());
         assert!(other_desk.try_wait().unwrap().is_none());

@@ -93,12 +93,23 @@ async fn order(
         // Usually it is about to leave by itself. If not, it has read the fence before it was changed.
         survivors::end_shim(launcher, spec.session, spec.epoch, place).await;
     }
+    end_left(launcher, spec).await?;
     Failpoint::AfterFence.hit();
     let stream = launch(launcher, ready)
         .await
         .map_err(|error| not_started(format_args!("the launcher of agents took no order ({error})")))?;
     Failpoint::AfterSpawn.hit();
     Ok((stream, data))
+}
+
+/// Ends what an earlier agent of the session has left under the user that the session has for itself.
+async fn end_left(launcher: &Launcher, spec: &AgentSpec) -> Result<(), Reason> {
+    if spec.persona.user.as_ref().is_none_or(|user| user.range().is_none()) {
+        return Ok(());
+    }
+    let (uids, session) = (launcher.uids.clone(), spec.session);
+    let ended = tokio::task::spawn_blocking(move || uids.end_processes(session)).await;
+    ended.unwrap_or_else(|error| Err(error.to_string())).map_err(not_started)
 }
 
 async fn launch(launcher: &Launcher, ready: Ready) -> io::Result<UnixStream> {

@@ -21,9 +21,9 @@ use crate::shim::cgroup;
 use crate::shim::place::{Fence, Lock, Place};
 use crate::shim::wire::{End, Welcome};
 
-use super::Launcher;
 use super::link::{self, Control, Ear, Heard, Mouth};
 use super::supervisor::Origin;
+use super::{Launcher, leftovers};
 
 /// How long a shim has to answer.
 const TO_ANSWER: Duration = Duration::from_secs(1);
@@ -156,7 +156,7 @@ fn look(root: &Path, boot: &str) -> io::Result<Vec<(SessionId, Epoch, Option<Sta
             Ok(false) if place.last_shim().ok().flatten().is_none_or(|(_, epoch)| epoch != fence.epoch) => {
                 Some(State::NeverStarted)
             }
-            Ok(false) => Some(ended(&place, fence.epoch).unwrap_or_else(|| killed(session))),
+            Ok(false) => Some(ended(&place, fence.epoch).unwrap_or_else(|| killed(session, &place))),
             Err(_) => Some(State::Rebooted),
         };
         found.push((session, fence.epoch, state));
@@ -164,15 +164,19 @@ fn look(root: &Path, boot: &str) -> io::Result<Vec<(SessionId, Epoch, Option<Sta
     Ok(found)
 }
 
-fn killed(session: SessionId) -> State {
-    end_group(session);
+fn killed(session: SessionId, place: &Place) -> State {
+    end_left(session, place);
     State::Killed
 }
 
-/// Ends what a killed shim has left in the control group of its agent, whatever marks that carries.
-fn end_group(session: SessionId) {
+/// Ends what a killed shim has left of its agent, whatever marks that carries: in its control group, or else by what the
+/// shim has written down.
+fn end_left(session: SessionId, place: &Place) {
     if let Err(error) = cgroup::end_left(session) {
         tracing::warn!(session.id = %session, error = %error, "control group of a lost agent not removed");
+    }
+    if let Err(processes) = leftovers::end_strays(place) {
+        tracing::error!(session.id = %session, processes, "processes of a lost agent can't be killed; look at them by hand");
     }
 }
 
@@ -309,7 +313,14 @@ pub(super) async fn end_shim(launcher: &Launcher, session: SessionId, epoch: Epo
     let end = place.end().ok().flatten().filter(|record| record.epoch == epoch).map(|record| record.end);
     if end.is_none() {
         // A shim ends everything of its agent before it notes the end.
-        let _ = tokio::task::spawn_blocking(move || end_group(session)).await;
+        let (left, forker) = (place.clone(), launcher.launch.pid().await);
+        let ended = tokio::task::spawn_blocking(move || {
+            end_left(session, &left);
+            forker.map_or(Ok(()), leftovers::end_orphans)
+        });
+        if let Ok(Err(processes)) = ended.await {
+            tracing::error!(processes, "processes of lost agents can't be killed; look at them by hand");
+        }
         launcher.sweeper.sweep(session).await;
     }
     Remains { end, bar, is_held }

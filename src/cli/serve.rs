@@ -15,6 +15,7 @@ use crate::control::{self, Operator, Reloader};
 use crate::http::v1::nodes::NodeView;
 use crate::node::Node;
 use crate::service_manager::ServiceManager;
+use crate::shim::hardening;
 use crate::shutdown::{AtStop, Tasks};
 use crate::telemetry::LogLevel;
 use crate::{config, descriptors, server, telemetry};
@@ -52,6 +53,7 @@ impl Serve {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        hardening::close_to_others().context("cannot close this process to others of its user")?;
         descriptors::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -56,6 +56,14 @@ pub(super) async fn greet(node: &Node, is_configured: bool) -> Result<()> {
             );
         }
         tracing::info!(listen = %address, data = %data.root().display(), sessions, "ready");
+        let shared = config.shared_personas();
+        if !shared.is_empty() {
+            let personas = shared.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            tracing::info!(
+                personas,
+                "agents of these personas share one user and can reach each other: give `user` a range"
+            );
+        }
     }
     Ok(())
 }
@@ -114,6 +122,9 @@ fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
     }
     if !config.trusted_personas().is_empty() {
         fact("agents", "trusted: they run as this user and could read this server's data");
+    }
+    if !config.shared_personas().is_empty() {
+        fact("agents", "not kept apart: they share one user and can reach each other; give `user` a range");
     }
     if let Some(password) = password {
         fact("customer", &format!("{DEMO_EMAIL}, password {BOLD}{password}{BOLD:#} (shown once)"));

@@ -469,9 +469,18 @@ pub(super) mod tests {
             ("open_files = 15", r#"open_files` must be a whole number from 16 to 1048576, or "off", not 15"#),
             ("processes = 0", r#"processes` must be a whole number from 1 to 32768, or "off", not 0"#),
             ("cpu_time = 3600", "cpu_time` must be a duration with a unit, not the plain number 3600: write \"3600s\""),
-            ("user = ''", r#"user` must be the name or number of a user such as "agents" or 1001, not """#),
-            ("user = -1", r#"user` must be the name or number of a user such as "agents" or 1001, not -1"#),
-            ("user = 'a:b'", r#"user` must be the name or number of a user such as "agents" or 1001, not "a:b""#),
+            (
+                "user = ''",
+                r#"user` must be the name or number of a user such as "agents" or 1001, or a range of numbers such as "200000-265535", not """#,
+            ),
+            (
+                "user = -1",
+                r#"user` must be the name or number of a user such as "agents" or 1001, or a range of numbers such as "200000-265535", not -1"#,
+            ),
+            (
+                "user = 'a:b'",
+                r#"user` must be the name or number of a user such as "agents" or 1001, or a range of numbers such as "200000-265535", not "a:b""#,
+            ),
             ("start_attempts = 0", "start_attempts` must be a whole number from 1 to 100, not 0"),
             ("environment = ['A=b']", r#"environment` must be a table of texts such as { MODE = "test" }"#),
             ("environment = { SECRET = 17 }", "environment` must give SECRET a text: write its value in quotes"),

@@ -19,9 +19,11 @@ use super::{duration, limits, size, value};
 
 mod command;
 mod name;
+mod run_as;
 mod service;
 
 pub use name::PersonaName;
+pub use run_as::{RunAs, UidRange};
 
 /// The first word of a command that means this very binary.
 const THIS_BINARY: &str = "frontdesk";
@@ -92,9 +94,10 @@ pub struct Persona {
     /// `working_directory`. Default `false`.
     #[serde(deserialize_with = "value::boolean")]
     pub own_directory: bool,
-    /// The name or number of the user that the agent runs as; only root may say so. Default `None`: the server's user.
-    #[serde(deserialize_with = "command::user", skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
+    /// The user that agents run as, by name or number, or a range of numbers of which each session gets one for itself.
+    /// Only root may say so. Default `None`: the server's user.
+    #[serde(deserialize_with = "run_as::run_as", skip_serializing_if = "Option::is_none")]
+    pub user: Option<RunAs>,
     /// Bytes of memory of the agent with all its processes; at least 1. Default `None`: no limit.
     #[serde(with = "size::or_off")]
     pub memory: Option<u64>,

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 
-use crate::config::{AgentKind, Config, Persona, PersonaName};
+use crate::agent;
+use crate::config::{AgentKind, Config, Persona, PersonaName, RunAs};
 use crate::shim::order::User;
 use crate::shim::user;
 
@@ -33,6 +34,26 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         let sentence = format!("agents of {} run as the server's user and are trusted with all data", names.join(", "));
         found.push(Finding::note(ABOUT, sentence, "set `user` to change that"));
     }
+    found.extend(shared(config));
+    found
+}
+
+/// Which personas' agents reach each other, and which can have fewer agents than the server may run.
+fn shared(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let shared = config.shared_personas();
+    if !shared.is_empty() {
+        let names: Vec<_> = shared.into_iter().map(PersonaName::as_str).collect();
+        let sentence = format!("agents of {} share one user, so that each can reach the others", names.join(", "));
+        found.push(Finding::note(ABOUT, sentence, "give `user` a range such as \"200000-265535\" to change that"));
+    }
+    for (name, persona) in &config.personas {
+        let most = config.limits.max_running;
+        if let Some(range) = persona.user.as_ref().and_then(RunAs::range).filter(|range| range.size() < most) {
+            let sentence = format!("`personas.{name}.user` has {} numbers for up to {most} agents", range.size());
+            found.push(Finding::note(ABOUT, sentence, "widen the range, or lower `limits.max_running`"));
+        }
+    }
     found
 }
 
@@ -44,18 +65,25 @@ pub(crate) fn unusable(config: &Config) -> Vec<Finding> {
 
 fn of_persona(name: &PersonaName, persona: &Persona) -> Vec<Finding> {
     let mut found = Vec::new();
-    let user = persona.user.as_deref().map(user::resolve).transpose();
-    if let Err(why) = &user {
+    if let Some(Err(why)) = persona.user.as_ref().map(agent::check_user) {
         found.push(Finding::told(ABOUT, super::Level::Error, format!("`personas.{name}.user` {why}")));
     }
     if let Some(directory) = persona.working_directory.as_deref().filter(|directory| !directory.is_dir()) {
         let sentence = format!("`personas.{name}.working_directory` is {}, which is no directory", directory.display());
         found.push(Finding::error(ABOUT, sentence, "make it"));
     }
-    if let Err((what, cure)) = find(persona, user.ok().flatten().flatten().as_ref()) {
+    if let Err((what, cure)) = find(persona, user_of(persona).as_ref()) {
         found.push(Finding::error(ABOUT, format!("`personas.{name}.command` {what}"), cure));
     }
     found
+}
+
+/// Whom the persona's agents run as; nobody in particular for the server's own user.
+fn user_of(persona: &Persona) -> Option<User> {
+    match persona.user.as_ref()? {
+        RunAs::One(user) => user::resolve(user).ok()?,
+        RunAs::Range(range) => Some(user::of_range(range.first())),
+    }
 }
 
 /// Looks for the persona's program, as the user who is to run it; what is wrong with it, and what to do.
@@ -79,7 +107,7 @@ fn find(persona: &Persona, user: Option<&User>) -> Result<(), (String, &'static 
     if there.iter().any(|path| may_execute(path, user)) {
         return Ok(());
     }
-    let who = persona.user.as_deref().map_or_else(|| "this user".to_owned(), |user| format!("user {user}"));
+    let who = persona.user.as_ref().map_or_else(|| "this user".to_owned(), |user| format!("user {user}"));
     Err((
         format!("begins with {program:?}, and {who} may not execute {}", first.display()),
         "give that user the right to, and to enter the directories above it",
@@ -163,7 +191,7 @@ mod tests {
     fn a_working_directory_that_is_none_and_a_user_that_is_nobody_are_told_each() {
         let config = with(|persona| {
             persona.working_directory = Some("/nowhere".into());
-            persona.user = Some("no-such-user".into());
+            persona.user = Some(RunAs::One("no-such-user".into()));
         });
         let texts: Vec<_> = unusable(&config).iter().map(Finding::text).collect();
         assert!(texts[0].contains("no such user"), "{texts:?}");
@@ -183,7 +211,7 @@ mod tests {
         let (owner, group) = (metadata().uid(), metadata().gid());
         let may = |mode, uid, gid| {
             fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
-            has_execute_bit(&metadata(), &User { uid, gid, groups: vec![] })
+            has_execute_bit(&metadata(), &User { uid, gid, groups: vec![], is_own: false })
         };
         let (other, others) = (owner + 1, group + 1);
         assert!(may(0o001, other, others) && !may(0o110, other, others));

@@ -434,8 +434,7 @@ impl Driver {
 
     /// The session has ended, and that is stored: nobody needs its agent's directory any more.
     fn forget_agent(&self) {
-        let (launcher, id) = (self.context.launcher.clone(), self.record().id);
-        self.context.tasks.spawn(async move { launcher.forget(id).await });
+        self.context.launcher.forget_soon(self.record().id);
     }
 
     /// Ends the agent, unless it is left to the next server, and leaves the record as it is: the next start goes on

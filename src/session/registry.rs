@@ -416,12 +416,22 @@ impl Registry {
             return Err(InitialiseError::NotPending);
         }
         let room = self.inner.room.try_enter().ok_or(InitialiseError::NoCapacity)?;
+        if !self.has_user_for(seen) {
+            tracing::warn!(persona = %seen.persona, "no agent started: every number in the `user` of its persona is in use");
+            return Err(InitialiseError::NoCapacity);
+        }
         // Who drains the node sees this place taken, or this sees the drain.
         if self.is_drained() {
             return Err(InitialiseError::Drained);
         }
         let command = Command { room: Some(room), ..command };
         self.insert_driver(drivers, seen, command, None).ok_or(InitialiseError::NotPending)
+    }
+
+    /// Whether the session could have a user for itself, if its persona gives it one.
+    pub(super) fn has_user_for(&self, record: &SessionRecord) -> bool {
+        let launcher = &self.inner.context.launcher;
+        self.persona(&record.persona).is_none_or(|persona| launcher.has_user_for(record.id, &persona))
     }
 
     fn insert_driver(

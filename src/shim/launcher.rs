@@ -31,6 +31,7 @@ use crate::failpoint::Failpoint;
 
 use super::cgroup::{self, Parent};
 use super::fork::{Side, fork};
+use super::hardening;
 use super::spare::{PID_BYTES, Spare};
 use super::spares::Spares;
 use super::wire::{End, How, Kind, frame};
@@ -64,7 +65,10 @@ pub(super) enum Received {
 /// # Errors
 /// That stdin is no socket, or what else the system said.
 pub fn run() -> io::Result<()> {
+    hardening::close_to_others()?;
     let orders = take_stdin()?;
+    // What a killed shim had below it comes here, where it can be told from everything else.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     sockopt::set_socket_timeout(&orders, Timeout::Recv, Some(PATIENCE))?;
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     // Looked for once: every shim has it by the fork.

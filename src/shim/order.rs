@@ -82,6 +82,9 @@ pub struct User {
     pub gid: u32,
     /// All groups.
     pub groups: Vec<u32>,
+    /// Whether the user is this session's alone.
+    #[serde(default)]
+    pub is_own: bool,
 }
 
 /// Writes and reads an order that means nothing. What that touches first the kernel has to find, which a process does
@@ -133,7 +136,7 @@ mod tests {
             log_bytes: 1 << 20,
             limits: Limits::default(),
             descriptors: Some((1_024, u64::MAX)),
-            user: Some(User { uid: 1, gid: 2, groups: vec![2, 3] }),
+            user: Some(User { uid: 1, gid: 2, groups: vec![2, 3], is_own: true }),
         };
         let read: Order = serde_json::from_slice(&serde_json::to_vec(&order).unwrap()).unwrap();
         assert_eq!((&read.directory, &read.program), (&order.directory, &order.program));

@@ -7,6 +7,7 @@
 //! spool         the agent's stdout, byte for byte at its own place; what is acknowledged is punched out of it
 //! agent.log     its stderr, and agent.log.1 what came before
 //! end           how the agent ended, until a server has taken note
+//! tree          the processes below the shim, a line each: what to look for when the shim is gone
 //! work/         where it runs, if its persona gives it no other place
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! machine, since after a reboot there is no older shim to fence off; the store's own epoch is durable. The boot's id
 //! beside it tells a lost machine from a lost process.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Epoch;
 
+use super::process_table::{self, Identity};
 use super::wire::End;
 
 /// How the line begins that a shim writes to the log before it starts its agent: `--- agent 2 ---` for the epoch 2.
@@ -59,8 +62,21 @@ pub struct Record {
     pub last_call: u64,
 }
 
+/// The last shim that had a session's directory, as its lock's file names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShimProcess {
+    /// Its process id.
+    pub pid: u32,
+    /// Its agent's epoch.
+    pub epoch: Epoch,
+    /// When it began; nothing if an older version wrote it.
+    pub start: Option<u64>,
+    /// The user that its agent runs as; nothing if an older version wrote it.
+    pub user: Option<u32>,
+}
+
 /// The lock on a session's directory, held as long as this value lives. Its file holds the process id of the last shim
-/// that had it, and its epoch: `4711 2`.
+/// that had it, its epoch, when the shim began, and the user of its agent: `4711 2 88213 1001`.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -137,15 +153,18 @@ impl Place {
         self.read("end")
     }
 
-    /// Takes the directory's lock for a shim of this epoch; `None` if another process has it.
+    /// Takes the directory's lock for this process as the shim of this epoch, whose agent runs as the user; `None` if
+    /// another process has it.
     ///
     /// # Errors
     /// What the file system said.
-    pub fn lock(&self, epoch: Epoch) -> io::Result<Option<Lock>> {
+    pub fn lock(&self, epoch: Epoch, user: u32) -> io::Result<Option<Lock>> {
         let Some(mut file) = self.try_lock()? else { return Ok(None) };
         file.set_len(0)?;
         // At once: who reads it meanwhile finds nothing or all of it.
-        file.write_all(format!("{} {epoch}", std::process::id()).as_bytes())?;
+        let pid = std::process::id();
+        let start = process_table::identity(pid).map_or(0, |own| own.start);
+        file.write_all(format!("{pid} {epoch} {start} {user}").as_bytes())?;
         Ok(Some(Lock { _file: file }))
     }
 
@@ -180,11 +199,46 @@ impl Place {
     /// # Errors
     /// What the file system said.
     pub fn last_shim(&self) -> io::Result<Option<(i32, Epoch)>> {
+        Ok(self.shim_process()?.and_then(|shim| Some((shim.pid.try_into().ok()?, shim.epoch))))
+    }
+
+    /// The same with what tells that process from a later one with its id.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn shim_process(&self) -> io::Result<Option<ShimProcess>> {
         let text = fs::read_to_string(self.root.join("lock"))?;
         let mut words = text.split(' ');
         let pid = words.next().and_then(|pid| pid.parse().ok());
         let epoch = words.next().and_then(|epoch| epoch.parse().ok()).map(Epoch);
-        Ok(pid.zip(epoch))
+        let start = words.next().and_then(|start| start.parse().ok());
+        let user = words.next().and_then(|user| user.parse().ok());
+        Ok(pid.zip(epoch).map(|(pid, epoch)| ShimProcess { pid, epoch, start, user }))
+    }
+
+    /// Writes down the processes below the shim.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn write_tree(&self, processes: &HashSet<Identity>) -> io::Result<()> {
+        let lines: String = processes.iter().map(|process| format!("{} {}\n", process.pid, process.start)).collect();
+        self.replace("tree", lines.as_bytes())
+    }
+
+    /// The processes that were below the last shim when it last wrote them down.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn tree(&self) -> io::Result<HashSet<Identity>> {
+        let text = match fs::read_to_string(self.root.join("tree")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        let process = |line: &str| {
+            let (pid, start) = line.split_once(' ')?;
+            Some(Identity { pid: pid.parse().ok()?, start: start.parse().ok()? })
+        };
+        Ok(text.lines().filter_map(process).collect())
     }
 
     /// Kills whoever holds the lock; false if nobody does, or it can't be told who.
@@ -192,18 +246,22 @@ impl Place {
     /// # Errors
     /// What the system said.
     pub fn kill_holder(&self) -> io::Result<bool> {
-        let holder = || Ok::<_, io::Error>(self.last_shim()?.and_then(|(pid, _)| Pid::from_raw(pid)));
-        let Some(pid) = holder()? else { return Ok(false) };
+        let Some(shim) = self.shim_process()? else { return Ok(false) };
+        let Some(pid) = i32::try_from(shim.pid).ok().and_then(Pid::from_raw) else { return Ok(false) };
         let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return Ok(false) };
-        // Still held, and by the same, which has the lock open: so the handle is the holder's, and not that of a process
-        // that got its id later.
-        if !self.is_held()? || holder()? != Some(pid) || !self.is_open_in(pid) {
+        // Still held, and by the same, which began when the lock says or has it open: so the handle is the holder's, and
+        // not that of a process that got its id later.
+        let is_holder = || match shim.start {
+            Some(start) => process_table::identity(shim.pid) == Some(Identity { pid: shim.pid, start }),
+            None => self.is_open_in(pid),
+        };
+        if !self.is_held()? || self.shim_process()? != Some(shim) || !is_holder() {
             return Ok(false);
         }
         Ok(rustix::process::pidfd_send_signal(handle, Signal::KILL).is_ok())
     }
 
-    /// Whether a process has the lock's file open.
+    /// Whether a process has the lock's file open. That of a shim can be told only by root: it is not dumpable.
     fn is_open_in(&self, pid: Pid) -> bool {
         let Ok(lock) = self.root.join("lock").canonicalize() else { return false };
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -270,7 +328,7 @@ mod tests {
     fn a_lock_that_nobody_holds_has_no_holder_to_be_killed() {
         let (_directory, place) = place();
         assert!(place.kill_holder().is_err());
-        drop(place.lock(Epoch(2)).unwrap());
+        drop(place.lock(Epoch(2), 0).unwrap());
         assert!(!place.kill_holder().unwrap());
         let own = i32::try_from(std::process::id()).unwrap();
         assert_eq!(place.last_shim().unwrap(), Some((own, Epoch(2))));
@@ -279,10 +337,10 @@ mod tests {
     #[test]
     fn the_lock_is_held_by_one() {
         let (_directory, place) = place();
-        let held = place.lock(Epoch(1)).unwrap();
+        let held = place.lock(Epoch(1), 0).unwrap();
         assert!(held.is_some());
-        assert!(place.lock(Epoch(1)).unwrap().is_none());
+        assert!(place.lock(Epoch(1), 0).unwrap().is_none());
         drop(held);
-        assert!(place.lock(Epoch(1)).unwrap().is_some());
+        assert!(place.lock(Epoch(1), 0).unwrap().is_some());
     }
 }

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 
 use crate::clock::boot_time;
 use crate::failpoint::Failpoint;
-use crate::id::{Epoch, SessionId};
+use crate::id::SessionId;
 
 use super::agent::{self, Started};
 use super::cgroup::Parent;
@@ -98,7 +98,7 @@ fn begin(order: &Order, place: &Place) -> Result<(Lock, File), String> {
     let unusable = |error: io::Error| unusable(place, &error);
     let directory = File::open(place.root()).map_err(unusable)?;
     Failpoint::ShimBeforeLock.hit();
-    let lock = lock(place, order.epoch).map_err(unusable)?.ok_or("the agent before it has not ended")?;
+    let lock = lock(place, order).map_err(unusable)?.ok_or("the agent before it has not ended")?;
     match place.fence().map_err(unusable)? {
         Some(fence) if fence.epoch == order.epoch => {}
         Some(_) => return Err("a newer agent of the session was started".into()),
@@ -130,10 +130,11 @@ fn unusable(place: &Place, error: &io::Error) -> String {
     format!("its directory {} can't be used: {error}", place.root().display())
 }
 
-fn lock(place: &Place, epoch: Epoch) -> io::Result<Option<Lock>> {
+fn lock(place: &Place, order: &Order) -> io::Result<Option<Lock>> {
+    let user = order.user.as_ref().map_or_else(|| rustix::process::getuid().as_raw(), |user| user.uid);
     let until = boot_time() + LOCK_PATIENCE;
     loop {
-        match place.lock(epoch)? {
+        match place.lock(order.epoch, user)? {
             None if boot_time() < until => std::thread::sleep(BETWEEN_TRIES),
             lock => return Ok(lock),
         }

@@ -17,6 +17,7 @@ use super::cgroup::Group;
 use super::connection::{Connection, Heard, Lost};
 use super::ending::Ending;
 use super::input::{Input, Sender, Verdict};
+use super::lineage::Lineage;
 use super::order::Order;
 use super::output::Output;
 use super::place::Place;
@@ -57,6 +58,7 @@ pub(super) struct Shim {
     pub(super) ending: Option<Ending>,
     pub(super) because: Option<String>,
     pub(super) progress: Progress,
+    pub(super) lineage: Lineage,
 }
 
 /// What may happen.
@@ -89,8 +91,10 @@ impl Shim {
     ) -> io::Result<Self> {
         let order = Order { arguments: Vec::new(), environment: Default::default(), ..order };
         let now = boot_time();
+        let place = Place::new(&order.directory);
         Ok(Self {
-            place: Place::new(&order.directory),
+            lineage: Lineage::new(&place, now),
+            place,
             watch: Watch::new(&order.limits, group, std::process::id(), now),
             order,
             door,
@@ -139,7 +143,10 @@ impl Shim {
             }
             Happening::Start => self.hear_start(),
             Happening::Stdin => self.write_input(),
-            Happening::Stdout => self.output.read_stdout(now),
+            Happening::Stdout => {
+                self.output.read_stdout(now);
+                self.lineage.note_activity(now);
+            }
             Happening::Stderr => self.output.read_stderr(now),
             Happening::Connection => self.hear_connection(now),
             Happening::Knock => self.open_door(now),

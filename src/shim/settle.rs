@@ -89,6 +89,7 @@ impl Shim {
         self.visitors.retain(|visitor| now < visitor.until());
         self.look_at_directory(now);
         self.look_at_limits(now);
+        self.lineage.write_if_due(&self.place, std::process::id(), now);
         self.go_on_ending(now);
         self.go_on_killing(now);
         self.output.retry(now);
@@ -106,7 +107,7 @@ impl Shim {
         let look = progress.has_directory.then_some(progress.look_at);
         let own = [killing, noting, self.output.retry_at(), self.output.paused_until(now), look];
         let ending = self.ending.as_ref().map(Ending::next).or_else(|| self.orphaned_at());
-        let alive = [Some(self.watch.next()), ending];
+        let alive = [Some(self.watch.next()), ending, self.lineage.due()];
         let visitors = self.visitors.iter().map(|visitor| visitor.until());
         own.into_iter().flatten().chain(alive.into_iter().flatten().filter(|_| is_alive)).chain(visitors).min()
     }
@@ -181,6 +182,7 @@ impl Shim {
             return;
         }
         let Some(look) = self.watch.look(now) else { return };
+        self.lineage.write(&self.place, &look.processes);
         if let Some(connection) = &mut self.connection {
             connection.usage(look.usage);
         }

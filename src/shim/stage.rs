@@ -11,6 +11,7 @@ use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, Signal};
+use rustix::thread::UnshareFlags;
 
 use super::cgroup::Group;
 use super::order::{Order, User};
@@ -60,6 +61,9 @@ impl Stage<'_> {
         rustix::process::umask(self.umask);
         self.enter_directory()?;
         if let Some(user) = &self.order.user {
+            if user.is_own {
+                leave_shared_memory();
+            }
             user::assume(user)?;
         }
         rustix::thread::set_no_new_privs(true)
@@ -106,6 +110,13 @@ impl Stage<'_> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         if rustix::process::getppid() == Some(self.parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
+}
+
+/// Gives the agent System V IPC and POSIX queues of its own, which go with its last process. A kernel or a container that
+/// does not allow it leaves them shared; the server then removes what the user has left.
+#[expect(deprecated, reason = "unsafe is what takes memory or descriptors from other threads, and this has one thread")]
+fn leave_shared_memory() {
+    let _ = rustix::thread::unshare(UnshareFlags::NEWIPC);
 }
 
 fn make(work: &Path, owner: Option<&User>) -> io::Result<()> {

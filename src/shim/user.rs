@@ -1,12 +1,16 @@
 //! Which user an agent runs as, out of the files of users and groups.
 //!
 //! Only `/etc/passwd` and `/etc/group` are asked: users of a directory service have to be listed there, too. Becoming
-//! another user is root's alone; the agent is then out of reach of the server's files and of other users' agents.
+//! another user is root's alone; the agent is then out of reach of the server's files and of other users' agents. Agents
+//! of one user reach each other: a session whose agent must not is given a number of its own out of a range, which is
+//! nobody's in these files.
 
 use std::fs;
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::config::UidRange;
 
 use super::order::User;
 
@@ -18,13 +22,30 @@ const GROUPS: &str = "/etc/group";
 /// # Errors
 /// Why no agent can run as that user and what to do about it, as the end of a sentence that begins with the key.
 pub fn resolve(wanted: &str) -> Result<Option<User>, String> {
-    let read = |path: &str| match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => Err(format!("is {wanted:?}, and {path} can't be read ({error}): make it readable")),
-    };
-    let user = find(wanted, &read(USERS)?, &read(GROUPS)?)?;
+    let user = find(wanted, &read(wanted, USERS)?, &read(wanted, GROUPS)?)?;
     let own = rustix::process::geteuid();
     permitted(wanted, user, own.as_raw())
+}
+
+/// Checks that agents can be given users out of this range.
+///
+/// # Errors
+/// Why not and what to do about it, as the end of a sentence that begins with the key.
+pub fn check_range(range: UidRange) -> Result<(), String> {
+    let wanted = range.to_string();
+    let (users, groups) = (read(&wanted, USERS)?, read(&wanted, GROUPS)?);
+    match in_range(range, &users, USERS).or_else(|| in_range(range, &groups, GROUPS)) {
+        Some((number, name, file)) => Err(format!(
+            "is {wanted:?}, and {number} is {name} in {file}: choose numbers that no user and no group of this machine has"
+        )),
+        None if rustix::process::geteuid().is_root() => Ok(()),
+        None => Err(only_root(&wanted)),
+    }
+}
+
+/// The user with this number out of a range, and the group with the same number.
+pub fn of_range(uid: u32) -> User {
+    User { uid, gid: uid, groups: vec![uid], is_own: true }
 }
 
 /// Makes the calling thread this user for good. The exec stage, which has a single one, calls it last before it becomes
@@ -47,10 +68,28 @@ fn permitted(wanted: &str, user: User, own: u32) -> Result<Option<User>, String>
     match own {
         0 => Ok(Some(user)),
         _ if own == user.uid => Ok(None),
-        _ => Err(format!(
-            "is {wanted:?}, and only root can run agents as another user: start the server as root, or leave it out"
-        )),
+        _ => Err(only_root(wanted)),
     }
+}
+
+fn only_root(wanted: &str) -> String {
+    format!("is {wanted:?}, and only root can run agents as another user: start the server as root, or leave it out")
+}
+
+fn read(wanted: &str, path: &str) -> Result<String, String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Err(format!("is {wanted:?}, and {path} can't be read ({error}): make it readable")),
+    }
+}
+
+/// The first number of the range that a file of users or groups has, with its name.
+fn in_range<'a>(range: UidRange, text: &'a str, file: &'a str) -> Option<(u32, &'a str, &'a str)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _password, number) = (fields.next()?, fields.next()?, id(fields.next()?)?);
+        (!name.starts_with(['#', '+', '-']) && range.contains(number)).then_some((number, name, file))
+    })
 }
 
 fn find(wanted: &str, users: &str, groups: &str) -> Result<User, String> {
@@ -64,7 +103,7 @@ fn find(wanted: &str, users: &str, groups: &str) -> Result<User, String> {
     let mut all: Vec<u32> = groups.lines().filter_map(|line| group_of(line, name)).chain([gid]).collect();
     all.sort_unstable();
     all.dedup();
-    Ok(User { uid, gid, groups: all })
+    Ok(User { uid, gid, groups: all, is_own: false })
 }
 
 /// The name, number and primary group of a user. Lines that are no user's are comments, or switches of old services.
@@ -99,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_name_and_by_number_with_all_groups() {
-        let agents = User { uid: 1001, gid: 100, groups: vec![8, 100] };
+        let agents = User { uid: 1001, gid: 100, groups: vec![8, 100], is_own: false };
         assert_eq!(find("agents", USERS_TEXT, GROUPS_TEXT), Ok(agents.clone()));
         assert_eq!(find("1001", USERS_TEXT, GROUPS_TEXT), Ok(agents));
     }
@@ -117,13 +156,25 @@ mod tests {
 
     #[test]
     fn only_root_runs_agents_as_another_user() {
-        let agents = || User { uid: 1001, gid: 100, groups: vec![100] };
+        let agents = || User { uid: 1001, gid: 100, groups: vec![100], is_own: false };
         assert_eq!(permitted("agents", agents(), 0), Ok(Some(agents())));
         assert_eq!(permitted("agents", agents(), 1001), Ok(None));
         assert_eq!(
             permitted("agents", agents(), 1002).unwrap_err(),
             "is \"agents\", and only root can run agents as another user: start the server as root, or leave it out"
         );
+    }
+
+    #[test]
+    fn a_range_holds_no_number_that_somebody_has() {
+        let of = |first, last| UidRange::new(first, last).unwrap();
+        assert_eq!(in_range(of(1000, 1001), USERS_TEXT, USERS), Some((1001, "agents", USERS)));
+        assert_eq!(in_range(of(90, 110), GROUPS_TEXT, GROUPS), Some((100, "users", GROUPS)));
+        for free in [of(1, 1), of(1002, u32::MAX - 1)] {
+            assert_eq!(in_range(free, USERS_TEXT, USERS), None, "{free}");
+        }
+        let why = check_range(of(1, 65_535)).unwrap_err();
+        assert!(why.ends_with(": choose numbers that no user and no group of this machine has"), "{why}");
     }
 
     #[test]
@@ -134,7 +185,7 @@ mod tests {
 
     #[test]
     fn who_became_another_user_keeps_nothing_of_root_and_who_is_not_root_is_told_so() {
-        let agents = User { uid: 54_321, gid: 54_322, groups: vec![54_322, 54_323] };
+        let agents = User { uid: 54_321, gid: 54_322, groups: vec![54_322, 54_323], is_own: false };
         let became = std::thread::spawn(move || {
             let outcome = assume(&agents);
             outcome.map(|()| fs::read_to_string("/proc/thread-self/status").unwrap())

@@ -34,6 +34,8 @@ const MOST_LEFT_OUT: u32 = 20;
 pub struct Look {
     /// What the tree takes.
     pub usage: Usage,
+    /// The processes of the tree.
+    pub processes: Vec<u32>,
     /// Which limit it is over, in words: `over its memory limit of 512 MiB`.
     pub breach: Option<String>,
 }
@@ -79,7 +81,8 @@ impl Watch {
         let processes = u32::try_from(sum.pids.len()).unwrap_or(u32::MAX);
         self.due = now + paced(self.interval(), processes);
         let usage = Usage { memory, cpu: self.time, processes };
-        Some(Look { usage, breach: self.killed().or_else(|| breach(&self.limits, &usage)) })
+        let breach = self.killed().or_else(|| breach(&self.limits, &usage));
+        Some(Look { usage, processes: sum.pids, breach })
     }
 
     /// Which limit the kernel has ended the agent for, in words, if it did so by itself. To be asked when the agent has
@@ -268,7 +271,7 @@ mod tests {
         let limits = Limits { memory: Some(60_000_000), ..Limits::default() };
         let mut watch = Watch::new(&limits, Some(Group::at(directory.path())), u32::MAX, NOW);
         let usage = Usage { memory: 4096, cpu: Duration::from_millis(1_500), processes: 0 };
-        assert_eq!(watch.look(watch.next()), Some(Look { usage, breach: None }));
+        assert_eq!(watch.look(watch.next()), Some(Look { usage, processes: Vec::new(), breach: None }));
         assert_eq!((watch.next(), watch.killed()), (NOW + SELDOM * 2, None));
 
         say("memory.events", "oom_kill 1\n");

@@ -11,10 +11,9 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::agent::leftovers;
 use crate::id::{Epoch, SessionId};
+pub(super) use crate::shim::hardening::RUN_VARIABLE;
 use crate::shim::run;
 
-/// Names the run in the environment of its server.
-pub(super) const RUN_VARIABLE: &str = "TORTURE_OF_FRONTDESK";
 /// How those call themselves that have no order yet.
 const SPARE: &str = "frontdesk-spare";
 

@@ -1,8 +1,8 @@
 //! Takes a snapshot of a data directory.
 //!
 //! Whether a server has the directory is seen without touching its lock: a lock tried here, even for a moment, would
-//! turn away a server that starts at that moment. The lock's file names a process; if that one holds the file open,
-//! it has the directory. A connection to the control socket, on which nothing is asked, tells whether it serves.
+//! turn away a server that starts at that moment. The lock's file names a process; if the system's list of locks
+//! (`/proc/locks`) says that this one has a lock on the file, it has the directory. A connection to the control socket, on which nothing is asked, tells whether it serves.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -75,13 +75,30 @@ pub(crate) fn server(paths: &DataPaths) -> Server {
     }
 }
 
-/// The process that has the lock's file open, if the one that the file names does.
+/// The process that has the lock, if it is the one that the file names.
 pub(crate) fn holder(lock: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(lock).ok()?.trim().parse().ok()?;
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let wanted = identity(fs::metadata(lock).ok()?);
-    let mut descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    descriptors.any(|entry| fs::metadata(entry.path()).is_ok_and(|open| identity(open) == wanted)).then_some(pid)
+    let file = fs::metadata(lock).ok()?;
+    let list = fs::read_to_string("/proc/locks").unwrap_or_default();
+    (has_lock(&list, pid, file.ino()) || has_open(pid, &file)).then_some(pid)
+}
+
+/// Whether a list such as `1: FLOCK ADVISORY WRITE 4711 fe:00:6651911 0 EOF` has a lock of the process on a file with this
+/// number. Its device is not looked at: some file systems show another one to stat(2).
+fn has_lock(list: &str, pid: u32, inode: u64) -> bool {
+    list.lines().any(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields[..] else { return false };
+        holder.parse() == Ok(pid) && file.rsplit(':').next().and_then(|inode| inode.parse().ok()) == Some(inode)
+    })
+}
+
+/// Whether the process has the file open, as far as this user may see that.
+fn has_open(pid: u32, file: &fs::Metadata) -> bool {
+    let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    let wanted = identity(file);
+    let mut descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.any(|entry| fs::metadata(entry.path()).is_ok_and(|open| identity(&open) == wanted))
 }
 
 fn files(directory: &Path) -> std::io::Result<Vec<DataFile>> {
@@ -110,4 +127,19 @@ fn files(directory: &Path) -> std::io::Result<Vec<DataFile>> {
         files.push(DataFile { name, session, is_finished, fault });
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_found_by_its_process_and_its_file() {
+        let list = "1: POSIX  ADVISORY  WRITE 7 fe:00:70 0 EOF\n2: FLOCK  ADVISORY  WRITE 4711 fe:00:6651911 0 EOF\n\
+            2: -> FLOCK  ADVISORY  WRITE 8 fe:00:6651911 0 EOF\n";
+        assert!(has_lock(list, 4711, 6_651_911));
+        for (pid, inode) in [(7, 70), (8, 6_651_911), (4711, 70), (471, 6_651_911)] {
+            assert!(!has_lock(list, pid, inode), "{pid} {inode}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -33,6 +34,8 @@ pub struct Setup {
     pub keeps_address: bool,
     /// The binary, if it is another file than the one that was built.
     pub binary: Option<PathBuf>,
+    /// The user as whom the server and its commands run, if not the test's own; root's to choose.
+    pub user: Option<u32>,
 }
 
 impl Setup {
@@ -62,6 +65,7 @@ impl Server {
     /// Starts the binary in a new directory and waits until it is ready.
     pub fn start(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), setup.user, setup.user).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
         let mut server = Self { setup, address, child: None, directory, log: None };
         server.start_again();
@@ -172,6 +176,9 @@ impl Server {
             command.env_remove(name);
         }
         command.current_dir(self.directory.path());
+        if let Some(user) = self.setup.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 

@@ -37,6 +37,7 @@ mod full_pipe;
 mod generated_client;
 mod harness;
 mod http_agents;
+mod isolation;
 mod keyed_requests;
 mod kill;
 #[cfg(feature = "failpoints")]

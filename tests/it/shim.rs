@@ -278,7 +278,7 @@ fn an_agent_of_another_epoch_than_the_one_that_may_act_is_not_started() {
 fn while_another_has_the_lock_nothing_is_started() {
     let rig = Rig::start();
     let order = rig.order("touch started");
-    let _held = rig.place.lock(frontdesk::id::Epoch(9)).unwrap().unwrap();
+    let _held = rig.place.lock(frontdesk::id::Epoch(9), 0).unwrap().unwrap();
     assert_eq!(not_started(&rig, &order), "the agent before it has not ended");
     assert!(!rig.place.work().exists());
 }
@@ -461,7 +461,7 @@ fn an_agent_runs_as_another_user_and_still_ends_with_its_shim() {
     let rig = Rig::start();
     let mut order =
         rig.order("id -u; id -g; id -G; echo > own && echo made; grep NoNewPrivs /proc/self/status; exec sleep 1000");
-    order.user = Some(User { uid: 65_533, gid: 65_532, groups: vec![65_532, 65_531] });
+    order.user = Some(User { uid: 65_533, gid: 65_532, groups: vec![65_532, 65_531], is_own: false });
     let mut server = rig.launch(&order);
     let welcome = server.welcome();
     let said = "65533\n65532\n65532 65531\nmade\nNoNewPrivs:\t1\n";

@@ -1,4 +1,4 @@
-//! Reading of an agent's command, of its environment, and of the user that it runs as.
+//! Reading of an agent's command and of its environment.
 
 use std::collections::BTreeMap;
 
@@ -47,22 +47,4 @@ fn variable(name: &str, value: &Value) -> Result<(String, String), String> {
 
 fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
-}
-
-/// The name or number of a user; a number becomes its text.
-pub(super) fn user<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
-    const EXPECTED: &str = "the name or number of a user such as \"agents\" or 1001";
-    read(source, |value| {
-        let user = match value {
-            Value::Integer(number) => u32::try_from(*number).ok().map(|number| number.to_string()),
-            Value::String(name) => Some(name.clone()).filter(|name| is_user_name(name)),
-            Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
-        };
-        user.map(Some).ok_or_else(|| wrong(EXPECTED, value))
-    })
-}
-
-// Users' names are what the system makes of them, but none has what separates the fields of a file of users.
-fn is_user_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(|character: char| character == ':' || character.is_control())
 }

@@ -55,6 +55,21 @@ fn limits_of_agents_are_off_until_they_are_set_and_can_be_set_off() {
 fn a_user_is_named_or_numbered() {
     for (written, user) in [("'agents'", "agents"), ("1001", "1001"), ("'1001'", "1001")] {
         let loaded = load(&format!("[personas.A]\ncommand = ['x']\nuser = {written}"), &[]).unwrap();
-        assert_eq!(loaded.config.personas["A"].user.as_deref(), Some(user));
+        assert_eq!(loaded.config.personas["A"].user, Some(RunAs::One(user.into())));
+    }
+}
+
+#[test]
+fn a_range_of_users_is_two_numbers_and_shown_as_it_was_written() {
+    let loaded = load("[personas.A]\ncommand = ['x']\nuser = '200000-265535'", &[]).unwrap();
+    let user = loaded.config.personas["A"].user.clone().unwrap();
+    assert_eq!(user.range(), UidRange::new(200_000, 265_535));
+    assert_eq!(user.to_string(), "200000-265535");
+    for wrong in ["0-9", "9-8", "1-4294967295", "1-99999999999"] {
+        let text = format!("[personas.A]\ncommand = ['x']\nuser = '{wrong}'");
+        let expected = format!(
+            "`personas.A.user` is {wrong:?}, which is no range of users: write the lower number first, both from 1 to 4294967294"
+        );
+        assert!(errors(&text, &[]).concat().contains(&expected), "{:?}", errors(&text, &[]));
     }
 }

@@ -68,7 +68,7 @@ pub struct StartView {
     /// The name of a service in the service mapping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The user that processes run as; the server's, if absent.
+    /// The user that processes run as, or a range of which each session has one; the server's, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Where processes run; where the server does, if absent.
@@ -222,7 +222,7 @@ impl StartView {
         Self {
             command: persona.command.clone(),
             service: persona.service.clone(),
-            user: persona.user.clone(),
+            user: persona.user.as_ref().map(ToString::to_string),
             working_directory: persona.working_directory.as_ref().map(|path| path.display().to_string()),
             own_directory: persona.own_directory,
             environment: persona.environment.keys().cloned().collect(),

@@ -58,6 +58,7 @@ impl Registry {
         let mut adopted: HashMap<_, _> = adopted.filter_map(|(id, agent)| Some((id, agent?))).collect();
         Failpoint::DuringAdoption.hit();
         let (alive, ended) = (kept.len(), self.end_others(survivors, kept).await);
+        self.free_users().await?;
         Failpoint::DuringRecovery.hit();
         let mut recovered = 0;
         for record in sessions.iter().map(|stored| &stored.record) {
@@ -131,6 +132,19 @@ impl Registry {
         }
         ending.join_all().await;
         directories + launcher.end_strangers(kept).await
+    }
+
+    /// Frees the users that sessions had for themselves and that an earlier server has not come to free.
+    async fn free_users(&self) -> Result<(), StoreError> {
+        let launcher = &self.inner.context.launcher;
+        for id in launcher.sessions_with_user() {
+            let stored = self.inner.context.store.session(id).await?;
+            // A pending session may be about to start again, and frees its user when it ends.
+            if stored.is_none_or(|stored| !stored.record.phase.is_live()) {
+                launcher.forget_soon(id);
+            }
+        }
+        Ok(())
     }
 
     fn go_on(&self, record: &SessionRecord, adopted: Option<Adopted>) {

@@ -16,6 +16,9 @@ use super::{Registry, lock};
 /// The pause after the store could not answer.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
 
+/// How soon a session that waits for a user of its own is looked at again; the end of another is told at once.
+const WITHOUT_A_USER: Duration = Duration::from_secs(1);
+
 impl Registry {
     pub(super) async fn expire_pending(&self) {
         const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -98,6 +101,14 @@ impl Registry {
         }
         let Some(id) = lock(&self.inner.queue).take() else { return };
         match self.inner.context.store.session(id).await {
+            Ok(Some(stored)) if !self.has_user_for(&stored.record) => {
+                drop(room);
+                lock(&self.inner.queue).add(id);
+                tokio::select! {
+                    () = launcher.user_freed() => {}
+                    () = tokio::time::sleep(WITHOUT_A_USER) => {}
+                }
+            }
             Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {
                 let (reply, _) = oneshot::channel();
                 self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), note: None, reply });

@@ -9,9 +9,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::agent::leftovers;
+use crate::agent::{leftovers, uids};
+use crate::data_dir::UIDS;
 use crate::id::SessionId;
+use crate::shim::lineage;
 use crate::shim::place::Place;
+use crate::shim::process_table::{self, ProcessTable};
 use crate::shim::run;
 
 use crate::verify::{Directory, Process, Shim};
@@ -32,7 +35,7 @@ type Identity = (u64, u64);
 pub(super) fn look(root: &Path, desk: Option<&str>) -> std::io::Result<(Vec<Directory>, Vec<Shim>, Vec<Process>)> {
     let mut directories = directories(root)?;
     let processes = table();
-    let shims = shims(root, &processes);
+    let shims = shims(root, &directories, &processes);
     find_strangers(root, &mut directories, &shims, &processes);
     let marked = desk.map(leftovers::marked).unwrap_or_default();
     // A process that began after the table was read is found by the next look, if it is still of interest then.
@@ -42,7 +45,40 @@ pub(super) fn look(root: &Path, desk: Option<&str>) -> std::io::Result<(Vec<Dire
         epoch: marked.epoch,
         shim: shim_above(marked.pid, &processes),
     });
-    Ok((directories, shims, marked.collect()))
+    let mut found: Vec<Process> = marked.collect();
+    for stray in strays(root, &directories).into_iter().chain(of_users(root, &processes)) {
+        if found.iter().all(|process| process.pid != stray.pid) {
+            found.push(stray);
+        }
+    }
+    Ok((directories, shims, found))
+}
+
+/// The processes of sessions' agents that are below no shim, by what their shims have written down.
+fn strays(root: &Path, directories: &[Directory]) -> Vec<Process> {
+    let table = ProcessTable::read();
+    let of_directory = |directory: &Directory| {
+        let (session, place) = (directory.session, Place::new(&root.join(directory.session.to_string())));
+        let process = move |pid| Process { pid, session, epoch: None, shim: None };
+        lineage::strays(&place, &table).into_iter().map(move |stray| process(stray.pid))
+    };
+    directories.iter().flat_map(of_directory).collect()
+}
+
+/// The processes below no shim that run as the user that a session has for itself.
+fn of_users(root: &Path, processes: &HashMap<u32, Entry>) -> Vec<Process> {
+    let noted = uids::noted(&root.with_file_name(UIDS)).unwrap_or_default();
+    let sessions: HashMap<u32, SessionId> =
+        noted.into_iter().filter_map(|(uid, session)| Some((uid, session?))).collect();
+    if sessions.is_empty() {
+        return Vec::new();
+    }
+    let below_none = processes.keys().filter(|pid| shim_above(**pid, processes).is_none());
+    let of_session = below_none.filter_map(|pid| {
+        let session = sessions.get(&process_table::user(*pid)?)?;
+        process_table::row(*pid).map(|_| Process { pid: *pid, session: *session, epoch: None, shim: None })
+    });
+    of_session.collect()
 }
 
 fn directories(root: &Path) -> std::io::Result<Vec<Directory>> {
@@ -83,17 +119,29 @@ fn entry(stat: &[u8]) -> Option<Entry> {
     Some(Entry { parent, is_shim: run::is_name(stat.get(opening + 1..closing)?) })
 }
 
-fn shims(root: &Path, processes: &HashMap<u32, Entry>) -> Vec<Shim> {
+/// The open files of a shim are root's alone to look at. Anybody else knows a shim by the lock's file that names it, and
+/// so only one whose directory is there.
+fn shims(root: &Path, directories: &[Directory], processes: &HashMap<u32, Entry>) -> Vec<Shim> {
+    let named = directories.iter().filter_map(|directory| {
+        let shim = Place::new(&root.join(directory.session.to_string())).shim_process().ok()??;
+        let is_it = process_table::identity(shim.pid).is_some_and(|found| Some(found.start) == shim.start);
+        is_it.then_some((shim.pid, directory.session))
+    });
+    let named: HashMap<u32, SessionId> = named.collect();
     // The links of open files show a path without symbolic links.
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let parents: HashSet<_> = processes.values().map(|entry| entry.parent).collect();
     let own = processes.iter().filter(|(_, entry)| entry.is_shim).filter_map(|(pid, _)| {
-        let (session, identity) = open_files(*pid).find_map(|path| {
+        let has_agent = parents.contains(pid);
+        let open = open_files(*pid).find_map(|path| {
             let session = session_of_lock(&root, &fs::read_link(&path).ok()?)?;
             Some((session, identity(&path)?))
-        })?;
-        let is_in_place = self::identity(&lock(&root, session)) == Some(identity);
-        Some(Shim { pid: *pid, session, is_in_place, has_agent: parents.contains(pid) })
+        });
+        let (session, is_in_place) = match open {
+            Some((session, identity)) => (session, self::identity(&lock(&root, session)) == Some(identity)),
+            None => (*named.get(pid)?, true),
+        };
+        Some(Shim { pid: *pid, session, is_in_place, has_agent })
     });
     let mut shims: Vec<_> = own.collect();
     shims.sort_by_key(|shim| (shim.session, shim.pid));
