@@ -92,6 +92,12 @@ pub enum BackupError {
     /// There is nothing to take.
     #[error("{} is no data directory of frontdesk: it holds no frontdesk.db; name the right one with --data-dir", .0.display())]
     NoDataDirectory(PathBuf),
+    /// This user may not read it.
+    #[error("this user may not read {}; run this as the user that the server runs as, such as with `sudo -u USER`", .0.display())]
+    NotAllowed(PathBuf),
+    /// There is no such backup.
+    #[error("there is no file {}; name the file that `frontdesk backup` wrote", .0.display())]
+    Missing(PathBuf),
     /// The file is there.
     #[error("{} exists; choose another name, or move it away", .0.display())]
     Exists(PathBuf),

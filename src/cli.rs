@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Loaded, Overrides, Sources};
 use crate::service_mapping::MappingError;
-use crate::store::StoreError;
+use crate::store::{CURE, StoreError};
 
 mod agent;
 mod audit;
@@ -169,14 +169,16 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 /// What helps against errors that do not say so themselves.
-fn what_to_do(error: &anyhow::Error) -> &'static str {
+fn what_to_do(error: &anyhow::Error) -> String {
     if error.is::<MappingError>() {
-        return "; correct that file, or name another with --service-mapping";
+        return "; correct that file, or name another with --service-mapping".into();
     }
     match error.chain().find_map(|cause| cause.downcast_ref()) {
-        Some(StoreError::Unavailable(_)) => "; check that the disk has room and can be written, then try again",
-        Some(StoreError::Corrupt(_)) => "; put a backup in its place, or choose another directory with --data-dir",
-        Some(StoreError::Conflict | StoreError::Missing | StoreError::Busy) | None => "",
+        Some(StoreError::Unavailable(_)) => "; check that the disk has room and can be written, then try again".into(),
+        Some(StoreError::Corrupt(_) | StoreError::Malformed(_)) => format!("; {CURE}"),
+        Some(StoreError::Conflict | StoreError::Missing | StoreError::Busy | StoreError::Unsupported(_)) | None => {
+            String::new()
+        }
     }
 }
 

@@ -33,10 +33,10 @@ use crate::clock::WallTime;
 use crate::data_dir::DataPaths;
 use crate::id::{Epoch, Revision, SessionId};
 use crate::metrics::Writes;
-use crate::store::StoreError;
 use crate::store::sqlite::availability::Availability;
 use crate::store::sqlite::file;
 use crate::store::sqlite::readers::Readers;
+use crate::store::{Damage, Found, StoreError};
 
 pub use follow::{AllFollower, Announcement, Follower, Growth};
 pub use tail::Chunk;
@@ -145,6 +145,7 @@ struct Inner {
     lanes: Lanes,
     queue: Option<mpsc::Sender<Message>>,
     availability: Arc<Availability>,
+    damage: Arc<Damage>,
     readers: Arc<Readers>,
     parts: Semaphore,
     followers: Arc<Followers>,
@@ -167,14 +168,22 @@ impl EventLog {
         let followers = Arc::new(Followers::default());
         let (told, flag) = (Arc::clone(&followers), Arc::clone(&availability));
         let writes = Arc::<Writes>::default();
-        let writer = Writer::new(paths.events(), connection, receiver, flag, told, keep_bytes, Arc::clone(&writes));
+        let damage = Arc::<Damage>::default();
+        let shared = writer::Shared {
+            availability: flag,
+            damage: Arc::clone(&damage),
+            followers: told,
+            writes: Arc::clone(&writes),
+        };
+        let writer = Writer::new(paths.events(), connection, receiver, shared, keep_bytes);
         let writer = std::thread::Builder::new()
             .name("event-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| file::storage_failed(&error))?;
-        let readers = Arc::new(Readers::new(paths.events()));
+        let readers = Arc::new(Readers::new(paths.events(), Arc::clone(&damage)));
         let (queue, writer, parts) = (Some(queue), Some(writer), Semaphore::new(PARTS_AT_ONCE));
-        let inner = Inner { lanes: Lanes::new(), queue, availability, readers, parts, followers, writes, writer };
+        let inner =
+            Inner { lanes: Lanes::new(), queue, availability, damage, readers, parts, followers, writes, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -192,6 +201,7 @@ impl EventLog {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; append it again once the log is back.
+    /// [`StoreError::Corrupt`] if the session's log is damaged: it is set aside, and nothing more of the session is kept.
     pub fn append(
         &self,
         session: SessionId,
@@ -206,7 +216,7 @@ impl EventLog {
     /// of the last one is ignored. What is appended after the last step is ignored as well, whatever it is.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if it could not be written.
+    /// As [`EventLog::append`].
     pub fn append_step(
         &self,
         session: SessionId,
@@ -332,7 +342,7 @@ impl EventLog {
     }
 
     /// Deletes all that is kept of the sessions, which must have ended: whatever is appended later has the first number
-    /// again.
+    /// again. What is damaged and can't be deleted stays, and is noted.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if it could not be written; some of the sessions may be forgotten all the same.
@@ -346,6 +356,11 @@ impl EventLog {
             answer.await.map_err(|_| stopped())??;
         }
         Ok(())
+    }
+
+    /// What of the log was found damaged and set aside.
+    pub fn damage(&self) -> Found {
+        self.inner.damage.found()
     }
 
     /// What the log has written, as it counts that.

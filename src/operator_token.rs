@@ -88,9 +88,12 @@ pub fn make(
 pub async fn keep(store: &dyn Store, token: OperatorToken) -> Result<(), TokenError> {
     store.add_operator_token(token).await.map_err(|error| match error {
         StoreError::Conflict => TokenError::Exists,
-        error @ (StoreError::Missing | StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_)) => {
-            TokenError::Store(error)
-        }
+        error @ (StoreError::Missing
+        | StoreError::Busy
+        | StoreError::Unavailable(_)
+        | StoreError::Corrupt(_)
+        | StoreError::Malformed(_)
+        | StoreError::Unsupported(_)) => TokenError::Store(error),
     })
 }
 

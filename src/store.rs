@@ -18,12 +18,14 @@ use crate::session::{Census, NewSession, SessionData, SessionRecord};
 use crate::token::{TokenHash, TokenKey};
 
 mod audit;
+mod damage;
 mod operators;
 mod requests;
 pub mod sqlite;
 mod tokens;
 
 pub use audit::{Action, Actor, Audit, AuditCursor, AuditEntry, AuditFilter, NumberedEntry};
+pub use damage::{CURE, Damage, Found};
 pub use operators::{ConsoleSession, OperatorToken, Operators};
 pub use requests::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
 pub use tokens::{TOKENS_PER_SESSION, Tokens};
@@ -172,6 +174,13 @@ pub trait Store: Operators + Audit {
 
     /// What this store is: fixed while it is open.
     fn desk(&self) -> &Desk;
+
+    /// Whether this is, or may be, a live session whose record is damaged. It is set aside: calls about it fail, its customer
+    /// gets no other session, and whatever agent it has is to be left alone.
+    fn is_set_aside(&self, session: SessionId) -> bool;
+
+    /// What was found damaged and set aside so far.
+    fn damage(&self) -> Found;
 
     /// Whether changes are taken at the moment; the sentence says why not.
     fn ready(&self) -> Result<(), StoreError>;
@@ -343,13 +352,27 @@ pub enum StoreError {
     /// What is stored makes no sense.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// Another version of this program wrote it.
+    #[error("the store is not this version's: {0}")]
+    Unsupported(String),
+    /// The database finds that its own file is damaged.
+    #[error("the store's file is damaged: {0}")]
+    Malformed(String),
 }
 
 impl StoreError {
+    /// Whether what is stored is damaged: trying again does not help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt(_) | Self::Malformed(_) => true,
+            Self::Conflict | Self::Missing | Self::Busy | Self::Unavailable(_) | Self::Unsupported(_) => false,
+        }
+    }
+
     /// What the storage failed with, without saying that it is the store's.
     pub(crate) fn cause(&self) -> String {
         match self {
-            Self::Unavailable(why) | Self::Corrupt(why) => why.clone(),
+            Self::Unavailable(why) | Self::Corrupt(why) | Self::Malformed(why) | Self::Unsupported(why) => why.clone(),
             Self::Conflict | Self::Missing | Self::Busy => self.to_string(),
         }
     }

@@ -173,6 +173,9 @@ pub enum VerifyError {
     /// It holds no store.
     #[error("{0} is no data directory of frontdesk: it holds no frontdesk.db")]
     NoDataDirectory(String),
+    /// This user may not read it.
+    #[error("this user may not read {0}; run this as the user that the server runs as, such as with `sudo -u USER`")]
+    NotAllowed(String),
     /// It can't be read.
     #[error("{0} can't be read: {1}")]
     Unreadable(String, String),
@@ -214,13 +217,24 @@ impl Snapshot {
     }
 }
 
+impl Finding {
+    /// Whether nothing is wrong: the next start settles it.
+    pub fn is_note(&self) -> bool {
+        self.nature == Nature::Leftover
+    }
+}
+
 impl Report {
     /// One closing line.
     pub fn summary(&self) -> String {
-        let found = match self.findings.len() {
+        let notes = self.findings.iter().filter(|finding| finding.is_note()).count();
+        let found = match self.findings.len() - notes {
             0 => "nothing wrong".to_owned(),
-            1 => "1 finding".to_owned(),
-            number => format!("{number} findings"),
+            number => count(number, "finding", "findings"),
+        };
+        let found = match notes {
+            0 => found,
+            number => format!("{found}; {} on what the next start settles", count(number, "note", "notes")),
         };
         let on = match self.running_on {
             0 => String::new(),

@@ -184,6 +184,11 @@ impl Writer {
                         under_way.pop_front();
                         self.waiting.settle();
                     }
+                    // The session's log is damaged and set aside: nothing of it is kept, and its agent goes on.
+                    Err(error) if error.is_damage() => {
+                        under_way.pop_front();
+                        self.waiting.settle();
+                    }
                     Err(error) => {
                         let entries = under_way.drain(..).map(|(entry, _)| entry).collect();
                         let Some(again) = self.after_failure(entries, &error).await else { return };
@@ -224,10 +229,13 @@ impl Writer {
                 return None;
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
-            if self.events.ready().is_ok()
-                && let Ok(position) = self.events.position(session, epoch).await
-            {
-                break position;
+            if self.events.ready().is_ok() {
+                match self.events.position(session, epoch).await {
+                    Ok(position) => break position,
+                    // What is handed over again is refused for the damage.
+                    Err(error) if error.is_damage() => break 0,
+                    Err(_) => {}
+                }
             }
         };
         let (gone, again): (Vec<_>, Vec<_>) =

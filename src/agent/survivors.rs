@@ -63,6 +63,11 @@ impl Survivor {
         }
     }
 
+    /// The only epoch that may act in its session's directory.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Has it ended within `grace`, without a supervisor.
     pub(super) async fn end(self, grace: Duration) {
         let State::Alive(alive) = self.state else { return };

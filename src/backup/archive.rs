@@ -74,7 +74,15 @@ fn header(bytes: u64, taken: WallTime) -> Header {
 pub(super) fn unpack(path: &Path, directory: &Path, report: Report<'_>) -> Result<Manifest, BackupError> {
     const MOST_MANIFEST_BYTES: u64 = 256 << 20;
     let damaged = |why: String| BackupError::Damaged { path: path.to_owned(), why };
-    let file = File::open(path).map_err(at(path))?;
+    let file = File::open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            BackupError::Missing(path.to_owned())
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            BackupError::NotAllowed(path.to_owned())
+        } else {
+            at(path)(error)
+        }
+    })?;
     let whole = file.metadata().map_err(at(path))?.len();
     let broken = |error: io::Error| damaged(error.to_string());
     let mut archive = tar::Archive::new(file);

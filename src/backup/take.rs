@@ -21,8 +21,12 @@ use super::{BackupError, DATA, DEMO_PASSWORD, EVENTS, FORMAT, Manifest, Member, 
 /// # Errors
 /// A [`BackupError`]; there is no file then.
 pub fn take(directory: &Path, target: &Path, report: Report<'_>) -> Result<Manifest, BackupError> {
-    if !DataPaths::new(directory).database().exists() {
-        return Err(BackupError::NoDataDirectory(directory.to_owned()));
+    match DataPaths::new(directory).database().try_exists() {
+        Ok(true) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(BackupError::NotAllowed(directory.to_owned()));
+        }
+        Ok(false) | Err(_) => return Err(BackupError::NoDataDirectory(directory.to_owned())),
     }
     if target.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(target.to_owned()));

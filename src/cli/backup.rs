@@ -90,11 +90,14 @@ fn failure(error: BackupError) -> Failure {
     match error {
         BackupError::NoDataDirectory(_)
         | BackupError::Untrusted(_)
+        | BackupError::Missing(_)
         | BackupError::Exists(_)
         | BackupError::NotEmpty(_) => Failure::Usage(error.to_string()),
         BackupError::Store(_) => anyhow::Error::from(error).into(),
-        BackupError::UnderWay(_) | BackupError::Damaged { .. } | BackupError::Lost(_) | BackupError::Io { .. } => {
-            Failure::Failed(error.to_string())
-        }
+        BackupError::NotAllowed(_)
+        | BackupError::UnderWay(_)
+        | BackupError::Damaged { .. }
+        | BackupError::Lost(_)
+        | BackupError::Io { .. } => Failure::Failed(error.to_string()),
     }
 }

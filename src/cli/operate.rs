@@ -58,8 +58,14 @@ fn is_in_use(error: &anyhow::Error) -> bool {
 async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     // Only who adds something wants a new data directory: others have mistaken the place.
     let adds = matches!(command, Command::AddCustomer { .. } | Command::CreateToken { .. });
-    if !DataPaths::new(&config.data_dir).database().exists() && !adds {
-        let place = config.data_dir.display();
+    let place = config.data_dir.display();
+    let is_there = DataPaths::new(&config.data_dir).database().try_exists();
+    if is_there.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+        bail!(
+            "this user may not read {place}; run this as the user that the server runs as, such as with `sudo -u USER`"
+        );
+    }
+    if !is_there.unwrap_or(false) && !adds {
         let what = if config.data_dir.exists() {
             format!("{place} is no data directory")
         } else {

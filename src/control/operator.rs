@@ -543,6 +543,10 @@ pub(super) fn of_store(error: &StoreError) -> String {
         StoreError::Unavailable(_) => {
             format!("{error}; check that the disk has room and can be written, then look whether it was done")
         }
-        StoreError::Conflict | StoreError::Missing | StoreError::Corrupt(_) => error.to_string(),
+        StoreError::Conflict
+        | StoreError::Missing
+        | StoreError::Corrupt(_)
+        | StoreError::Malformed(_)
+        | StoreError::Unsupported(_) => error.to_string(),
     }
 }

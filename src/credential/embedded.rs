@@ -217,8 +217,11 @@ impl Verifier for Embedded {
 fn missing_is_unknown(error: StoreError) -> CustomerError {
     match error {
         StoreError::Missing => CustomerError::Unknown,
-        error @ (StoreError::Conflict | StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_)) => {
-            CustomerError::Store(error)
-        }
+        error @ (StoreError::Conflict
+        | StoreError::Busy
+        | StoreError::Unavailable(_)
+        | StoreError::Corrupt(_)
+        | StoreError::Malformed(_)
+        | StoreError::Unsupported(_)) => CustomerError::Store(error),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::store::CURE;
 use crate::verify::{self, Nature, VerifyError};
 
 use super::{Finding, Level};
@@ -14,9 +15,11 @@ pub(super) fn check(directory: &Path) -> Vec<Finding> {
         Ok(report) => report.findings.into_iter().map(finding).collect(),
         // The data directory's own check tells of one that is missing.
         Err(VerifyError::NoDataDirectory(_)) => Vec::new(),
-        Err(error @ VerifyError::Unreadable(..)) => {
-            vec![Finding::error(ABOUT, error.to_string(), "run this as the server's user")]
+        Err(VerifyError::NotAllowed(directory)) => {
+            let cure = "run this as the user that the server runs as, such as with `sudo -u USER`";
+            vec![Finding::error(ABOUT, format!("this user may not read {directory}"), cure)]
         }
+        Err(error @ VerifyError::Unreadable(..)) => vec![Finding::error(ABOUT, error.to_string(), CURE)],
     }
 }
 

@@ -131,7 +131,8 @@ pub(super) fn position(connection: &Connection, session: SessionId, epoch: Epoch
             statement.query_row(params![session.as_bytes(), epoch.0], |row| row.get(0)).optional()
         })
         .map_err(unavailable)?;
-    Ok(position.map_or(0, unsigned))
+    let position = position.unwrap_or(0);
+    u64::try_from(position).map_err(|_| damaged(session, &format!("its agent is read up to byte {position}")))
 }
 
 /// Adds a record under the next number, to the ledger as well.
@@ -142,7 +143,7 @@ pub(super) fn add(
     record: &Record,
 ) -> Result<(), StoreError> {
     ledger.last += 1;
-    ledger.bytes += (record.body.len() + EVENT_BYTES) as u64;
+    ledger.bytes = ledger.bytes.saturating_add((record.body.len() + EVENT_BYTES) as u64);
     connection
         .prepare_cached("INSERT INTO events (session, number, epoch, kind, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
         .and_then(|mut statement| {
@@ -155,8 +156,18 @@ pub(super) fn add(
                 &record.body[..],
             ])
         })
-        .map_err(unavailable)?;
+        .map_err(|error| not_added(session, ledger.last, error))?;
     Ok(())
+}
+
+/// Why a record could not be added. A number that stands in the log already is one that a sound ledger does not give.
+fn not_added(session: SessionId, number: u64, error: rusqlite::Error) -> StoreError {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    if code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY) {
+        damaged(session, &format!("its ledger gives number {number} a second time"))
+    } else {
+        unavailable(error)
+    }
 }
 
 /// Deletes the oldest events until no more than `keep_bytes` are left, but never the newest one.
@@ -296,7 +307,7 @@ pub(super) fn transitions(connection: &Connection, session: SessionId, most: usi
     Ok(events)
 }
 
-/// The session's ledger without any position.
+/// The session's ledger without any position. Its numbers are such that others can be added to them.
 fn standing(connection: &Connection, session: SessionId) -> Result<Ledger, StoreError> {
     let read = |row: &Row<'_>| {
         Ok(Ledger {
@@ -313,10 +324,21 @@ fn standing(connection: &Connection, session: SessionId) -> Result<Ledger, Store
         .prepare_cached("SELECT first, last, bytes, revision, closed FROM ledgers WHERE session = ?1")
         .and_then(|mut statement| statement.query_row([session.as_bytes()], read).optional())
         .map_err(unavailable)?;
-    Ok(ledger.unwrap_or(EMPTY))
+    let ledger = ledger.unwrap_or(EMPTY);
+    // Beyond this, numbers are not those of events, and would soon meet the sign of a column.
+    const MOST: u64 = 1 << 48;
+    let Ledger { first, last, bytes, .. } = ledger;
+    let is_sound = (FIRST_NUMBER..=last.saturating_add(1)).contains(&first) && last < MOST && bytes < MOST;
+    if is_sound {
+        Ok(ledger)
+    } else {
+        let (last, bytes) = (signed(last), signed(bytes));
+        let what = format!("its ledger counts {bytes} bytes in the events {} to {last}", signed(first));
+        Err(damaged(session, &what))
+    }
 }
 
-fn damaged(session: SessionId, error: &rusqlite::Error) -> StoreError {
+fn damaged(session: SessionId, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Corrupt(format!("events of session {session}: {error}"))
 }
 

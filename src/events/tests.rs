@@ -357,6 +357,44 @@ mod futures {
 }
 
 /// A data directory of a test's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_rows_are_damaged_is_set_aside_and_no_other_waits_for_it() {
+    for damage in [
+        "UPDATE ledgers SET last = 2",
+        "UPDATE ledgers SET last = 9223372036854775807",
+        "UPDATE ledgers SET first = -4",
+        "UPDATE ledgers SET bytes = -1",
+        "UPDATE ledgers SET revision = -1",
+        "INSERT INTO positions VALUES (session, 1, -7)",
+    ] {
+        let place = Place::new();
+        let log = place.open();
+        for n in 0..3 {
+            log.append(id(1), EPOCH, None, log_line(n)).await.unwrap();
+        }
+        drop(log);
+        let sql = damage.replace("VALUES (session, 1, -7)", "SELECT session, 1, -7 FROM ledgers");
+        let file = Connection::open(place.directory.paths().events()).unwrap();
+        assert_eq!(file.execute(&sql, []).unwrap(), 1);
+        drop(file);
+        let log = place.open();
+
+        let appends = (0..60).map(|n| boxed(log.append(id(1 + (n % 3) as u8), EPOCH, Some(n + 1), log_line(n))));
+        let outcomes = ordered(appends.collect()).await;
+
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            assert_eq!(outcome.as_ref().is_err_and(StoreError::is_damage), n % 3 == 0, "{damage}: {n} {outcome:?}");
+            assert_eq!(outcome.is_ok(), n % 3 != 0, "{damage}: {n}");
+        }
+        assert_eq!(numbers(&log.read(id(2), 0, 99).await.unwrap()).len(), 20);
+        let named = log.damage().in_words().unwrap();
+        assert!(named.contains(&format!("the log of events of session {}", id(1))), "{named}");
+        assert!(log.ready().is_ok() && log.writes().failures.get() == 0, "{damage}: it is not opened again");
+        log.forget(vec![id(1), id(2)]).await.unwrap();
+        assert_eq!(log.kept(vec![id(1), id(2), id(3)]).await.unwrap(), [id(3)]);
+    }
+}
+
 struct Place {
     directory: DataDir,
     _root: tempfile::TempDir,

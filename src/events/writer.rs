@@ -3,8 +3,12 @@
 //! A batch is what has arrived while the one before it was on its way to the disk, and the windows that have closed
 //! meanwhile. If it can't be written, all who wait are told, what the memory holds is dropped, and the file is opened
 //! again before anything else is taken: positions and numbers are then read from the disk.
+//!
+//! Damage concerns its session alone. The batch is then written once more, each session in a transaction of its own. A
+//! session whose rows are damaged is set aside: it is named, nothing more of it is stored, and those who append to it are
+//! told. What is there of it stays as it is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -17,10 +21,10 @@ use tokio::sync::oneshot;
 use crate::clock::boot_time;
 use crate::id::{Epoch, SessionId};
 use crate::metrics::Writes;
-use crate::store::StoreError;
 use crate::store::sqlite::availability::Availability;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::file::{self, unavailable};
+use crate::store::{Damage, StoreError};
 
 use super::follow::{Followers, Growth};
 use super::join::Record;
@@ -80,15 +84,27 @@ pub(super) struct Writer {
     path: PathBuf,
     connection: Option<Connection>,
     queue: Receiver<Message>,
-    availability: Arc<Availability>,
-    followers: Arc<Followers>,
+    shared: Shared,
     keep_bytes: u64,
-    writes: Arc<Writes>,
     ledgers: HashMap<SessionId, Ledger>,
+    /// The sessions whose rows are damaged.
+    set_aside: HashSet<SessionId>,
     windows: Windows<Append>,
     batch: Batch,
     checkpointer: Checkpointer,
 }
+
+/// What the writer has in common with those who ask it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) availability: Arc<Availability>,
+    pub(super) damage: Arc<Damage>,
+    pub(super) followers: Arc<Followers>,
+    pub(super) writes: Arc<Writes>,
+}
+
+/// By how much sessions have grown, and by what where somebody follows.
+type Grown = Vec<(Growth, Vec<Event>)>;
 
 /// What goes into one transaction: the events first, each session's in their order.
 #[derive(Debug, Default)]
@@ -103,21 +119,18 @@ impl Writer {
         path: PathBuf,
         mut connection: Connection,
         queue: Receiver<Message>,
-        availability: Arc<Availability>,
-        followers: Arc<Followers>,
+        shared: Shared,
         keep_bytes: u64,
-        writes: Arc<Writes>,
     ) -> Self {
         Self {
             checkpointer: Checkpointer::start(&path, &mut connection),
             path,
             connection: Some(connection),
             queue,
-            availability,
-            followers,
+            shared,
             keep_bytes,
-            writes,
             ledgers: HashMap::new(),
+            set_aside: HashSet::new(),
             windows: Windows::new(),
             batch: Batch::default(),
         }
@@ -192,11 +205,15 @@ impl Writer {
         // Stable: the order of each session's events stays.
         batch.events.sort_by_key(|append| append.session);
         let began = boot_time();
-        match self.transact(&batch) {
+        let written = match self.transact(&batch, false) {
+            Err(error) if error.is_damage() => self.write_apart(&batch),
+            written => written,
+        };
+        match written {
             Ok(grown) => {
-                self.writes.note(batch.events.len(), boot_time().saturating_since(began));
-                self.followers.announce(grown);
-                batch.answer(None);
+                self.shared.writes.note(batch.events.len(), boot_time().saturating_since(began));
+                self.shared.followers.announce(grown);
+                batch.answer(None, &self.set_aside);
                 if self.ledgers.len() > MOST_LEDGERS {
                     self.ledgers.clear();
                 }
@@ -205,12 +222,12 @@ impl Writer {
                 }
             }
             Err(error) => {
-                self.writes.failures.add_one();
+                self.shared.writes.failures.add_one();
                 tracing::error!(error = %error, events = batch.events.len(), "events not stored; reopening the log");
-                self.availability.fails(&error);
+                self.shared.availability.fails(&error);
                 let why = error.cause();
                 let sessions: BTreeSet<_> = batch.events.iter().map(|append| append.session).collect();
-                batch.answer(Some(&why));
+                batch.answer(Some(&why), &self.set_aside);
                 self.refuse_waiting(&why);
                 self.reopen();
                 self.announce_again(&sessions);
@@ -218,32 +235,85 @@ impl Writer {
         }
     }
 
-    /// Writes the batch; returns by how much its sessions have grown, and by what where somebody follows.
-    fn transact(&mut self, batch: &Batch) -> Result<Vec<(Growth, Vec<Event>)>, StoreError> {
-        let Some(connection) = &self.connection else {
+    /// Writes a batch again in which something is damaged, so that only the sessions are concerned whose rows those are.
+    fn write_apart(&mut self, batch: &Batch) -> Result<Grown, StoreError> {
+        // They may tell of what is rolled back.
+        self.ledgers.clear();
+        if let Some(connection) = self.connection.as_ref().filter(|connection| !connection.is_autocommit()) {
+            connection.execute_batch("ROLLBACK").map_err(unavailable)?;
+        }
+        self.transact(batch, true)
+    }
+
+    /// Writes the batch; `is_apart` if damage is to concern its session alone.
+    fn transact(&mut self, batch: &Batch, is_apart: bool) -> Result<Grown, StoreError> {
+        let Some(connection) = self.connection.take() else {
             return Err(StoreError::Unavailable("it is being reopened".into()));
         };
+        let written = self.transact_on(&connection, batch, is_apart);
+        self.connection = Some(connection);
+        written
+    }
+
+    fn transact_on(&mut self, connection: &Connection, batch: &Batch, is_apart: bool) -> Result<Grown, StoreError> {
         let mut grown = Vec::new();
-        connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
+        if !is_apart {
+            connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
+        }
         for appends in batch.events.chunk_by(|one, other| one.session == other.session) {
-            let (session, epoch) = (appends[0].session, appends[0].epoch);
-            let known = self.ledgers.get(&session).copied();
-            let mut ledger = known.map_or_else(|| table::ledger(connection, session, epoch), Ok)?;
-            let before = ledger.last;
-            let mut events = self.followers.is_followed(session).then(Vec::new);
-            store(connection, &mut ledger, appends, self.keep_bytes, events.as_mut())?;
-            if ledger.last > before {
-                let growth = Growth { session, first: before + 1, last: ledger.last };
-                grown.push((growth, events.unwrap_or_default()));
+            let session = appends[0].session;
+            if self.set_aside.contains(&session) {
+                continue;
             }
-            self.ledgers.insert(session, ledger);
+            let written = alone(connection, is_apart, || self.append(connection, appends));
+            grown.extend(self.unless_damaged(session, is_apart, written)?.flatten());
         }
         for session in batch.forget.iter().flat_map(|forget| &forget.sessions) {
-            table::forget(connection, *session)?;
             self.ledgers.remove(session);
+            let forgotten = alone(connection, is_apart, || table::forget(connection, *session));
+            if self.unless_damaged(*session, is_apart, forgotten)?.is_some() {
+                self.set_aside.remove(session);
+            }
         }
-        connection.execute_batch("COMMIT").map_err(unavailable)?;
+        if !is_apart {
+            connection.execute_batch("COMMIT").map_err(unavailable)?;
+        }
         Ok(grown)
+    }
+
+    /// Writes one session's events; returns by how much it has grown, if it has.
+    fn append(
+        &mut self,
+        connection: &Connection,
+        appends: &[Append],
+    ) -> Result<Option<(Growth, Vec<Event>)>, StoreError> {
+        let (session, epoch) = (appends[0].session, appends[0].epoch);
+        let known = self.ledgers.get(&session).copied();
+        let mut ledger = known.map_or_else(|| table::ledger(connection, session, epoch), Ok)?;
+        let before = ledger.last;
+        let mut events = self.shared.followers.is_followed(session).then(Vec::new);
+        store(connection, &mut ledger, appends, self.keep_bytes, events.as_mut())?;
+        self.ledgers.insert(session, ledger);
+        let growth = Growth { session, first: before + 1, last: ledger.last };
+        Ok((ledger.last > before).then(|| (growth, events.unwrap_or_default())))
+    }
+
+    /// Sets a session aside whose rows are damaged, if it was written apart: then nothing came of it.
+    fn unless_damaged<T>(
+        &mut self,
+        session: SessionId,
+        is_apart: bool,
+        written: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match written {
+            Err(error) if is_apart && error.is_damage() => {
+                self.ledgers.remove(&session);
+                self.set_aside.insert(session);
+                self.shared.damage.note(&format!("the log of events of session {session}: {}", error.cause()));
+                Ok(None)
+            }
+            written => written.map(Some),
+        }
     }
 
     /// Announces sessions whose commit failed: it may have taken place all the same, and who appends them again is
@@ -254,7 +324,7 @@ impl Writer {
             let last = table::last(connection, *session).ok()?;
             Some((Growth { session: *session, first: last, last }, Vec::new()))
         };
-        self.followers.announce(sessions.iter().filter_map(growth).collect::<Vec<_>>());
+        self.shared.followers.announce(sessions.iter().filter_map(growth).collect::<Vec<_>>());
     }
 
     fn reopen(&mut self) {
@@ -269,13 +339,13 @@ impl Writer {
                 Ok(mut connection) => {
                     self.checkpointer.watch(&mut connection);
                     self.connection = Some(connection);
-                    self.availability.back();
+                    self.shared.availability.back();
                     tracing::info!("log of events reopened");
                     return;
                 }
                 Err(error) => {
                     tracing::error!(error = %error, "log of events could not be reopened; trying again");
-                    self.availability.fails(&error);
+                    self.shared.availability.fails(&error);
                     std::thread::sleep(wait);
                     if self.refuse_waiting(&error.cause()) {
                         return;
@@ -298,7 +368,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => break true,
             }
         };
-        waiting.answer(Some(why));
+        waiting.answer(Some(why), &self.set_aside);
         is_closed
     }
 }
@@ -317,13 +387,19 @@ impl Batch {
         self.events.extend(events.into_iter().inspect(|append| self.bytes += append.event.body.len()));
     }
 
-    /// Answers all who wait; a failure breaks their lanes.
-    fn answer(self, failure: Option<&str>) {
+    /// Answers all who wait; a failure breaks their lanes. Those of the sessions that are set aside learn that.
+    fn answer(self, failure: Option<&str>, set_aside: &HashSet<SessionId>) {
+        let (damaged, events): (Vec<_>, Vec<_>) =
+            self.events.into_iter().partition(|append| set_aside.contains(&append.session));
+        for Append { session, reply, .. } in damaged {
+            let why = format!("the log of events of session {session} is damaged and set aside");
+            let _ = reply.send(Err(StoreError::Corrupt(why)));
+        }
         if failure.is_some() {
             // All before any is told: who is told may append again at once.
-            self.events.iter().for_each(|append| append.place.break_lane());
+            events.iter().for_each(|append| append.place.break_lane());
         }
-        let replies = self.events.into_iter().map(|append| append.reply).chain(self.forget.map(|forget| forget.reply));
+        let replies = events.into_iter().map(|append| append.reply).chain(self.forget.map(|forget| forget.reply));
         for reply in replies {
             match failure {
                 None => drop(reply.send(Ok(()))),
@@ -399,6 +475,24 @@ fn tell(told: &mut Vec<Event>, number: u64, record: &Record) {
     // A copy, for what was read may be a part of a much larger piece of the agent's output.
     let body = Bytes::copy_from_slice(&record.body);
     told.push(Event { number, epoch: record.epoch, kind: record.kind, at: record.at, body });
+}
+
+/// Does the work in a transaction of its own, if it is to be undone alone when it fails. A transaction that has met a
+/// malformed page can't be committed any more.
+fn alone<T>(
+    connection: &Connection,
+    is_apart: bool,
+    work: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    if !is_apart {
+        return work();
+    }
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
+    let done = work().and_then(|done| connection.execute_batch("COMMIT").map(|()| done).map_err(unavailable));
+    if done.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK").map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    }
+    done
 }
 
 fn fail(reply: Reply, why: &str) {

@@ -345,8 +345,12 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Busy => Self::Busy("The store has more to write than it can; try again."),
             StoreError::Unavailable(_) => Self::NotReady("The store is unavailable; try again."),
-            StoreError::Conflict | StoreError::Missing | StoreError::Corrupt(_) => {
+            StoreError::Conflict | StoreError::Missing | StoreError::Unsupported(_) => {
                 tracing::error!(error = %error, "store answered what it must not");
+                Self::Failed
+            }
+            StoreError::Corrupt(_) | StoreError::Malformed(_) => {
+                tracing::warn!(error = %error, "call failed: stored data is damaged");
                 Self::Failed
             }
         }

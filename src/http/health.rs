@@ -38,7 +38,9 @@ pub(super) static READY: Operation = Operation {
     summary: "Whether the server can do its work",
     description: "Whoever sends customers here asks this. `checks` says of each part whether it is well: `serving`, which \
                   goes off first of all when the server is told to stop, and while it is being drained; `store`, whether \
-                  sessions can be written; `events`, whether the log of events can.",
+                  sessions can be written; `events`, whether the log of events can; `records`, whether all that is \
+                  stored can be read. Damaged records are set aside and everything else goes on, so `records` alone \
+                  does not make the server not ready.",
     query: None,
     headers: &[],
     body: None,
@@ -70,7 +72,7 @@ struct Readiness {
 /// A part of the server, and whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
-    /// `serving`, `store` or `events`.
+    /// `serving`, `store`, `events` or `records`.
     pub name: Cow<'static, str>,
     /// Whether it is well.
     pub ok: bool,
@@ -83,8 +85,13 @@ pub struct Check {
 }
 
 const DRAINED: &str = "It takes no new sessions and starts no agents until `frontdesk drain --cancel` ends that.";
+const DAMAGED: &str = "Everything that is not damaged goes on. `frontdesk verify` names what is; stop the server and \
+                       restore the data directory from a backup with `frontdesk restore`.";
 const WRITES_FAIL: &str =
     "Free space if its disk is full. It is opened again by itself; nothing that was acknowledged is lost.";
+
+/// The check that does not decide whether the server is ready.
+const RECORDS: &str = "records";
 
 /// `GET /livez`: 200 as long as the process serves.
 pub(super) fn live(_: Call) -> Response {
@@ -94,10 +101,17 @@ pub(super) fn live(_: Call) -> Response {
 /// `GET /readyz`: 200 while new customers can be served, else 503 and a problem that says why not.
 pub(super) fn ready(Call { app, .. }: Call) -> Response {
     let checks = app.checks();
-    if checks.iter().all(|check| check.ok) {
+    if checks.iter().all(|check| check.ok || !check.is_needed()) {
         json(StatusCode::OK, &Readiness { status: "ready".into(), checks })
     } else {
         Refusal::NotReady("The server does not take new customers; `checks` says why.").problem_with_checks(checks)
+    }
+}
+
+impl Check {
+    /// Whether the server is not ready without it.
+    pub fn is_needed(&self) -> bool {
+        self.name != RECORDS
     }
 }
 
@@ -111,11 +125,20 @@ impl App {
         } else {
             Ok(())
         };
-        let words = |error: StoreError| (error.to_string(), Some(WRITES_FAIL));
+        let fails = |error: StoreError| (error.to_string(), Some(WRITES_FAIL));
+        let damaged = |why: String| (why, Some(DAMAGED));
+        let (records, events) = (self.store.damage(), self.events.damage());
+        let store = self.store.ready().map_err(fails).and_then(|()| match &records.malformed {
+            Some(why) => Err(damaged(format!("the store's file is damaged, and changes were refused: {why}"))),
+            None => Ok(()),
+        });
+        let set_aside: Vec<_> = records.in_words().into_iter().chain(events.in_words()).collect();
+        let records = if set_aside.is_empty() { Ok(()) } else { Err(damaged(set_aside.join("; "))) };
         let checks = [
             ("serving", serving),
-            ("store", self.store.ready().map_err(words)),
-            ("events", self.events.ready().map_err(words)),
+            ("store", store),
+            ("events", self.events.ready().map_err(fails)),
+            (RECORDS, records),
         ];
         let check = |(name, state): (&'static str, Result<(), (String, Option<&'static str>)>)| {
             let ok = state.is_ok();

@@ -161,6 +161,10 @@ impl Sequences {
     async fn insist(&self, record: &SessionRecord, mut outcome: Result<(), StoreError>, tasks: &Tasks) -> bool {
         const BETWEEN_TRIES: Duration = Duration::from_millis(200);
         while let Err(error) = &outcome {
+            if error.is_damage() {
+                // The session's log is damaged and set aside; the session goes on without it.
+                return true;
+            }
             tracing::warn!(session.id = %record.id, revision = record.revision.0, error = %error,
                 "transition not stored in the session's sequence; trying again");
             if tasks.is_draining() {
@@ -175,7 +179,11 @@ impl Sequences {
 
     /// Appends the end of a session whose server did not come to it.
     async fn complete(&self, record: &SessionRecord) -> Result<(), StoreError> {
-        self.append(record).await?;
+        match self.append(record).await {
+            // Its log is damaged and set aside: what can be read of it is read.
+            Err(error) if error.is_damage() => return Ok(()),
+            appended => appended?,
+        }
         // If it was forgotten meanwhile, nothing else would ever take this away again.
         if self.store.session(record.id).await?.is_none() {
             self.events.forget(vec![record.id]).await?;

@@ -24,8 +24,8 @@ use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::metrics::Writes;
 use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
 use crate::store::{
-    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Desk, Filter, Glance, Incoming, KeyedAnswer,
-    KnownAddresses, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
+    AccountsSeen, Admission, Answer, CheckedAccount, Customer, Damage, Desk, Filter, Found, Glance, Incoming,
+    KeyedAnswer, KnownAddresses, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
 };
 use crate::token::{TokenHash, TokenKey};
 
@@ -75,6 +75,7 @@ pub struct SqliteStore {
     queue: Option<Queue>,
     availability: Arc<Availability>,
     files: Arc<DataFiles>,
+    damage: Arc<Damage>,
     readers: Arc<Readers>,
     tokens: Arc<KnownTokens>,
     desk: Desk,
@@ -86,16 +87,24 @@ impl SqliteStore {
     /// Opens the store in the directory, which the caller has locked, and reads its live sessions. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if it is damaged or newer than this binary, [`StoreError::Unavailable`] if the file
-    /// system refuses.
+    /// [`StoreError::Malformed`] or [`StoreError::Corrupt`] if it is damaged as a whole, [`StoreError::Corrupt`] if it is newer
+    /// than this binary, [`StoreError::Unavailable`] if the file system refuses. Damaged rows are set aside.
     pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
         file::make_private(&paths.database_files())?;
         let connection = schema::open(&paths.database())?;
         let desk = open_desk(&connection, paths)?;
         let index = Arc::new(Index::new());
-        recovery::fill(&connection, &index)?;
+        let damage = Arc::<Damage>::default();
+        recovery::fill(&connection, &index, &damage)?;
         let files = Arc::new(DataFiles::new(paths.session_data()));
-        files.remove_strays(|file| row::means(&connection, file))?;
+        files.remove_strays(|file| {
+            // What may belong to a session that can't be read stays.
+            let means = || match row::means(&connection, file) {
+                Err(error) if error.is_damage() => Ok(true),
+                means => means,
+            };
+            if index.is_set_aside(file.session) { Ok(true) } else { means() }
+        })?;
         let availability = Arc::<Availability>::default();
         let accounts = Arc::<Accounts>::default();
         let (queue, receiver) = mpsc::channel(QUEUE);
@@ -108,6 +117,7 @@ impl SqliteStore {
             Arc::clone(&files),
             Arc::clone(&accounts),
             Arc::clone(&availability),
+            Arc::clone(&damage),
             Arc::clone(&writes),
         );
         let writer = std::thread::Builder::new()
@@ -120,7 +130,8 @@ impl SqliteStore {
             queue: Some(queue),
             availability,
             files,
-            readers: Arc::new(Readers::new(paths.database())),
+            readers: Arc::new(Readers::new(paths.database(), Arc::clone(&damage))),
+            damage,
             tokens: Arc::default(),
             desk,
             writes,
@@ -148,7 +159,7 @@ impl SqliteStore {
 
     fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
         self.run_sized(0, work)
     }
@@ -157,16 +168,13 @@ impl SqliteStore {
     fn run_sized<T: Send + 'static>(
         &self,
         bytes: usize,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        Box::pin(self.submit(move |reply| Box::new(Run { work: Some(work), bytes, result: None, reply })))
+        Box::pin(self.submit(move |reply| Box::new(Run { work, bytes, result: None, reply })))
     }
 
     /// Runs a change of an account that is there.
-    fn run_on_account(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
-    ) -> Answer<'_, ()> {
+    fn run_on_account(&self, work: impl Fn(&Connection) -> Result<(), StoreError> + Send + 'static) -> Answer<'_, ()> {
         let accounts = Arc::clone(&self.accounts);
         self.run(move |connection| {
             accounts.change();
@@ -248,6 +256,7 @@ impl Store for SqliteStore {
                     ClaimOutcome::Wait(resolved) => drop(resolved.await),
                 }
             };
+            self.index.check_customer(&new.record.customer)?;
             let file = self.place_data(&mut new).await?;
             // From here on the change owns the claim and the file: whoever asked may go, the place is still settled.
             let accounts = Arc::clone(&self.accounts);
@@ -272,13 +281,19 @@ impl Store for SqliteStore {
     }
 
     fn live(&self, customer: &CustomerKey) -> Answer<'_, Option<Arc<Stored>>> {
-        let found = self.index.by_customer(customer);
-        Box::pin(std::future::ready(Ok(found)))
+        let found = match self.index.by_customer(customer) {
+            Some(live) => Ok(Some(live)),
+            None => self.index.check_customer(customer).map(|()| None),
+        };
+        Box::pin(std::future::ready(found))
     }
 
     fn session(&self, id: SessionId) -> Answer<'_, Option<Arc<Stored>>> {
         if let Some(live) = self.index.by_id(id) {
             return Box::pin(std::future::ready(Ok(Some(live))));
+        }
+        if let Err(error) = self.index.check_session(id) {
+            return Box::pin(std::future::ready(Err(error)));
         }
         self.read(move |connection| Ok(row::ended(connection, id)?.map(Arc::new)))
     }
@@ -303,7 +318,7 @@ impl Store for SqliteStore {
     }
 
     fn list(&self, filter: Filter, most: usize) -> Answer<'_, Vec<SessionRecord>> {
-        let index = Arc::clone(&self.index);
+        let (index, damage) = (Arc::clone(&self.index), Arc::clone(&self.damage));
         self.read(move |connection| {
             let wanted = |session: &Glance<'_>| {
                 filter.persona.as_ref().is_none_or(|persona| *session.persona == **persona)
@@ -323,7 +338,7 @@ impl Store for SqliteStore {
             };
             let mut records: Vec<_> = found.iter().map(|stored| stored.record.clone()).collect();
             if filter.ended && filter.phase.is_none_or(|phase| phase == PhaseName::Ended) {
-                records.extend(row::history(connection, &filter, most)?);
+                records.extend(row::history(connection, &filter, most, &damage)?);
             }
             // One that ended between the two looks is in both: its end is the younger revision.
             records.sort_unstable_by_key(|record| std::cmp::Reverse((record.id, record.revision)));
@@ -376,11 +391,12 @@ impl Store for SqliteStore {
             KeyedAnswer::Result(result) => result.len(),
             KeyedAnswer::Refused(text) | KeyedAnswer::Lost(text) => text.len(),
         };
-        self.run_sized(bytes, move |connection| requests::answer(connection, session, key, answer, keep_bytes))
+        self.run_sized(bytes, move |connection| requests::answer(connection, session, key, &answer, keep_bytes))
     }
 
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>> {
-        self.read(move |connection| requests::open(connection, session))
+        let damage = Arc::clone(&self.damage);
+        self.read(move |connection| requests::open(connection, session, &damage))
     }
 
     fn uncounted_history(&self, most: usize) -> Answer<'_, Vec<SessionId>> {
@@ -401,16 +417,25 @@ impl Store for SqliteStore {
             let bounds = params![before.micros(), i64::try_from(most).unwrap_or(i64::MAX)];
             let mut query =
                 connection.prepare_cached("SELECT id FROM history WHERE ended < ?1 LIMIT ?2").map_err(unavailable)?;
-            let ids = query.query_map(bounds, |row| row.get(0).map(SessionId::from_bytes)).map_err(unavailable)?;
-            ids.collect::<Result<_, _>>().map_err(unavailable)
+            let ids = query.query_map(bounds, |row| Ok(row.get(0).ok().map(SessionId::from_bytes)));
+            let ids = ids.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unavailable)?;
+            // One without a readable id is found by `frontdesk verify`.
+            Ok(ids.into_iter().flatten().collect())
         })
     }
 
     fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()> {
+        let damage = Arc::clone(&self.damage);
         self.run(move |connection| {
             let mut delete = connection.prepare_cached("DELETE FROM history WHERE id = ?1").map_err(unavailable)?;
-            for session in sessions {
-                audit::keep_admission(connection, session)?;
+            for &session in &sessions {
+                match audit::keep_admission(connection, session) {
+                    // Its time is over, damaged or not.
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        damage.note(&format!("the admission of session {session}, which is lost: {}", error.cause()));
+                    }
+                    kept => kept?,
+                }
                 requests::forget(connection, session)?;
                 delete.execute([session.as_bytes()]).map_err(unavailable)?;
             }
@@ -455,7 +480,8 @@ impl Store for SqliteStore {
     }
 
     fn customers(&self, after: Option<CustomerKey>, most: usize) -> Answer<'_, Vec<Customer>> {
-        self.read(move |connection| customers::page(connection, after.as_ref(), most))
+        let damage = Arc::clone(&self.damage);
+        self.read(move |connection| customers::page(connection, after.as_ref(), most, &damage))
     }
 
     fn known_addresses(&self) -> Answer<'_, Vec<KnownAddresses>> {
@@ -480,6 +506,14 @@ impl Store for SqliteStore {
 
     fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    fn is_set_aside(&self, session: SessionId) -> bool {
+        self.index.is_set_aside(session)
+    }
+
+    fn damage(&self) -> Found {
+        self.damage.found()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

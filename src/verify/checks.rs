@@ -8,8 +8,8 @@ use argon2::password_hash::phc::PasswordHash;
 use crate::credential::email;
 use crate::id::{CustomerKey, Epoch, Printable, SessionId};
 use crate::session::Phase;
-use crate::store::TOKENS_PER_SESSION;
 use crate::store::sqlite::inspect::{SessionRow, VERSION};
+use crate::store::{CURE, TOKENS_PER_SESSION};
 
 use super::{Finding, Nature, Server, Snapshot};
 
@@ -18,7 +18,7 @@ mod events;
 mod operators;
 
 /// What to do about what no start mends.
-const RESTORE: &str = "restore the directory from a backup";
+const RESTORE: &str = CURE;
 
 /// Everything that is wrong in the snapshot.
 pub fn check(snapshot: &Snapshot) -> Vec<Finding> {
@@ -93,7 +93,7 @@ fn check_uniqueness(snapshot: &Snapshot, findings: &mut Findings) {
     for row in &snapshot.live {
         if let Some(other) = of_customer.insert(&row.customer, row.id) {
             let what = format!("it is live beside session {other} of the same customer {}", row.customer);
-            findings.damage(row.id, what, "no server starts like this: restore the directory from a backup");
+            findings.damage(row.id, what, RESTORE);
         }
     }
     let live: HashSet<_> = snapshot.live.iter().map(|row| row.id).collect();

@@ -39,6 +39,9 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
             return Err(VerifyError::NoDataDirectory(name()));
         }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(VerifyError::NotAllowed(name()));
+        }
         Err(error) => return Err(unreadable(&error)),
     };
     // After the rows: a file or a process that goes with its session is not missed while the row still stands.

@@ -21,7 +21,10 @@ fn a_sound_directory_has_no_findings() {
 #[test]
 fn a_damaged_file_is_a_finding() {
     let snapshot = Snapshot { faults: vec!["page 7 is never used".into()], ..sound() };
-    assert_found(&snapshot, "the store's file is damaged (page 7 is never used); restore the directory from a backup");
+    assert_found(
+        &snapshot,
+        "the store's file is damaged (page 7 is never used); restore the data directory from a backup",
+    );
 }
 
 #[test]

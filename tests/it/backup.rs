@@ -150,3 +150,12 @@ fn a_command_that_is_killed_leaves_nothing_under_the_final_name_and_is_in_nobody
         std::fs::read_dir(server.directory()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{left:?}");
 }
+
+#[test]
+fn a_backup_that_is_not_there_is_said_to_be_missing() {
+    let server = Server::start(Setup::default());
+    let (status, _, errors) = server.run(&["restore", "no-such.tar", "--data-dir", "again"], "");
+    assert_eq!(status.code(), Some(2));
+    assert!(errors.contains("there is no file no-such.tar; name the file that `frontdesk backup` wrote"), "{errors}");
+    assert!(!server.path("again").exists());
+}

@@ -25,6 +25,7 @@ mod crash_sweep;
 mod credential_server;
 mod credential_stub;
 mod customers_page;
+mod damage;
 mod desk;
 mod doctor;
 mod drain;

@@ -101,7 +101,7 @@ fn what_is_left_of_the_attempts_stands_in_every_answer_to_a_sign_in() {
 #[test]
 fn a_server_that_is_there_and_ready_says_so() {
     let server = Server::start(Setup::default());
-    let checks = ["serving", "store", "events"].map(|name| json!({"name": name, "ok": true}));
+    let checks = ["serving", "store", "events", "records"].map(|name| json!({"name": name, "ok": true}));
     for (path, health) in
         [("/livez", json!({"status": "alive"})), ("/readyz", json!({"status": "ready", "checks": checks}))]
     {
@@ -128,6 +128,7 @@ fn a_server_that_is_told_to_stop_is_not_ready_before_it_takes_nothing_new() {
         {"name": "serving", "ok": false, "reason": "the server is shutting down"},
         {"name": "store", "ok": true},
         {"name": "events", "ok": true},
+        {"name": "records", "ok": true},
     ]);
     assert_eq!(answer.json()["checks"], checks);
     assert_eq!(open.send("GET", "/livez", "", b"").status, 200);

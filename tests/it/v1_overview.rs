@@ -16,7 +16,10 @@ fn a_server_that_nobody_has_used_shows_zeros_and_when_it_began_to_count() {
 
     let seen = overview(&desk);
 
-    assert_eq!(seen["ready"], json!(["serving", "store", "events"].map(|name| json!({"name": name, "ok": true}))));
+    assert_eq!(
+        seen["ready"],
+        json!(["serving", "store", "events", "records"].map(|name| json!({"name": name, "ok": true})))
+    );
     let none = json!({"pending": 0, "starting": 0, "restarting": 0, "running": 0, "stopping": 0});
     assert_eq!(seen["sessions"], none);
     assert_eq!(seen["queue"], json!({"length": 0}));

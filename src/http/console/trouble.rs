@@ -171,8 +171,9 @@ fn alerts(view: &OverviewView) -> Vec<Alert> {
 
 fn not_ready(check: &Check) -> Alert {
     let why = check.reason.as_ref().map_or_else(|| check.name.to_string(), |reason| words::plain(reason));
+    let what = if check.is_needed() { "The server takes no new work" } else { "Stored records are damaged" };
     Alert {
-        what: format!("The server takes no new work: {why}."),
+        what: format!("{what}: {why}."),
         cure: check.cure.clone().unwrap_or_else(|| "There is nothing to do.".into()),
     }
 }

@@ -54,6 +54,7 @@ impl Registry {
             // All at once: what is left of some has to be ended first, and that takes its time.
             adopting.spawn(async move { (stored.record.id, registry.adopt(&stored.record, survivor).await) });
         }
+        self.leave_set_aside(&mut survivors, &mut kept);
         let adopted = adopting.join_all().await.into_iter();
         let mut adopted: HashMap<_, _> = adopted.filter_map(|(id, agent)| Some((id, agent?))).collect();
         Failpoint::DuringAdoption.hit();
@@ -119,6 +120,22 @@ impl Registry {
         };
         self.follow_up(record.id, &agent, epoch, persona.request_timeout, notes);
         Some((agent, news))
+    }
+
+    /// Leaves alone the agents of sessions whose records can't be read. They are held on to as long as this server runs, so that
+    /// their shims don't take them for forgotten.
+    fn leave_set_aside(&self, survivors: &mut HashMap<SessionId, Survivor>, kept: &mut HashMap<SessionId, Epoch>) {
+        let store = &self.inner.context.store;
+        let held: Vec<_> = survivors.extract_if(|session, _| store.is_set_aside(*session)).collect();
+        kept.extend(held.iter().map(|(session, survivor)| (*session, survivor.epoch())));
+        if !held.is_empty() {
+            tracing::warn!(agents = held.len(), "agents of sessions with damaged records are left alone");
+            let tasks = self.inner.context.tasks.clone();
+            self.inner.context.tasks.spawn(async move {
+                tasks.draining().await;
+                drop(held);
+            });
+        }
     }
 
     /// Ends what no session has, and returns how many processes and directories that were.

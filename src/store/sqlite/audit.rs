@@ -6,13 +6,16 @@
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params, params_from_iter};
 
 use crate::clock::WallTime;
 use crate::id::{CustomerKey, SessionId};
-use crate::store::{Action, Actor, Answer, Audit, AuditCursor, AuditEntry, AuditFilter, NumberedEntry, StoreError};
+use crate::store::{
+    Action, Actor, Answer, Audit, AuditCursor, AuditEntry, AuditFilter, Damage, NumberedEntry, StoreError,
+};
 
 use super::SqliteStore;
 use super::conditions::Conditions;
@@ -23,7 +26,7 @@ impl Audit for SqliteStore {
         let customer = entry.customer.as_ref().map_or(0, |customer| customer.as_str().len());
         self.run_sized(customer + entry.detail.len(), move |connection| {
             let cursor = AuditCursor { at: entry.at.unix_millis(), tie: next_tie(connection, entry.at)? };
-            insert(connection, &NumberedEntry { cursor, entry })
+            insert(connection, cursor, &entry)
         })
     }
 
@@ -31,17 +34,18 @@ impl Audit for SqliteStore {
         // Looked up before the tables are: a session that ends in between is found in the history.
         let of_customer = |customer| self.index.by_customer(customer).map(|stored| stored.record.id);
         let live = filter.customer.as_ref().map(of_customer);
+        let damage = Arc::clone(&self.damage);
         self.read(move |connection| {
             // What moves from table to table is seen in one of them.
             let look = connection.unchecked_transaction().map_err(unavailable)?;
-            let mut found = entries(&look, &filter, most)?;
+            let mut found = entries(&look, &filter, most, &damage)?;
             if filter.action.is_none_or(|action| action == Action::SessionCreated) {
                 // There is no index of live sessions by customer on the disk.
                 if live != Some(None) {
                     let conditions = of_admissions(&filter).and("id = ?", live.flatten().map(blob));
-                    found.extend(admissions(&look, "sessions", conditions, most)?);
+                    found.extend(admissions(&look, "sessions", conditions, most, Some(&damage))?);
                 }
-                found.extend(admissions(&look, "history", of_admissions(&filter), most)?);
+                found.extend(admissions(&look, "history", of_admissions(&filter), most, Some(&damage))?);
             }
             found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.cursor));
             found.truncate(most);
@@ -53,8 +57,8 @@ impl Audit for SqliteStore {
 /// Writes the admission of a session of the history as an entry, because its row is about to be deleted.
 pub(super) fn keep_admission(connection: &Connection, session: SessionId) -> Result<(), StoreError> {
     let own = Conditions::new("id = ?", [blob(session)]);
-    for admission in admissions(connection, "history", own, 1)? {
-        insert(connection, &admission)?;
+    for NumberedEntry { cursor, entry } in admissions(connection, "history", own, 1, None)? {
+        insert(connection, cursor, &entry)?;
     }
     Ok(())
 }
@@ -66,8 +70,7 @@ const OPERATOR: &str = "operator";
 const COMMAND_LINE: &str = "command-line";
 const UNKNOWN: &str = "unknown";
 
-fn insert(connection: &Connection, numbered: &NumberedEntry) -> Result<(), StoreError> {
-    let NumberedEntry { cursor, entry } = numbered;
+fn insert(connection: &Connection, cursor: AuditCursor, entry: &AuditEntry) -> Result<(), StoreError> {
     let operator = match &entry.actor {
         Actor::Operator(name) => Some(name),
         Actor::Customer | Actor::CommandLine | Actor::Unknown => None,
@@ -106,13 +109,33 @@ fn number_tie(number: u64) -> [u8; 16] {
     u128::from(number).to_be_bytes()
 }
 
-fn entries(connection: &Connection, filter: &AuditFilter, most: usize) -> Result<Vec<NumberedEntry>, StoreError> {
+fn entries(
+    connection: &Connection,
+    filter: &AuditFilter,
+    most: usize,
+    damage: &Damage,
+) -> Result<Vec<NumberedEntry>, StoreError> {
     let conditions = of_entries(filter);
     let mut statement = connection.prepare_cached(&entries_query(&conditions)).map_err(unavailable)?;
-    let mut rows = statement.query(params_from_iter(conditions.into_values(most))).map_err(unavailable)?;
+    let rows = statement.query(params_from_iter(conditions.into_values(usize::MAX))).map_err(unavailable)?;
+    readable(rows, most, read, Some(damage))
+}
+
+/// Up to `most` rows that can be read. Damage of the others is noted, or fails the whole if nobody notes it.
+fn readable(
+    mut rows: Rows<'_>,
+    most: usize,
+    read: impl Fn(&Row<'_>) -> Result<NumberedEntry, StoreError>,
+    damage: Option<&Damage>,
+) -> Result<Vec<NumberedEntry>, StoreError> {
     let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(unavailable)? {
-        found.push(read(row)?);
+    while found.len() < most {
+        let Some(row) = rows.next().map_err(unavailable)? else { break };
+        match (read(row), damage) {
+            (Ok(entry), _) => found.push(entry),
+            (Err(error), Some(damage)) => damage.note(&error.cause()),
+            (Err(error), None) => return Err(error),
+        }
     }
     Ok(found)
 }
@@ -140,14 +163,11 @@ fn admissions(
     table: &str,
     conditions: Conditions,
     most: usize,
+    damage: Option<&Damage>,
 ) -> Result<Vec<NumberedEntry>, StoreError> {
     let mut statement = connection.prepare_cached(&admissions_query(table, &conditions)).map_err(unavailable)?;
-    let mut rows = statement.query(params_from_iter(conditions.into_values(most))).map_err(unavailable)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(unavailable)? {
-        found.push(admission(row)?);
-    }
-    Ok(found)
+    let rows = statement.query(params_from_iter(conditions.into_values(usize::MAX))).map_err(unavailable)?;
+    readable(rows, most, admission, damage)
 }
 
 fn admissions_query(table: &str, conditions: &Conditions) -> String {
@@ -313,7 +333,7 @@ mod tests {
             from: None,
             detail: String::new(),
         };
-        insert(&connection, &NumberedEntry { cursor: AuditCursor { at: 1, tie: [0; 16] }, entry }).unwrap();
+        insert(&connection, AuditCursor { at: 1, tie: [0; 16] }, &entry).unwrap();
         for change in ["UPDATE audit SET detail = 'x'", "DELETE FROM audit"] {
             assert!(connection.execute(change, []).unwrap_err().to_string().contains("in the audit"), "{change}");
         }

@@ -46,6 +46,7 @@ impl Change for Admit {
             // The store was reopened, and found another session in the place.
             return Err(Refusal::Own(StoreError::Busy));
         }
+        self.instead = None;
         let customer = &self.new.record.customer;
         if let Some(account) = self.new.account.filter(|account| !self.accounts.are(account.seen))
             && !account.is(customers::find(connection, customer)?.as_ref())
@@ -186,7 +187,7 @@ impl Change for AddToken {
 
     fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
         let bytes = row::token_bytes(connection, self.session)?.ok_or(StoreError::Missing)?;
-        let mut tokens = row::read_tokens(self.session, &bytes).map_err(Refusal::Own)?;
+        let mut tokens = row::read_tokens(self.session, &bytes)?;
         tokens.push(self.token);
         Ok(row::set_tokens(connection, self.session, &tokens)?)
     }
@@ -234,21 +235,20 @@ impl Change for RetireTokens {
 
 /// A change of the tables that the index does not show.
 pub(super) struct Run<T, W> {
-    pub(super) work: Option<W>,
+    pub(super) work: W,
     /// How many bytes it writes beside its row.
     pub(super) bytes: usize,
     pub(super) result: Option<T>,
     pub(super) reply: Reply<T>,
 }
 
-impl<T: Send, W: FnOnce(&Connection) -> Result<T, StoreError> + Send> Change for Run<T, W> {
+impl<T: Send, W: Fn(&Connection) -> Result<T, StoreError> + Send> Change for Run<T, W> {
     fn size_bytes(&self) -> usize {
         256 + self.bytes
     }
 
     fn execute(&mut self, connection: &Connection) -> Result<(), Refusal> {
-        let work = self.work.take().ok_or(StoreError::Busy)?;
-        self.result = Some(work(connection)?);
+        self.result = Some((self.work)(connection)?);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! The rows of customers. Each function is one change inside the writer's transaction, or a look.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use crate::clock::WallTime;
-use crate::id::CustomerKey;
-use crate::store::{Customer, StoreError};
+use crate::id::{CustomerKey, Printable};
+use crate::store::{Customer, Damage, StoreError};
 
 use super::file::unavailable;
 
@@ -76,27 +76,38 @@ pub(super) fn remove(connection: &Connection, key: &CustomerKey) -> Result<(), S
     if removed == 1 { Ok(()) } else { Err(StoreError::Missing) }
 }
 
-/// Up to `most` customers after a key, in the order of their keys.
+/// Up to `most` customers after a key, in the order of their keys. One that can't be read is noted as damage.
 pub(super) fn page(
     connection: &Connection,
     after: Option<&CustomerKey>,
     most: usize,
+    damage: &Damage,
 ) -> Result<Vec<Customer>, StoreError> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM customers WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2"))
-        .and_then(|mut statement| {
-            statement.query_map(params![after.map(CustomerKey::as_str), most], read).and_then(Iterator::collect)
-        })
-        .map_err(unavailable)
+    let query = format!("SELECT {COLUMNS} FROM customers WHERE ?1 IS NULL OR key > ?1 ORDER BY key");
+    let mut statement = connection.prepare_cached(&query).map_err(unavailable)?;
+    readable(statement.query([after.map(CustomerKey::as_str)]).map_err(unavailable)?, most, |why| damage.note(why))
 }
 
-/// All customers.
-pub(super) fn all(connection: &Connection) -> Result<Vec<Customer>, StoreError> {
-    connection
-        .prepare(&format!("SELECT {COLUMNS} FROM customers"))
-        .and_then(|mut statement| statement.query_map([], read).and_then(Iterator::collect))
-        .map_err(unavailable)
+/// All customers that can be read; of each other one it is told why not.
+pub(super) fn all(connection: &Connection, damaged: impl FnMut(&str)) -> Result<Vec<Customer>, StoreError> {
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM customers")).map_err(unavailable)?;
+    readable(statement.query([]).map_err(unavailable)?, usize::MAX, damaged)
+}
+
+fn readable(mut rows: Rows<'_>, most: usize, mut damaged: impl FnMut(&str)) -> Result<Vec<Customer>, StoreError> {
+    let mut customers = Vec::new();
+    while customers.len() < most {
+        let Some(row) = rows.next().map_err(unavailable)? else { break };
+        match read(row) {
+            Ok(customer) => customers.push(customer),
+            Err(error) => {
+                let key =
+                    row.get_ref(0).map(|key| String::from_utf8_lossy(key.as_bytes().unwrap_or_default()).into_owned());
+                damaged(&format!("customer {}: {error}", Printable(&key.unwrap_or_default())));
+            }
+        }
+    }
+    Ok(customers)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Customer> {

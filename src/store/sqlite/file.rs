@@ -65,11 +65,22 @@ pub(crate) fn version(connection: &Connection) -> Result<i64, StoreError> {
 
 /// Says in words what the driver's error means for whoever runs the server.
 pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
+    use rusqlite::Error;
     use rusqlite::ErrorCode as Code;
+    let is_of_a_value = matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..)
+    );
+    if is_of_a_value {
+        return StoreError::Corrupt(error.to_string());
+    }
     match error.sqlite_error_code() {
         Some(Code::ConstraintViolation) => StoreError::Conflict,
         Some(Code::DiskFull) => disk_full(),
-        Some(Code::DatabaseCorrupt | Code::NotADatabase) => StoreError::Corrupt(error.to_string()),
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => StoreError::Malformed(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
 }
@@ -101,7 +112,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
     let (found, newest) = (version(connection)?, i64::try_from(migrations.len()).unwrap_or(i64::MAX));
     if found > newest {
-        return Err(StoreError::Corrupt(format!(
+        return Err(StoreError::Unsupported(format!(
             "its schema is version {found} and this frontdesk knows versions up to {newest}; start the newer frontdesk \
              that wrote it"
         )));

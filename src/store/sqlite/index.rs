@@ -23,15 +23,17 @@ use arc_swap::ArcSwap;
 use crate::clock::Timestamp;
 use crate::id::{CustomerKey, SessionId};
 use crate::session::Census;
-use crate::store::{Glance, Stored};
+use crate::store::{Glance, StoreError, Stored};
 
 mod claims;
 mod kept;
 mod places;
+mod set_aside;
 mod tables;
 
 pub(super) use claims::{Claim, ClaimOutcome};
 use claims::{Claimed, Claims};
+pub(super) use set_aside::SetAside;
 use tables::Tables;
 
 const PARTS: usize = 64;
@@ -105,6 +107,27 @@ impl Index {
     /// Fails with the two sessions if a customer has two.
     pub(super) fn add_found(&self, stored: Stored) -> Result<(), (SessionId, SessionId)> {
         if stored.record.phase.is_live() { self.tables.load().add_found(stored) } else { Ok(()) }
+    }
+
+    /// Tells which sessions of the file can't be read, once, to an index that nobody uses yet.
+    pub(super) fn set_aside(&self, set_aside: SetAside) {
+        self.tables.load().set_aside(set_aside);
+    }
+
+    /// Fails if this is a session that was set aside.
+    pub(super) fn check_session(&self, id: SessionId) -> Result<(), StoreError> {
+        self.tables.load().set_aside_session(id).map_or(Ok(()), |why| Err(StoreError::Corrupt(why)))
+    }
+
+    /// Fails if a session of this customer was set aside.
+    pub(super) fn check_customer(&self, customer: &CustomerKey) -> Result<(), StoreError> {
+        self.tables.load().set_aside_of(customer).map_or(Ok(()), |why| Err(StoreError::Corrupt(why)))
+    }
+
+    /// Whether this is a session that was set aside, or one that is not known while there may be such that can't be named.
+    pub(super) fn is_set_aside(&self, id: SessionId) -> bool {
+        let tables = self.tables.load();
+        tables.set_aside_session(id).is_some() || tables.has_unknown() && tables.by_id(id).is_none()
     }
 
     /// Orders the deadlines of what was added by [`Index::add_found`], all at once.

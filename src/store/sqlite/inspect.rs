@@ -148,9 +148,10 @@ fn fill(connection: &Connection, tables: &mut Tables) -> Result<(), StoreError> 
     tables.live = sessions(connection, "sessions", "data, data_version", &mut tables.faults)?;
     tables.history = sessions(connection, "history", "NULL, NULL", &mut tables.faults)?;
     tables.noted = noted(connection)?;
-    tables.customers = customers::all(connection)?;
+    let faults = &mut tables.faults;
+    tables.customers = customers::all(connection, |why| faults.push(why.to_owned()))?;
     tables.operators = OperatorRows {
-        tokens: operators::tokens(connection)?,
+        tokens: operators::tokens(connection, |why| faults.push(why.to_owned()))?,
         console: operators::console_tokens(connection)?,
         strange_entries: audit::strange_entries(connection)?,
         is_guarded: audit::is_guarded(connection)?,

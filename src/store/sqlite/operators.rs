@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::clock::{Timestamp, WallTime};
+use crate::id::Printable;
 use crate::principal::{OperatorTokenId, Scope};
 use crate::store::{Answer, ConsoleSession, OperatorToken, Operators, StoreError};
 use crate::token::TokenHash;
@@ -31,7 +32,8 @@ impl Operators for SqliteStore {
     }
 
     fn operator_tokens(&self) -> Answer<'_, Vec<OperatorToken>> {
-        self.read(tokens)
+        let damage = Arc::clone(&self.damage);
+        self.read(move |connection| tokens(connection, |why| damage.note(why)))
     }
 
     fn revoke_operator_token(&self, id: OperatorTokenId, at: WallTime) -> Answer<'_, ()> {
@@ -105,14 +107,17 @@ fn token(connection: &Connection, id: OperatorTokenId) -> Result<Option<Operator
     rows.next().map_err(unavailable)?.map(read_token).transpose()
 }
 
-/// All tokens, the oldest first.
-pub(super) fn tokens(connection: &Connection) -> Result<Vec<OperatorToken>, StoreError> {
+/// All tokens that can be read, the oldest first; of each other one it is told why not.
+pub(super) fn tokens(connection: &Connection, mut damaged: impl FnMut(&str)) -> Result<Vec<OperatorToken>, StoreError> {
     let mut statement =
         connection.prepare(&format!("SELECT {TOKEN} FROM operator_tokens ORDER BY id")).map_err(unavailable)?;
     let mut rows = statement.query([]).map_err(unavailable)?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next().map_err(unavailable)? {
-        tokens.push(read_token(row)?);
+        match read_token(row) {
+            Ok(token) => tokens.push(token),
+            Err(error) => damaged(&error.cause()),
+        }
     }
     Ok(tokens)
 }
@@ -161,7 +166,10 @@ fn add_session(connection: &Connection, session: &ConsoleSession, forget_before:
 }
 
 fn read_token(row: &Row<'_>) -> Result<OperatorToken, StoreError> {
-    let damaged = |error: &dyn std::fmt::Display| StoreError::Corrupt(format!("an operator's token: {error}"));
+    let damaged = |error: &dyn std::fmt::Display| {
+        let name = row.get_ref(1).ok().and_then(|name| name.as_str().ok()).unwrap_or("without a readable name");
+        StoreError::Corrupt(format!("the operator's token {}: {error}", Printable(name)))
+    };
     let scopes: String = row.get(2).map_err(|error| damaged(&error))?;
     let read = |row: &Row<'_>| {
         Ok(OperatorToken {

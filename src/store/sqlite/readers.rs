@@ -1,12 +1,13 @@
 //! Connections for reading, off the async threads: a bounded number at once, some of them kept.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::store::StoreError;
+use crate::store::{Damage, StoreError};
 
 use super::file;
 
@@ -14,15 +15,32 @@ use super::file;
 #[derive(Debug)]
 pub(crate) struct Readers {
     path: PathBuf,
+    damage: Arc<Damage>,
     turns: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
+    pool: Mutex<Pool>,
+    /// Told when a read is done.
+    is_done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<Connection>,
+    /// How many reads are under way.
+    at_work: usize,
+    is_closed: bool,
 }
 
 impl Readers {
-    /// Opens none yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// Opens none yet. What they find damaged is noted.
+    pub(crate) fn new(path: PathBuf, damage: Arc<Damage>) -> Self {
         const MOST_AT_ONCE: usize = 16;
-        Self { path, turns: Arc::new(Semaphore::new(MOST_AT_ONCE)), idle: Mutex::default() }
+        Self {
+            path,
+            damage,
+            turns: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            pool: Mutex::default(),
+            is_done: Condvar::new(),
+        }
     }
 
     /// Does the work on a thread that may block.
@@ -39,25 +57,98 @@ impl Readers {
         .map_err(|error| StoreError::Unavailable(error.to_string()))?
     }
 
-    /// Closes those that are idle.
+    /// Closes all of them, once those at work are done, and takes no more work. The caller of a read may be gone while the read
+    /// goes on; a file that is still open to one keeps its write-ahead log when its writer closes it. Blocks.
     pub(crate) fn close(&self) {
-        self.idle().clear();
+        /// No read takes as long, unless the disk hangs.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let mut pool = self.pool();
+        pool.is_closed = true;
+        pool.idle.clear();
+        let is_busy = |pool: &mut Pool| pool.at_work > 0;
+        let waited = self.is_done.wait_timeout_while(pool, PATIENCE, is_busy);
+        if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+            tracing::warn!("a read did not end; the store's write-ahead log is left to the next start");
+        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         const MOST_IDLE: usize = 4;
-        let idle = self.idle().pop();
+        let (idle, _at_work) = self.begin()?;
         let connection = idle.map_or_else(|| file::open_reader(&self.path), Ok)?;
-        let result = work(&connection)?;
+        let result = work(&connection).inspect_err(|error| {
+            if error.is_damage() {
+                self.damage.note(&error.cause());
+            }
+        })?;
         // A connection that failed is not kept: the file may be another one after a reopening.
-        let mut idle = self.idle();
-        if idle.len() < MOST_IDLE {
-            idle.push(connection);
+        let mut pool = self.pool();
+        if !pool.is_closed && pool.idle.len() < MOST_IDLE {
+            pool.idle.push(connection);
         }
         Ok(result)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes an idle connection, if there is one, and counts the work.
+    fn begin(&self) -> Result<(Option<Connection>, AtWork<'_>), StoreError> {
+        let mut pool = self.pool();
+        if pool.is_closed {
+            return Err(StoreError::Unavailable("it is being closed".into()));
+        }
+        pool.at_work += 1;
+        Ok((pool.idle.pop(), AtWork(self)))
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A read under way. Its connection is closed or idle before this is dropped.
+struct AtWork<'a>(&'a Readers);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.pool().at_work -= 1;
+        self.0.is_done.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_close_waits_for_reads_whose_callers_are_gone_and_so_no_log_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let writer = file::open(&path, &["CREATE TABLE rows (bytes BLOB)"]).unwrap();
+        let readers = Arc::new(Readers::new(path.clone(), Arc::default()));
+        let ((begun, is_begun), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let mut reads = tokio::task::JoinSet::new();
+        reads.spawn(Arc::clone(&readers).read(move |connection| {
+            connection.execute_batch("SELECT * FROM rows").unwrap();
+            begun.send(()).unwrap();
+            goes_on.recv().unwrap();
+            Ok(())
+        }));
+        tokio::task::spawn_blocking(move || is_begun.recv().unwrap()).await.unwrap();
+        reads.shutdown().await;
+
+        let closing = Arc::clone(&readers);
+        let closed = std::thread::spawn(move || {
+            closing.close();
+            writer.close().unwrap();
+        });
+        while !readers.pool().is_closed {
+            std::thread::yield_now();
+        }
+        go_on.send(()).unwrap();
+        closed.join().unwrap();
+
+        assert!(!path.with_extension("db-wal").exists());
+        assert!(readers.read(|_| Ok(())).await.is_err());
     }
 }

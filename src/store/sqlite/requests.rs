@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::id::{Epoch, SessionId};
-use crate::store::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
+use crate::store::{Damage, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
 
 use super::file::unavailable;
 
@@ -86,14 +86,14 @@ pub(super) fn answer(
     connection: &Connection,
     session: SessionId,
     key: RequestKey,
-    answer: KeyedAnswer,
+    answer: &KeyedAnswer,
     keep_bytes: u64,
 ) -> Result<KeyedAnswer, StoreError> {
     let note = find(connection, session, key)?.ok_or(StoreError::Missing)?;
     if let Some(first) = note.answer {
         return Ok(first);
     }
-    let (outcome, bytes) = columns(Some(&answer));
+    let (outcome, bytes) = columns(Some(answer));
     connection
         .prepare_cached(
             "UPDATE requests SET outcome = ?3, answer = ?4, size = length(?4) WHERE session = ?1 AND key = ?2",
@@ -102,7 +102,7 @@ pub(super) fn answer(
         .map_err(unavailable)?;
     let others_bytes = keep_bytes.saturating_sub(bytes.map_or(0, <[u8]>::len) as u64);
     drop_oldest(connection, session, key, others_bytes)?;
-    Ok(answer)
+    Ok(answer.clone())
 }
 
 /// Keeps the newest of a session's answers, but for the one under `key`, and of the older ones that they are lost: whoever
@@ -145,8 +145,12 @@ fn drop_from(connection: &Connection, session: SessionId, key: RequestKey, noted
     Ok(())
 }
 
-/// The requests without an answer, in the order in which they were noted.
-pub(super) fn open(connection: &Connection, session: SessionId) -> Result<Vec<(RequestKey, RequestNote)>, StoreError> {
+/// The requests without an answer, in the order in which they were noted. One that can't be read is noted as damage.
+pub(super) fn open(
+    connection: &Connection,
+    session: SessionId,
+    damage: &Damage,
+) -> Result<Vec<(RequestKey, RequestNote)>, StoreError> {
     let mut statement = connection
         .prepare_cached(
             "SELECT digest, epoch, call, outcome, answer, key FROM requests
@@ -156,8 +160,11 @@ pub(super) fn open(connection: &Connection, session: SessionId) -> Result<Vec<(R
     let mut rows = statement.query([session.as_bytes()]).map_err(unavailable)?;
     let mut open = Vec::new();
     while let Some(row) = rows.next().map_err(unavailable)? {
-        let key = row.get(5).map_err(|error| damaged(session, &error))?;
-        open.push((RequestKey::from_bytes(key), read(session, row)?));
+        let key = row.get(5).map_err(|error| damaged(session, &error));
+        match key.and_then(|key| Ok((RequestKey::from_bytes(key), read(session, row)?))) {
+            Ok(request) => open.push(request),
+            Err(error) => damage.note(&error.cause()),
+        }
     }
     Ok(open)
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use crate::clock::{Timestamp, WallTime};
 use crate::id::{CustomerKey, Revision, SessionId};
 use crate::session::{NewSession, Phase, PhaseName, SessionData, SessionRecord};
-use crate::store::{Filter, StoreError, Stored, Tokens};
+use crate::store::{Damage, Filter, StoreError, Stored, Tokens};
 use crate::token::TokenHash;
 
 use super::conditions::Conditions;
@@ -37,6 +37,7 @@ impl Names {
 pub(super) fn read(row: &Row<'_>, names: &mut Names) -> Result<Stored, StoreError> {
     let id: [u8; 16] = row.get(0).map_err(unreadable)?;
     let id = SessionId::from_bytes(id);
+    let unreadable = |error: rusqlite::Error| damaged(id, &error);
     let text = |column| row.get_ref(column).map_err(unreadable)?.as_str().map_err(|error| damaged(id, &error));
     let phase: Phase = serde_json::from_str(text(6)?).map_err(|error| damaged(id, &error))?;
     let tokens = row.get_ref(7).map_err(unreadable)?.as_blob().map_err(|error| damaged(id, &error))?;
@@ -261,16 +262,66 @@ pub(super) fn ended(connection: &Connection, id: SessionId) -> Result<Option<Sto
     read(row, &mut Names::default()).map(Some)
 }
 
-/// Up to `most` sessions of the history that match, the youngest first.
-pub(super) fn history(connection: &Connection, filter: &Filter, most: usize) -> Result<Vec<SessionRecord>, StoreError> {
-    let conditions = of_history(filter);
-    let mut statement = connection.prepare_cached(&history_query(&conditions)).map_err(unavailable)?;
-    let mut rows = statement.query(params_from_iter(conditions.into_values(most))).map_err(unavailable)?;
-    let (mut names, mut records) = (Names::default(), Vec::new());
-    while let Some(row) = rows.next().map_err(unavailable)? {
-        records.push(read(row, &mut names)?.record);
+/// Up to `most` sessions of the history that match, the youngest first. Those that can't be read are noted as damage.
+pub(super) fn history(
+    connection: &Connection,
+    filter: &Filter,
+    most: usize,
+    damage: &Damage,
+) -> Result<Vec<SessionRecord>, StoreError> {
+    let mut records = Vec::new();
+    match extend(&mut records, connection, of_history(filter), most, damage) {
+        Err(StoreError::Malformed(why)) => {
+            damage.note(&format!("the history: {why}"));
+            history_one_by_one(connection, filter, most, damage)
+        }
+        read => read.map(|()| records),
+    }
+}
+
+/// The same where a page of the table is damaged: the index of ids tells which sessions there are, and each is read by itself.
+fn history_one_by_one(
+    connection: &Connection,
+    filter: &Filter,
+    most: usize,
+    damage: &Damage,
+) -> Result<Vec<SessionRecord>, StoreError> {
+    let bounds = of_history(&Filter { before: filter.before, from: filter.from, ..Filter::default() });
+    let query = format!("SELECT id FROM history WHERE {} ORDER BY id DESC LIMIT ?", bounds.text());
+    let mut statement = connection.prepare_cached(&query).map_err(unavailable)?;
+    let mut ids = statement.query(params_from_iter(bounds.into_values(usize::MAX))).map_err(unavailable)?;
+    let mut records = Vec::new();
+    while records.len() < most {
+        let Some(id) = ids.next().map_err(unavailable)? else { break };
+        let Ok(id) = id.get(0).map(SessionId::from_bytes) else { continue };
+        let own = of_history(filter).and("id = ?", Some(id.as_bytes().to_vec()));
+        match extend(&mut records, connection, own, most, damage) {
+            Err(StoreError::Malformed(why)) => damage.note(&format!("session {id} of the history: {why}")),
+            read => read?,
+        }
     }
     Ok(records)
+}
+
+fn extend(
+    records: &mut Vec<SessionRecord>,
+    connection: &Connection,
+    conditions: Conditions,
+    most: usize,
+    damage: &Damage,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(&history_query(&conditions)).map_err(unavailable)?;
+    // Those that can't be read count for nothing.
+    let mut rows = statement.query(params_from_iter(conditions.into_values(usize::MAX))).map_err(unavailable)?;
+    let mut names = Names::default();
+    while records.len() < most {
+        let Some(row) = rows.next().map_err(unavailable)? else { break };
+        match read(row, &mut names) {
+            Ok(stored) => records.push(stored.record),
+            Err(error) => damage.note(&error.cause()),
+        }
+    }
+    Ok(())
 }
 
 fn of_history(filter: &Filter) -> Conditions {
@@ -281,7 +332,11 @@ fn of_history(filter: &Filter) -> Conditions {
         .and("id >= ?", filter.from.as_ref().map(|id| id.as_bytes().to_vec()))
         .and("customer = ?", filter.customer.as_ref().map(|customer| customer.as_str().to_owned()))
         .and("persona = ?", filter.persona.clone())
-        .and("phase ->> '$.ENDED.ending.outcome' = ?", filter.outcome.map(|outcome| outcome.to_string()))
+        // SQLite fails the whole query for one text that is no JSON.
+        .and(
+            "iif(json_valid(phase), phase ->> '$.ENDED.ending.outcome', NULL) = ?",
+            filter.outcome.map(|outcome| outcome.to_string()),
+        )
 }
 
 /// Each form is one that an index answers in its order.

@@ -1,10 +1,10 @@
 //! The one writer: a thread that commits whatever waits as one transaction.
 //!
 //! A batch is what has arrived while the batch before it was on its way to the disk: it grows with the load, waits
-//! for nobody who has not come yet, and is bounded in changes and bytes. An item that fails by itself (a conflict, a row that
-//! makes no sense) fails alone. If the
-//! transaction can't be written, all who wait are told; if it is not even known whether it was (a failed commit), the
-//! file is closed, opened again and the index rebuilt from it before anything else is taken.
+//! for nobody who has not come yet, and is bounded in changes and bytes. A change that fails by itself, because of a conflict,
+//! fails alone. A change that meets damaged data does so as well: its batch is then written once more, each change in a
+//! transaction of its own. If the transaction can't be written, all who wait are told; if it is not even known whether
+//! it was (a failed commit), the file is closed, opened again and the index rebuilt from it before anything else is taken.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::boot_time;
 use crate::failpoint::Failpoint;
 use crate::metrics::Writes;
-use crate::store::StoreError;
+use crate::store::{Damage, StoreError};
 
 use super::accounts::Accounts;
 use super::availability::Availability;
@@ -33,7 +33,7 @@ pub(super) trait Change: Send {
     /// How much it adds to a batch.
     fn size_bytes(&self) -> usize;
 
-    /// Writes it.
+    /// Writes it. What was written is undone before this is called again.
     fn execute(&mut self, connection: &Connection) -> Result<(), Refusal>;
 
     /// Makes it visible if it is committed.
@@ -53,14 +53,17 @@ pub(super) trait Change: Send {
 pub(super) enum Refusal {
     /// It is the change's own, which has written nothing: no other of the batch is concerned.
     Own(StoreError),
-    /// The file can't be written, or SQLite finds it damaged: the batch fails.
+    /// What it reads or writes is damaged: it is the change's own if it is executed by itself.
+    Damage(StoreError),
+    /// The file can't be written: the batch fails.
     Storage(String),
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) | StoreError::Corrupt(why) => Self::Storage(why),
+            StoreError::Unavailable(why) | StoreError::Unsupported(why) => Self::Storage(why),
+            error @ (StoreError::Corrupt(_) | StoreError::Malformed(_)) => Self::Damage(error),
             error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy) => Self::Own(error),
         }
     }
@@ -122,6 +125,7 @@ pub(super) struct Writer {
     files: Arc<DataFiles>,
     accounts: Arc<Accounts>,
     availability: Arc<Availability>,
+    damage: Arc<Damage>,
     writes: Arc<Writes>,
     checkpointer: Checkpointer,
 }
@@ -136,11 +140,12 @@ impl Writer {
         files: Arc<DataFiles>,
         accounts: Arc<Accounts>,
         availability: Arc<Availability>,
+        damage: Arc<Damage>,
         writes: Arc<Writes>,
     ) -> Self {
         let checkpointer = Checkpointer::start(&path, &mut connection);
         let connection = Some(connection);
-        Self { path, connection, queue, index, files, accounts, availability, writes, checkpointer }
+        Self { path, connection, queue, index, files, accounts, availability, damage, writes, checkpointer }
     }
 
     /// Writes until the last sender is gone, then closes the file.
@@ -174,7 +179,13 @@ impl Writer {
         };
         let mut outcomes = Vec::with_capacity(batch.len());
         let began = boot_time();
-        let written = transact(connection, batch, &mut outcomes);
+        let mut written = transact(connection, batch, &mut outcomes);
+        if matches!(written, Err(Failed::Damaged(_))) {
+            outcomes.clear();
+            written = transact_each(connection, batch, &mut outcomes);
+            note_damage(&self.damage, &outcomes);
+        }
+        let connection = &*connection;
         match &written {
             Ok(()) => self.writes.note(batch.len(), boot_time().saturating_since(began)),
             Err(_) => self.writes.failures.add_one(),
@@ -192,7 +203,8 @@ impl Writer {
                 }
                 self.checkpointer.after_commit(connection);
             }
-            Err(Failed::NothingWritten(why)) => {
+            Err(failed @ (Failed::NothingWritten(_) | Failed::Damaged(_))) => {
+                let why = failed.why();
                 tracing::error!(error = %why, changes = batch.len(), "store refused a batch");
                 fail_all(batch, &why);
             }
@@ -222,7 +234,7 @@ impl Writer {
             let opened = schema::open(&self.path).and_then(|connection| {
                 file::settle(&connection)?;
                 let found = self.index.empty_twin();
-                recovery::fill(&connection, &found)?;
+                recovery::fill(&connection, &found, &self.damage)?;
                 self.index.replace(&found);
                 Ok(connection)
             });
@@ -260,10 +272,39 @@ impl Writer {
 }
 
 enum Failed {
+    /// Something in it is damaged. The transaction is rolled back.
+    Damaged(StoreError),
     /// The transaction is rolled back: the file is as it was.
     NothingWritten(String),
     /// The commit failed: what the file holds shows only when it is read again.
     Unknown(String),
+}
+
+impl Failed {
+    fn why(self) -> String {
+        match self {
+            Self::Damaged(error) => error.cause(),
+            Self::NothingWritten(why) | Self::Unknown(why) => why,
+        }
+    }
+}
+
+/// Writes a batch in which something is damaged, each change in a transaction of its own: one that has met a malformed page
+/// can't be committed any more.
+fn transact_each(
+    connection: &mut Connection,
+    batch: &mut [Box<dyn Change>],
+    outcomes: &mut Vec<Result<(), StoreError>>,
+) -> Result<(), Failed> {
+    for change in batch {
+        match transact(connection, std::slice::from_mut(change), outcomes) {
+            Ok(()) => {}
+            Err(Failed::Damaged(error)) => outcomes.push(Err(error)),
+            // Those before it are written, and nobody has been told.
+            Err(failed) => return Err(Failed::Unknown(failed.why())),
+        }
+    }
+    Ok(())
 }
 
 fn transact(
@@ -271,12 +312,20 @@ fn transact(
     batch: &mut [Box<dyn Change>],
     outcomes: &mut Vec<Result<(), StoreError>>,
 ) -> Result<(), Failed> {
-    let refused = |error: rusqlite::Error| Failed::NothingWritten(file::unavailable(error).cause());
+    // A file that can't even be begun with is opened again, which finds out what is left of it.
+    let refused = |error: rusqlite::Error| {
+        let error = file::unavailable(error);
+        if error.is_damage() { Failed::Unknown(error.cause()) } else { Failed::NothingWritten(error.cause()) }
+    };
     connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
     for change in batch {
-        match execute_alone(connection, change.as_mut()) {
+        match execute(connection, change.as_mut()) {
             Ok(()) => outcomes.push(Ok(())),
             Err(Refusal::Own(error)) => outcomes.push(Err(error)),
+            Err(Refusal::Damage(error)) => {
+                let is_undone = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+                return Err(if is_undone { Failed::Damaged(error) } else { Failed::Unknown(error.cause()) });
+            }
             Err(Refusal::Storage(why)) => return Err(roll_back(connection, why)),
         }
     }
@@ -291,13 +340,22 @@ fn transact(
     Ok(())
 }
 
-/// Executes one change so that its own failure leaves nothing behind.
-fn execute_alone(connection: &Connection, change: &mut dyn Change) -> Result<(), Refusal> {
+/// Executes one change.
+fn execute(connection: &Connection, change: &mut dyn Change) -> Result<(), Refusal> {
     let outcome = change.execute(connection);
     if outcome.is_err() && connection.is_autocommit() {
         return Err(Refusal::Storage("the transaction was rolled back".into()));
     }
     outcome
+}
+
+fn note_damage(damage: &Damage, outcomes: &[Result<(), StoreError>]) {
+    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).filter(|error| error.is_damage()) {
+        damage.note(&error.cause());
+        if let StoreError::Malformed(why) = error {
+            damage.set_malformed(Some(why));
+        }
+    }
 }
 
 fn roll_back(connection: &Connection, why: String) -> Failed {

@@ -23,7 +23,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings) {
             Some(token) => format!("a console session goes on with the revoked token {}", Printable(&token.name)),
             None => format!("a console session was opened with a token that is not on record, {id}"),
         };
-        findings.add(Nature::Damage, None, what, "revoke the token again, or restore the directory from a backup");
+        findings.add(Nature::Damage, None, what, "revoke the token again");
     }
     if rows.strange_entries > 0 {
         let what = format!("entries of the audit that can't be read: {}", rows.strange_entries);

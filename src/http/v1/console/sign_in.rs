@@ -114,7 +114,11 @@ fn not_opened(error: StoreError) -> Refusal {
     match error {
         // Its token was revoked, or has gone, since it was checked.
         StoreError::Conflict | StoreError::Missing => Refusal::OperatorRequired,
-        StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_) => error.into(),
+        StoreError::Busy
+        | StoreError::Unavailable(_)
+        | StoreError::Corrupt(_)
+        | StoreError::Malformed(_)
+        | StoreError::Unsupported(_) => error.into(),
     }
 }
 

@@ -94,7 +94,11 @@ const NOT_PENDING: Refusal = Refusal::WrongPhase("Only a pending session's data 
 fn refused(error: StoreError) -> Refusal {
     match error {
         StoreError::Conflict | StoreError::Missing => NOT_PENDING,
-        StoreError::Busy | StoreError::Unavailable(_) | StoreError::Corrupt(_) => error.into(),
+        StoreError::Busy
+        | StoreError::Unavailable(_)
+        | StoreError::Corrupt(_)
+        | StoreError::Malformed(_)
+        | StoreError::Unsupported(_) => error.into(),
     }
 }
 
