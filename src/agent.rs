@@ -72,6 +72,7 @@ pub mod survivors;
 mod turns;
 pub(crate) mod uids;
 mod verdict;
+mod within;
 
 pub use ahead::Ahead;
 pub use calls::CallError;
@@ -255,6 +256,25 @@ pub enum AgentEnd {
     Finished(Ending),
     /// It could not be started, broke the protocol, or died.
     Lost(Reason),
+}
+
+impl AgentEnd {
+    /// Why the requests in flight have no answer.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Stopped => Reason::new("it was stopped"),
+            Self::Finished(ending) => ending.reason.clone(),
+            Self::Lost(reason) => reason.clone(),
+        }
+    }
+
+    /// How requests are refused from then on.
+    fn refusal(&self) -> CallError {
+        match self {
+            Self::Finished(_) => CallError::Finished,
+            Self::Stopped | Self::Lost(_) => CallError::NotGiven(self.reason()),
+        }
+    }
 }
 
 /// Starts agents.

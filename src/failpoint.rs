@@ -22,6 +22,8 @@ pub enum Failpoint {
     BeforeDataFile,
     /// A file of session data is in place; no row names it yet.
     AfterDataFile,
+    /// A start is about to write into its agent's directory; the step that begins it may not be stored.
+    BeforePlace,
     /// An agent's directory names the epoch of its next start; the step that begins it may not be stored.
     AfterPlace,
     /// An epoch is stored; the agent's directory may not know of it.
@@ -34,6 +36,8 @@ pub enum Failpoint {
     AfterAgentEnd,
     /// The end of a session is stored and may have been answered; its data file is still there.
     BeforeDataRemoval,
+    /// A keyed request is noted; its agent is not given it yet.
+    AfterNote,
     /// A restarted server has taken up agents, and not yet ended what belongs to nobody.
     DuringAdoption,
     /// A restarted server has ended leftovers but not settled its sessions.
@@ -64,19 +68,21 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of the server, for the sweep.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::BeforeCommit,
         Self::AfterCommit,
         Self::BeforeAnswer,
         Self::AfterStep,
         Self::BeforeDataFile,
         Self::AfterDataFile,
+        Self::BeforePlace,
         Self::AfterPlace,
         Self::BeforeSpawn,
         Self::AfterFence,
         Self::AfterSpawn,
         Self::AfterAgentEnd,
         Self::BeforeDataRemoval,
+        Self::AfterNote,
         Self::DuringAdoption,
         Self::DuringRecovery,
     ];
@@ -105,12 +111,14 @@ impl Failpoint {
             Self::AfterStep => "after-step",
             Self::BeforeDataFile => "before-data-file",
             Self::AfterDataFile => "after-data-file",
+            Self::BeforePlace => "before-place",
             Self::AfterPlace => "after-place",
             Self::BeforeSpawn => "before-spawn",
             Self::AfterFence => "after-fence",
             Self::AfterSpawn => "after-spawn",
             Self::AfterAgentEnd => "after-agent-end",
             Self::BeforeDataRemoval => "before-data-removal",
+            Self::AfterNote => "after-note",
             Self::DuringAdoption => "during-adoption",
             Self::DuringRecovery => "during-recovery",
             Self::LauncherBeforeFork => "launcher-before-fork",

@@ -27,7 +27,7 @@ mod tokens;
 pub use audit::{Action, Actor, Audit, AuditCursor, AuditEntry, AuditFilter, NumberedEntry};
 pub use damage::{CURE, Damage, Found};
 pub use operators::{ConsoleSession, OperatorToken, Operators};
-pub use requests::{KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
+pub use requests::{ANSWER_DROPPED, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
 pub use tokens::{TOKENS_PER_SESSION, Tokens};
 
 /// A pending answer of the store.
@@ -104,6 +104,10 @@ pub trait Store: Operators + Audit {
         expect: (Epoch, u64),
         to: (Epoch, u64),
     ) -> Answer<'_, ()>;
+
+    /// Deletes the note of a request that was never handed over, so that its key is free again; only if it still stands
+    /// as `expect` and has no answer.
+    fn withdraw_request(&self, session: SessionId, key: RequestKey, expect: (Epoch, u64)) -> Answer<'_, ()>;
 
     /// Stores a noted request's answer, and returns the one that stands: the first one stays. Of a session's answers
     /// the newest `keep_bytes` are kept, and at least this one; of older ones it is kept that they are lost.

@@ -99,6 +99,7 @@ pub(super) fn ready(launcher: &Launcher, spec: &AgentSpec, place: &Place) -> Rea
 }
 
 fn say_who_may_act(place: &Place, fence: &Fence) -> io::Result<bool> {
+    Failpoint::BeforePlace.hit();
     place.make()?;
     place.write_fence(fence)?;
     Failpoint::AfterPlace.hit();

@@ -22,6 +22,12 @@ pub enum CallError {
     /// As many calls wait as may.
     #[error("the agent has too many requests in flight")]
     TooMany,
+    /// The agent is lost or out of reach, and was not given the request: whoever asks again asks the next agent.
+    #[error("the agent was not given the request: {0}")]
+    NotGiven(Reason),
+    /// The agent has said that its work is done, and was not given the request.
+    #[error("the agent has finished and takes no more requests")]
+    Finished,
     /// The agent's service gave no answer that counts. Whether it has acted on the request is unknown.
     #[error("the agent gave no answer: {0}")]
     NoAnswer(Reason),

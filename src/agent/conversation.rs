@@ -5,6 +5,7 @@
 //! so that an agent that reads nothing holds no more than the line that is being written.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,11 +23,10 @@ use super::journal::Backlog;
 use super::link::{Control, Queues};
 use super::log_tail::kept;
 use super::rpc;
+use super::within::within;
 
 /// Bytes of a line for the log.
 const LONGEST_NOTE_BYTES: usize = 4_000;
-/// How long the lines behind one may wait for it to be noted.
-const NOTE_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines for the log that may wait for the shim; further ones are dropped.
 const WAITING_NOTES: usize = 64;
 
@@ -160,7 +160,7 @@ impl Conversation {
     ) -> Result<Json, CallError> {
         self.touch();
         let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
-        let answer = tokio::time::timeout(timeout, self.call_numbered("request", &params, begun)).await;
+        let answer = within(timeout, pin!(self.call_numbered("request", &params, begun))).await;
         self.touch();
         answer.unwrap_or(Err(CallError::TimedOut))
     }
@@ -183,7 +183,8 @@ impl Conversation {
         let id = pending.line.number();
         begun(id);
         pending.line.fill(rpc::request(id, method, params).await);
-        answer.await.unwrap_or(Err(CallError::TimedOut))
+        let outcome = answer.await.unwrap_or(Err(CallError::TimedOut));
+        pending.outcome(outcome)
     }
 
     /// Notes a call, and queues its line. Both in one step: what comes to a shim with a number below one that it has seen
@@ -199,15 +200,18 @@ impl Conversation {
             // It is full of lines that were taken back, since the agent does not read.
             Some(Err(TrySendError::Full(_))) => CallError::TooMany,
             Some(Err(TrySendError::Closed(_))) | None => {
-                CallError::Lost(Reason::new("its shim can't be reached at the moment"))
+                CallError::NotGiven(Reason::new("its shim can't be reached at the moment"))
             }
         };
         calls.finish(line.number());
         Err(error)
     }
 
-    /// Makes a call whose answer stays in the spool until it is stored: `note` is given its number first and may prevent
-    /// it. A caller that goes away does not cancel it; one that `timeout` passes does.
+    /// Makes a call whose answer stays in the spool until it is stored. `note` is given its number first and may prevent
+    /// it; the lines behind it wait meanwhile. A caller that goes away does not cancel the call; `timeout` does.
+    ///
+    /// # Errors
+    /// What `note` said, or why the agent was not given the request.
     pub(super) async fn call_and_keep<E: From<CallError>>(
         &self,
         request: &[u8],
@@ -220,18 +224,20 @@ impl Conversation {
         let number = pending.line.number();
         lock(&self.kept).insert(number, None);
         let mut call = KeptCall { kept: Some((self, number)), outcome: Err(CallError::TimedOut) };
-        // Others wait behind it.
-        match tokio::time::timeout(timeout.min(NOTE_PATIENCE), note(number)).await {
-            Ok(noted) => noted?,
-            Err(_) => return Err(CallError::TimedOut.into()),
-        }
+        note(number).await?;
         self.touch();
         let params: [&[u8]; 3] = [b"{\"REQUEST\":", request, b"}"];
         pending.line.fill(rpc::request(number, "request", &params).await);
-        let answer = tokio::time::timeout(timeout, answer).await;
+        let answer = within(timeout, pin!(answer)).await;
         self.touch();
-        call.outcome = answer.map_or(Err(CallError::TimedOut), |answer| answer.unwrap_or(Err(CallError::TimedOut)));
-        Ok(call)
+        let outcome = answer.and_then(Result::ok).unwrap_or(Err(CallError::TimedOut));
+        match pending.outcome(outcome) {
+            Err(error @ CallError::NotGiven(_)) => Err(error.into()),
+            outcome => {
+                call.outcome = outcome;
+                Ok(call)
+            }
+        }
     }
 
     /// Takes over calls of an earlier server whose answers are to be stored. The agent was given those up to `last_call`.
@@ -256,8 +262,8 @@ impl Conversation {
             Some(None) => return Fate::NeverGiven,
             None => return Fate::Unknown,
         };
-        let answer = tokio::time::timeout(timeout, answer).await;
-        let outcome = answer.map_or(Err(CallError::TimedOut), |answer| answer.unwrap_or(Err(CallError::TimedOut)));
+        let answer = within(timeout, pin!(answer)).await;
+        let outcome = answer.and_then(Result::ok).unwrap_or(Err(CallError::TimedOut));
         lock(&self.calls).finish(number);
         Fate::Answered(KeptCall { kept: Some((self, number)), outcome })
     }
@@ -343,8 +349,8 @@ impl Conversation {
     }
 
     /// Refuses calls from now on. Those in flight may still be answered.
-    pub(super) fn refuse(&self, reason: &Reason) {
-        lock(&self.calls).refuse(CallError::Lost(reason.clone()));
+    pub(super) fn refuse(&self, refusal: CallError) {
+        lock(&self.calls).refuse(refusal);
     }
 
     /// Orders the agent's end within `grace`. What waits for the agent's stdin is not handed over any more.
@@ -365,28 +371,29 @@ impl Conversation {
         let _ = lock(&self.shim).as_ref().map(|shim| shim.taken.notify_one());
     }
 
-    /// Fails every call in flight, and those to come.
-    pub(super) fn close(&self, reason: &Reason) {
+    /// Fails every call in flight, and refuses those to come.
+    pub(super) fn close(&self, reason: &Reason, refusal: CallError) {
         self.hang_up();
         let error = CallError::Lost(reason.clone());
-        let waiting = lock(&self.calls).close(error.clone());
+        let waiting = lock(&self.calls).close(refusal);
         for reply in waiting {
             let _ = reply.send(Err(error.clone()));
         }
     }
 
-    /// Fails a call that the agent will not be given.
-    pub(super) fn fail(&self, number: u64, why: String) {
+    /// Refuses a call for whose line the shim has no room. The agent is not given it.
+    pub(super) fn fail(&self, number: u64) {
+        let message = "the request was not handed to the agent: there was no room to keep a line that long".to_owned();
         let reply = lock(&self.calls).finish(number);
-        let _ = reply.map(|reply| reply.send(Err(CallError::Lost(Reason::new(why)))));
+        let _ = reply.map(|reply| reply.send(Err(CallError::Refused { message })));
     }
 
     /// Fails the calls that the agent will not be given: those above `last_call`, once a connection was lost.
     pub(super) fn fail_above(&self, last_call: u64) {
-        let lost = CallError::Lost(Reason::new("the connection to its shim was lost before it was handed over"));
+        let error = CallError::NotGiven(Reason::new("the connection to its shim was lost"));
         let never_given = lock(&self.calls).take_above(last_call);
         for reply in never_given {
-            let _ = reply.send(Err(lost.clone()));
+            let _ = reply.send(Err(error.clone()));
         }
     }
 
@@ -485,6 +492,16 @@ struct PendingCall<'a> {
     method: &'static str,
 }
 
+impl PendingCall<'_> {
+    /// What came of the call. A line that still waits when the agent is lost is taken back: the agent never got it.
+    fn outcome(self, outcome: Result<Json, CallError>) -> Result<Json, CallError> {
+        match outcome {
+            Err(CallError::Lost(reason)) if !self.line.take_back() => Err(CallError::NotGiven(reason)),
+            outcome => outcome,
+        }
+    }
+}
+
 impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         let number = self.line.number();
@@ -560,6 +577,27 @@ mod tests {
         let (kept, later, ()) = tokio::join!(kept, later, agent);
         assert_eq!(kept, Err(CallError::NotSpoken));
         assert!(later.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_still_waits_when_its_agent_is_lost_was_never_given_and_one_that_was_written_is_lost() {
+        let (conversation, mut queues) = conversation(4);
+        let first = conversation.request(b"1", LONG, |_| ());
+        let kept = async { conversation.call_and_keep::<CallError>(b"2", LONG, async |_| Ok(())).await.map(drop) };
+        let last = conversation.request(b"3", LONG, |_| ());
+        let agent = async {
+            let line = queues.lines.recv().await.unwrap();
+            assert!(line.text().await.is_some());
+            while queues.lines.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            conversation.close(&Reason::new("killed"), CallError::NotGiven(Reason::new("killed")));
+        };
+        let (first, kept, last, ()) = tokio::join!(first, kept, last, agent);
+        assert_eq!(first, Err(CallError::Lost(Reason::new("killed"))));
+        let not_given = CallError::NotGiven(Reason::new("killed"));
+        assert_eq!((kept, last), (Err(not_given.clone()), Err(not_given.clone())));
+        assert_eq!(conversation.request(b"4", LONG, |_| ()).await, Err(not_given));
     }
 
     #[tokio::test]

@@ -60,7 +60,7 @@ pub(super) fn start(
         // What it was not given it can't be given any more.
         Origin::Ended(..) | Origin::Lost(_) => {
             conversation.inherit(&before.calls, u64::MAX);
-            conversation.refuse(&Reason::new("it ended while no server ran"));
+            conversation.refuse(CallError::NotGiven(Reason::new("it ended while no server ran")));
         }
     }
     let tasks = launcher.tasks.clone();

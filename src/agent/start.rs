@@ -42,18 +42,21 @@ pub(super) async fn bring_up(
     stops: &mut mpsc::UnboundedReceiver<Timestamp>,
 ) -> Result<Started, AgentEnd> {
     let clock = Arc::clone(&launcher.clock);
-    let Ahead { turn: had, readying, data } = ahead;
+    let Ahead { turn: had, mut readying, data } = ahead;
     let turn = tokio::select! {
         biased;
-        _ = stops.recv() => return Err(AgentEnd::Stopped),
+        _ = stops.recv() => {
+            settle(readying).await;
+            return Err(AgentEnd::Stopped);
+        }
         turn = turn(launcher, spec, had) => turn,
     };
     // Others that start slowly are no fault of this one: its own time begins with its turn.
     let deadline = clock.now() + spec.persona.start_timeout;
-    tokio::select! {
+    let started = tokio::select! {
         biased;
         _ = stops.recv() => Err(AgentEnd::Stopped),
-        ordered = order(launcher, spec, place, readying, data) => match ordered {
+        ordered = order(launcher, spec, place, &mut readying, data) => match ordered {
             Ok((stream, data)) => Ok(Started { stream, data, turn, deadline }),
             Err(reason) => Err(AgentEnd::Lost(reason)),
         },
@@ -62,6 +65,17 @@ pub(super) async fn bring_up(
             let why = "its session data could not be read, or its directory not be written";
             Err(AgentEnd::Lost(Reason::new(format!("not started in {timeout}: {why}"))))
         }
+    };
+    settle(readying).await;
+    started
+}
+
+/// Waits until nothing writes into the session's directory any more: it may be removed next, or be another epoch's.
+async fn settle(readying: Option<Readying>) {
+    if let Some(readying) = readying {
+        // One that has not begun never does.
+        readying.abort();
+        let _ = readying.await;
     }
 }
 
@@ -82,12 +96,16 @@ async fn order(
     launcher: &Launcher,
     spec: &AgentSpec,
     place: &Place,
-    readying: Option<Readying>,
+    readying: &mut Option<Readying>,
     data: Option<SessionData>,
 ) -> Result<(UnixStream, Vec<u8>), Reason> {
     Failpoint::BeforeSpawn.hit();
-    let readying = readying.unwrap_or_else(|| ahead::ready(launcher, spec, place));
-    let (data, ready) = tokio::join!(initialize::data_field(launcher, spec, data), readying);
+    let (data, ready) = tokio::join!(initialize::data_field(launcher, spec, data), async {
+        let ready = readying.get_or_insert_with(|| ahead::ready(launcher, spec, place)).await;
+        // A task that has ended must not be awaited again.
+        *readying = None;
+        ready
+    });
     let (data, ready) = (data?, ready.map_err(not_started)??);
     if !ready.is_free {
         // Usually it is about to leave by itself. If not, it has read the fence before it was changed.

@@ -128,14 +128,17 @@ impl Supervisor {
     pub(super) async fn run(mut self: Box<Self>, origin: Origin) {
         match self.live(origin).await {
             Some(end) => {
-                self.conversation.close(&reason_of(&end));
+                self.conversation.close(&end.reason(), end.refusal());
                 self.flush().await;
                 self.show(|shown| *shown = Shown::default());
                 Failpoint::AfterAgentEnd.hit();
                 // A driver that is gone has nobody to tell.
                 let _ = self.events.tell(AgentEvent::Ended(end)).await;
             }
-            None => self.conversation.close(&Reason::new("the server was stopped; its agent runs on")),
+            None => {
+                let reason = Reason::new("the server was stopped; its agent runs on");
+                self.conversation.close(&reason, CallError::NotGiven(reason.clone()));
+            }
         }
     }
 
@@ -221,7 +224,7 @@ impl Supervisor {
                 }
                 () = tasks.leaving(), if !is_leaving => is_leaving = true,
                 () = sleep_until(&*clock, wake) => {
-                    if let Some(end) = Box::pin(self.wake()).await {
+                    if let Some(end) = Box::pin(self.wake(wake)).await {
                         return Some(end);
                     }
                 }
@@ -305,7 +308,10 @@ impl Supervisor {
     /// Has the agent ended by `kill_at` at the latest. Why is decided by the first who asks.
     fn end(&mut self, cause: Cause, kill_at: Timestamp) {
         let cause = self.cause.get_or_insert(cause);
-        self.conversation.refuse(&cause.reason());
+        self.conversation.refuse(match cause {
+            Cause::Finished(_) => CallError::Finished,
+            Cause::Stop | Cause::Lost(_) => CallError::NotGiven(cause.reason()),
+        });
         let kill_at = self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at));
         self.now = self.launcher.clock.now();
         self.kill_at = Some(kill_at);
@@ -340,7 +346,7 @@ impl Supervisor {
     /// The connection broke without a word about the agent's end.
     async fn shim_is_gone(&mut self) -> AgentEnd {
         let position = self.lines.position();
-        self.conversation.refuse(&Reason::new("its shim is gone"));
+        self.conversation.refuse(CallError::NotGiven(Reason::new("its shim is gone")));
         self.conversation.hang_up();
         let end = survivors::end_shim(&self.launcher, self.spec.session, self.spec.epoch, &self.place).await.end;
         self.hear_spool(position).await;
@@ -356,14 +362,6 @@ impl Supervisor {
 
     fn show(&self, change: impl FnOnce(&mut Shown)) {
         change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-fn reason_of(end: &AgentEnd) -> Reason {
-    match end {
-        AgentEnd::Stopped => Reason::new("it was stopped"),
-        AgentEnd::Finished(ending) => ending.reason.clone(),
-        AgentEnd::Lost(reason) => reason.clone(),
     }
 }
 

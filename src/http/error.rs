@@ -399,8 +399,13 @@ impl From<InitialiseError> for Refusal {
 impl From<RelayError> for Refusal {
     fn from(error: RelayError) -> Self {
         match error {
-            RelayError::NotRunning => Self::NoSessionRunning,
+            RelayError::NotRunning | RelayError::Call(CallError::Finished) => Self::NoSessionRunning,
             RelayError::Restarting { retry_after } => Self::AgentRestarting(retry_after),
+            RelayError::Call(CallError::NotGiven(_)) => Self::AgentRestarting(Duration::ZERO),
+            RelayError::AnswerDropped => Self::AgentError(
+                "The answer to this request is kept no longer, and the agent does not get it again; use a new key."
+                    .into(),
+            ),
             RelayError::Call(CallError::Refused { message }) => Self::AgentError(beginning(message)),
             RelayError::Call(CallError::Lost(_)) => Self::AgentError(
                 "The agent ended before it answered; whether it acted on the request is unknown.".into(),

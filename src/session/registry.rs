@@ -97,6 +97,9 @@ pub enum RelayError {
     /// The agent did not answer.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// Its answer is kept no longer.
+    #[error("the answer to this request is kept no longer")]
+    AnswerDropped,
     /// Its idempotency key came before with another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,

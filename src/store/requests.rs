@@ -58,9 +58,16 @@ pub enum KeyedAnswer {
     Result(Bytes),
     /// The agent refused it: its message.
     Refused(String),
-    /// Nobody knows whether the agent acted on it: why, in words.
+    /// The agent ended before it answered, or its answer is kept no longer: why, in words.
     Lost(String),
+    /// The agent did not answer in time.
+    TimedOut,
+    /// The agent's service gave no answer that counts: why, in words.
+    NoAnswer(String),
 }
+
+/// Why an answer is lost that made room for newer ones.
+pub const ANSWER_DROPPED: &str = "its answer is kept no longer, since newer ones took its room (`limits.answers`)";
 
 /// The answer to a request that asks to be noted.
 #[derive(Clone, Debug, PartialEq, Eq)]

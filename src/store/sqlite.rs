@@ -380,6 +380,10 @@ impl Store for SqliteStore {
         self.run(move |connection| requests::move_to(connection, session, key, expect, to))
     }
 
+    fn withdraw_request(&self, session: SessionId, key: RequestKey, expect: (Epoch, u64)) -> Answer<'_, ()> {
+        self.run(move |connection| requests::withdraw(connection, session, key, expect))
+    }
+
     fn answer_request(
         &self,
         session: SessionId,
@@ -389,7 +393,8 @@ impl Store for SqliteStore {
     ) -> Answer<'_, KeyedAnswer> {
         let bytes = match &answer {
             KeyedAnswer::Result(result) => result.len(),
-            KeyedAnswer::Refused(text) | KeyedAnswer::Lost(text) => text.len(),
+            KeyedAnswer::Refused(text) | KeyedAnswer::Lost(text) | KeyedAnswer::NoAnswer(text) => text.len(),
+            KeyedAnswer::TimedOut => 0,
         };
         self.run_sized(bytes, move |connection| requests::answer(connection, session, key, &answer, keep_bytes))
     }

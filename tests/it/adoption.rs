@@ -12,7 +12,9 @@ use std::time::Duration;
 use frontdesk::clock::boot_time;
 use frontdesk::control;
 use frontdesk::id::Epoch;
+use frontdesk::session::Phase;
 use frontdesk::shim::place::{Fence, Place};
+use frontdesk::store::sqlite::inspect;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -230,6 +232,24 @@ fn directories_of_no_session_and_agents_of_older_epochs_are_ended() {
     assert!(!unknown.exists());
     assert_eq!(desk.epoch_when_answering(&bob), 2);
     assert_eq!(desk.server.agents(), [desk.row(&bob).pid.unwrap()]);
+}
+
+#[test]
+fn a_server_is_ready_only_when_the_agents_that_it_found_dead_are_stored_as_lost() {
+    let mut desk = Desk::new("");
+    let sessions = open_many(&desk);
+    desk.server.kill();
+    desk.server.kill_agents();
+    until("their shims are gone, too", || desk.server.own_processes().is_empty());
+
+    desk.server.start_again();
+
+    let stored = inspect::read(&desk.server.data_dir().join("frontdesk.db")).unwrap().live;
+    assert_eq!(stored.len(), sessions.len());
+    for row in stored {
+        let phase = row.phase.unwrap();
+        assert!(!matches!(phase, Phase::Running { epoch: Epoch(1), .. }), "{phase:?}");
+    }
 }
 
 #[test]

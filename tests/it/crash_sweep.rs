@@ -42,6 +42,8 @@ pub(crate) enum Operation {
     Initialise,
     /// A request is relayed.
     Ask,
+    /// The same under a key.
+    AskKeyed,
     AgentDies,
     /// An operator has its agent replaced.
     Restart,
@@ -63,7 +65,10 @@ use Operation::*;
 impl Operation {
     /// Whether it begins with a running agent.
     fn has_agent(self) -> bool {
-        matches!(self, Ask | AgentDies | Restart | StopRunning | Adopt | RecoverDead | Drain | DrainEndingAgents)
+        matches!(
+            self,
+            Ask | AskKeyed | AgentDies | Restart | StopRunning | Adopt | RecoverDead | Drain | DrainEndingAgents
+        )
     }
 
     /// Whether the agent must outlive it.
@@ -118,13 +123,16 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (RecoverDead, 2),
         ],
         Failpoint::BeforeDataFile | Failpoint::AfterDataFile => &[(CreateLarge, 1)],
-        Failpoint::AfterPlace | Failpoint::BeforeSpawn | Failpoint::AfterFence | Failpoint::AfterSpawn => {
-            &[(Initialise, 1), (AgentDies, 1), (Restart, 1), (RecoverDead, 1)]
-        }
+        Failpoint::BeforePlace
+        | Failpoint::AfterPlace
+        | Failpoint::BeforeSpawn
+        | Failpoint::AfterFence
+        | Failpoint::AfterSpawn => &[(Initialise, 1), (AgentDies, 1), (Restart, 1), (RecoverDead, 1)],
         Failpoint::AfterAgentEnd => {
             &[(AgentDies, 1), (Restart, 1), (StopRunning, 1), (RecoverDead, 1), (DrainEndingAgents, 1)]
         }
         Failpoint::BeforeDataRemoval => &[(StopPending, 1), (StopRunning, 1), (Expire, 1)],
+        Failpoint::AfterNote => &[(AskKeyed, 1)],
         Failpoint::DuringAdoption | Failpoint::DuringRecovery => &[(Adopt, 1), (RecoverDead, 1)],
         // Points of other processes, which no operation of the server comes by.
         Failpoint::LauncherBeforeFork
@@ -160,12 +168,14 @@ sweep! {
     a_crash_with_a_step_that_no_sequence_knows_is_settled: AfterStep kill;
     a_crash_with_a_data_file_not_yet_in_place_loses_nothing: BeforeDataFile kill;
     a_crash_with_a_data_file_and_no_row_loses_nothing: AfterDataFile kill;
+    a_crash_with_a_start_about_to_write_its_directory_is_settled: BeforePlace kill;
     a_crash_with_a_directory_ready_for_a_start_that_may_not_be_stored_is_settled: AfterPlace kill;
     a_crash_before_an_agent_is_spawned_is_settled: BeforeSpawn kill;
     a_crash_with_an_epoch_that_no_shim_knows_is_settled: AfterFence kill;
     a_crash_with_an_agent_that_nobody_knows_of_is_settled: AfterSpawn kill;
     a_crash_with_an_agent_gone_and_not_yet_noted_is_settled: AfterAgentEnd kill;
     a_crash_with_data_that_outlived_its_session_is_settled: BeforeDataRemoval kill;
+    a_crash_with_a_keyed_request_noted_and_not_handed_over_is_settled: AfterNote kill;
     a_crash_in_the_middle_of_an_adoption_is_settled: DuringAdoption kill;
     a_crash_in_the_middle_of_a_recovery_is_settled: DuringRecovery kill;
     a_commit_that_fails_is_answered_as_such_and_the_server_goes_on: BeforeCommit error;
@@ -308,6 +318,7 @@ impl Case {
                 let body = json!({"EMAIL": ADA.0, "REQUEST": "now", "TOKEN": token});
                 let _ = self.send("PUT", "/handleSessionRequests", &[], &body.to_string());
             }
+            AskKeyed => drop(self.ask_keyed()),
             Restart => {
                 let _ = self.server.run(&["session", "restart", ADA.0], "");
             }
@@ -373,6 +384,13 @@ impl Case {
         self.server.relay(ADA.0, token, request)
     }
 
+    /// Asks the agent under a key; `None` if the server died over it.
+    fn ask_keyed(&self) -> Option<Answer> {
+        let Promise::Session { token, .. } = &self.promise else { panic!("{:?}", self.promise) };
+        let body = json!({"EMAIL": ADA.0, "REQUEST": "once", "TOKEN": token}).to_string();
+        self.send("PUT", "/handleSessionRequests", &[("Idempotency-Key", "a")], &body)
+    }
+
     fn await_death(&mut self) {
         self.server.await_end();
         assert!(!self.when.exists(), "the server ended, and not at the point");
@@ -400,6 +418,12 @@ impl Case {
                 assert!(live(&self.server, id).is_some(), "the session is lost");
                 assert_eq!(&stored_data(&self.server, id), data);
                 let answer = || self.server.relay(ADA.0, token, &json!("still there?"));
+                if self.operation == AskKeyed {
+                    // It is withdrawn first, since the agent was never given it.
+                    until("the keyed request is answered", || {
+                        self.ask_keyed().is_some_and(|answer| answer.status == 200)
+                    });
+                }
                 if self.operation.keeps_agent() {
                     assert_eq!(self.server.marked(), self.before, "another agent");
                     assert!(answer().json()["RESPONSE"]["handled"].as_u64().unwrap() >= 2);

@@ -6,10 +6,13 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Opened};
+use crate::desk::{Desk, Opened, persona};
 use crate::harness::{ADA, Answer, try_send, until};
+#[cfg(feature = "failpoints")]
+use crate::harness::{Server, Setup};
 
-const PARTS: &str = concat!(
+/// An agent that says a part of its answer at once, and the rest when there is a file.
+pub const PARTS: &str = concat!(
     "[personas.CUSTOMERS]\ncommand = [\"python3\", \"-u\", \"",
     env!("CARGO_MANIFEST_DIR"),
     "/tests/it/agents/parts.py\"]\n"
@@ -134,6 +137,46 @@ fn an_answer_is_given_again_while_the_agent_is_restarted() {
     assert_eq!(ask(&desk, &ada, "a", &json!("hello")).json(), first.json());
 }
 
+#[test]
+fn a_request_whose_time_ran_out_is_answered_alike_when_it_is_sent_again() {
+    let desk = Desk::new(&persona("CUSTOMERS", "[\"frontdesk\", \"agent\", \"echo\"]", "request_timeout = \"300ms\""));
+    let ada = desk.open(ADA);
+    let slow = json!({"sleep_ms": 600});
+    for _ in 0..3 {
+        assert_eq!(ask(&desk, &ada, "a", &slow).pair(), (504, "AGENT_TIMEOUT".into()));
+        assert_eq!(ask_v1(&desk, &ada, "a", &slow).json()["code"], "agent_timeout");
+    }
+    assert_eq!(desk.row(&ada).epoch, 1);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn requests_while_the_loss_of_their_agent_is_not_yet_stored_are_to_come_again_and_are_answered_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let (when, resume) = (directory.path().join("when"), directory.path().join("resume"));
+    let setup = Setup::default()
+        .env("FRONTDESK_FAILPOINT", "after-agent-end=pause")
+        .env("FRONTDESK_FAILPOINT_WHEN", when.to_str().unwrap())
+        .env("FRONTDESK_FAILPOINT_RESUME", resume.to_str().unwrap());
+    let desk = Desk { server: Server::start(setup) };
+    desk.server.add_customer(ADA);
+    let ada = desk.open(ADA);
+    std::fs::write(&when, "").unwrap();
+    let last = desk.ask_aside(&ada, &json!({"exit": 3}));
+    until("the agent is gone, and that is not stored", || !when.exists());
+
+    let refused = [desk.ask(&ada, &json!(1)), ask(&desk, &ada, "a", &json!("once"))];
+
+    for answer in refused {
+        assert_eq!(answer.pair(), (503, "AGENT_RESTARTING".into()));
+        assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{answer:?}");
+    }
+    std::fs::write(&resume, "").unwrap();
+    assert_eq!(last.join().unwrap().pair(), (502, "AGENT_ERROR".into()));
+    until("the next agent answers", || ask(&desk, &ada, "a", &json!("once")).status == 200);
+    assert_eq!(desk.row(&ada).epoch, 2);
+}
+
 fn opened() -> (Desk, Opened) {
     opened_with("")
 }
@@ -150,7 +193,8 @@ fn held(desk: &Desk) -> (Value, PathBuf) {
     (json!({"parts": ["begun"], "hold": hold}), hold)
 }
 
-fn has_said_a_part(desk: &Desk, session: &Opened) -> bool {
+/// Whether the session's agent has said a part of an answer.
+pub fn has_said_a_part(desk: &Desk, session: &Opened) -> bool {
     let authorization = format!("Bearer {}", session.token);
     let headers = [("Authorization", &*authorization), ("Accept", "application/json")];
     let events = desk.server.send("GET", &format!("/v1/sessions/{}/events", session.id), &headers, b"").json();

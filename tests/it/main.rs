@@ -69,6 +69,9 @@ mod session_cookie;
 mod shim;
 #[cfg(feature = "failpoints")]
 mod shim_sweep;
+mod stopped_server;
+#[cfg(feature = "failpoints")]
+mod stopped_start;
 mod store_contract;
 mod stream;
 mod throttling;

@@ -25,12 +25,14 @@ fn visits(point: Failpoint) -> &'static [Operation] {
         | Failpoint::AfterStep
         | Failpoint::BeforeDataFile
         | Failpoint::AfterDataFile
+        | Failpoint::BeforePlace
         | Failpoint::AfterPlace
         | Failpoint::BeforeSpawn
         | Failpoint::AfterFence
         | Failpoint::AfterSpawn
         | Failpoint::AfterAgentEnd
         | Failpoint::BeforeDataRemoval
+        | Failpoint::AfterNote
         | Failpoint::DuringAdoption
         | Failpoint::DuringRecovery
         | Failpoint::BackupCopied
@@ -101,7 +103,7 @@ fn die_alone(mut case: Case) {
             let Phase::Pending { last_failure, .. } = &phase else { panic!("{phase:?}") };
             assert!(last_failure.as_ref().unwrap().sentence().contains("shim"), "{phase:?}");
         }
-        AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AgentDies | Restart | StopPending
+        AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AskKeyed | AgentDies | Restart | StopPending
         | StopRunning | Expire | Adopt | RecoverDead | Drain => {}
     }
     case.assert_kept_promise();

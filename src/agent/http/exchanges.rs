@@ -3,6 +3,7 @@
 //! Each request is one POST that lives in its caller's future: a caller that goes away closes it, and the service is
 //! told by `cancel`. The number in flight is bounded, and all of them can be ended at once.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::agent::calls::{CallError, Calls};
 use crate::agent::journal::{Backlog, Journal, Owner};
 use crate::agent::log_tail::{LogTail, kept};
 use crate::agent::rpc::{self, Notification};
+use crate::agent::within::within;
 use crate::clock::{Clock, Timestamp};
 use crate::events::{EventLog, NewEvent};
 use crate::id::Printable;
@@ -213,14 +215,14 @@ impl Exchanges {
     }
 
     /// Refuses requests from now on. Those in flight may still be answered.
-    pub(super) fn refuse(&self, reason: &Reason) {
-        lock(&self.calls).refuse(CallError::Lost(reason.clone()));
+    pub(super) fn refuse(&self, refusal: CallError) {
+        lock(&self.calls).refuse(refusal);
     }
 
-    /// Fails every request in flight, and those to come.
-    pub(super) fn close(&self, reason: &Reason) {
+    /// Fails every request in flight, and refuses those to come.
+    pub(super) fn close(&self, reason: &Reason, refusal: CallError) {
         let error = CallError::Lost(reason.clone());
-        let waiting = lock(&self.calls).close(error.clone());
+        let waiting = lock(&self.calls).close(refusal);
         for in_flight in waiting {
             let _ = in_flight.send(error.clone());
         }
@@ -308,10 +310,11 @@ impl InFlight<'_> {
             *is_sent = false;
             answer
         };
+        let mut exchange = pin!(exchange);
         let answer = tokio::select! {
             biased;
             error = ended => return Err(error.unwrap_or(CallError::TimedOut)),
-            answer = tokio::time::timeout(timeout, exchange) => answer.map_err(|_| CallError::TimedOut)?,
+            answer = within(timeout, exchange.as_mut()) => answer.ok_or(CallError::TimedOut)?,
         };
         exchanges.understood(answer)
     }

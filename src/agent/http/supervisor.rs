@@ -80,7 +80,7 @@ impl Supervisor {
             }
         };
         let end = self.end(cause).await;
-        self.exchanges.close(&reason_of(&end));
+        self.exchanges.close(&end.reason(), end.refusal());
         if !self.exchanges.flushed(LOG_PATIENCE).await {
             tracing::error!(session.id = %self.spec.session, "last events of an agent may be lost: they can't be stored");
         }
@@ -160,7 +160,7 @@ impl Supervisor {
     /// Tells the service that it is over, and waits for its word or the time of the kill.
     async fn end(&mut self, Cause { end, goodbye }: Cause) -> AgentEnd {
         let clock = Arc::clone(&self.launcher.clock);
-        self.exchanges.refuse(&reason_of(&end));
+        self.exchanges.refuse(end.refusal());
         let mut kill_at = match goodbye {
             Goodbye::None => return end,
             Goodbye::Once => clock.now() + LAST_WORDS,
@@ -281,14 +281,6 @@ fn spread(wait: Duration) -> Duration {
 fn stopped(kill_at: Option<Timestamp>, now: Timestamp) -> Cause {
     // Without a handle left nobody can ask this agent for anything.
     Cause { end: AgentEnd::Stopped, goodbye: Goodbye::Until(kill_at.unwrap_or(now)) }
-}
-
-fn reason_of(end: &AgentEnd) -> Reason {
-    match end {
-        AgentEnd::Stopped => Reason::new("it was stopped"),
-        AgentEnd::Finished(ending) => ending.reason.clone(),
-        AgentEnd::Lost(reason) => reason.clone(),
-    }
 }
 
 /// The session's data as a field of `initialize`: always inline, because a service may not see our files.

@@ -270,7 +270,7 @@ impl Desk {
 
 fn lost(news: Option<AgentEvent>) -> String {
     match news {
-        Some(AgentEvent::Ended(AgentEnd::Lost(reason))) => reason.to_string(),
+        Some(AgentEvent::Ended(AgentEnd::Lost(reason))) => reason.in_full(),
         news => panic!("not lost: {news:?}"),
     }
 }

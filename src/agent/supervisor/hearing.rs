@@ -11,6 +11,7 @@ use crate::agent::rpc::{self, Message, Notification};
 use crate::agent::verdict::Cause;
 use crate::agent::{AgentEnd, Launcher, survivors};
 use crate::events::NewEvent;
+use crate::id::Printable;
 use crate::session::{Ending, Reason};
 
 use super::Supervisor;
@@ -34,7 +35,8 @@ impl Supervisor {
             Heard::Taken => self.conversation.taken(),
             Heard::Refused { call, why } => {
                 self.conversation.taken();
-                self.conversation.fail(call, why);
+                tracing::warn!(session.id = %self.spec.session, reason = %Printable(&why), "request not handed over");
+                self.conversation.fail(call);
             }
             // A plain command's stdout is its log, which it may close.
             Heard::Closed => self.closed_at = self.speaks.then_some(self.now),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::agent::log_tail::log_tail;
 use crate::agent::verdict::Cause;
+use crate::agent::within::STALL;
 use crate::agent::{AgentEnd, survivors};
 use crate::clock::Timestamp;
 use crate::session::Reason;
@@ -40,8 +41,8 @@ impl Supervisor {
         .min()
     }
 
-    /// Does what is due. Every branch changes what [`Supervisor::next_wake`] says.
-    pub(super) async fn wake(&mut self) -> Option<AgentEnd> {
+    /// Does what was due then. Every branch changes what [`Supervisor::next_wake`] says.
+    pub(super) async fn wake(&mut self, due: Option<Timestamp>) -> Option<AgentEnd> {
         let now = self.launcher.clock.now();
         self.now = now;
         if now >= self.acknowledged_at + BETWEEN_ACKNOWLEDGEMENTS {
@@ -50,8 +51,8 @@ impl Supervisor {
         if self.kill_at.is_some_and(|at| now >= at + SHIM_GRACE) {
             return Some(self.give_up_shim().await);
         }
-        if self.is_held_up() {
-            // It is not heard: whatever it has to say waits for the log of events.
+        if self.is_held_up() || due.is_some_and(|due| now.saturating_since(due) >= STALL) {
+            // It was not heard: what it has to say waits for the log of events, or the server itself was stopped.
             self.heard_at = now;
             self.deadline = self.deadline.max(now + BETWEEN_ACKNOWLEDGEMENTS);
             self.pinged_at = self.pinged_at.map(|_| now);

@@ -5,22 +5,30 @@
 //!   note it (stored) ──> hand it over ──> answer ──> store the answer ──> give it
 //! ```
 //!
-//! A note without an answer is followed up when its agent is taken up again. One that the agent was never given is
-//! handed over when somebody asks again; one whose agent has ended is lost, and never handed to another. An answer that
-//! is stored is given whatever the session's phase, until the session's history is deleted.
+//! A note without an answer is followed up when its agent is taken up again. If the agent is lost while the request still
+//! waits for it, the note is withdrawn: whoever asks again asks the next agent. A request that the agent was given is lost
+//! with it, and never handed to another. A stored answer is given whatever the session's phase, until the session's
+//! history is deleted.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::agent::{Agent, CallError, Fate, Json, KeptCall};
+use crate::failpoint::Failpoint;
 use crate::id::{Epoch, SessionId};
 use crate::session::phase::Reason;
-use crate::store::{KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
+use crate::store::{ANSWER_DROPPED, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
 
 use super::{Registry, RelayError, lock};
+
+/// How long the lines behind a request may wait for it to be noted.
+const NOTE_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to store what came of a request.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// What comes of a request, once it has.
 type Outcome = Option<Result<Json, RelayError>>;
@@ -128,13 +136,23 @@ impl Registry {
             let tasks = self.inner.context.tasks.clone();
             self.inner.context.tasks.spawn(async move {
                 let errand = Errand { registry: &registry, session: id, key, agent, epoch, timeout, teller: &teller };
+                let call = note.call;
+                let settling = async {
+                    match errand.known(note).await {
+                        Some(answer) => answer,
+                        // Whoever asks again asks anew, and this agent or the next gets it.
+                        None => {
+                            errand.withdraw(call).await;
+                            Err(CallError::NotGiven(Reason::new("the server was killed before it was handed over"))
+                                .into())
+                        }
+                    }
+                };
                 let answer = tokio::select! {
-                    answer = errand.known(note) => answer,
+                    answer = settling => answer,
                     // Nobody waits for it here: the next server follows it up again.
                     () = tasks.draining() => return,
                 };
-                // Nothing to tell if it was never handed over: that is for who asks again.
-                let answer = answer.unwrap_or(Err(RelayError::NotRunning));
                 registry.tell(id, key, &teller, answer);
             });
         }
@@ -212,7 +230,6 @@ impl Registry {
 
     /// Stores an answer, however long that takes.
     async fn keep(&self, session: SessionId, key: RequestKey, answer: KeyedAnswer) -> Result<Json, RelayError> {
-        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
         let (store, tasks) = (&self.inner.context.store, &self.inner.context.tasks);
         let keep_bytes = self.inner.context.launcher.limits.answers_bytes;
         loop {
@@ -258,24 +275,54 @@ impl Errand<'_> {
         request: &[u8],
         instead_of: Option<(Epoch, u64)>,
     ) -> Result<Result<Json, RelayError>, Instead> {
-        let (store, epoch) = (&self.registry.inner.context.store, self.epoch);
+        let noted = OnceLock::new();
         let note = async |call| {
-            if let Some(before) = instead_of {
-                let moved = store.move_request(self.session, self.key, before, (epoch, call)).await;
-                moved.map_err(Instead::Store)?;
-            } else {
-                let note = RequestNote { digest, epoch, call, answer: None };
-                if let Noted::Known(note) =
-                    store.note_request(self.session, self.key, note).await.map_err(Instead::Store)?
-                {
-                    return Err(Instead::Known(note));
-                }
-            }
-            self.teller.tell_call(Call { epoch, number: call, is_new: true });
-            Ok(())
+            // From here on the note may stand, whatever is said of it.
+            let _ = noted.set(call);
+            let note = self.note(call, digest, instead_of);
+            let patience = self.timeout.min(NOTE_PATIENCE);
+            tokio::time::timeout(patience, note).await.unwrap_or(Err(Instead::Store(StoreError::Busy)))
         };
-        let call = self.agent.request_once(request, self.timeout, note).await?;
-        Ok(self.settle(call).await)
+        let error = match self.agent.request_once(request, self.timeout, note).await {
+            Ok(call) => return Ok(self.settle(call).await),
+            Err(error) => error,
+        };
+        if let (Some(call), Instead::Call(_) | Instead::Store(_)) = (noted.get(), &error) {
+            self.withdraw(*call).await;
+        }
+        Err(error)
+    }
+
+    /// Notes the request as this call, before the agent gets it.
+    async fn note(&self, call: u64, digest: [u8; 32], instead_of: Option<(Epoch, u64)>) -> Result<(), Instead> {
+        let (store, epoch) = (&self.registry.inner.context.store, self.epoch);
+        if let Some(before) = instead_of {
+            let moved = store.move_request(self.session, self.key, before, (epoch, call)).await;
+            moved.map_err(Instead::Store)?;
+        } else {
+            let note = RequestNote { digest, epoch, call, answer: None };
+            if let Noted::Known(note) =
+                store.note_request(self.session, self.key, note).await.map_err(Instead::Store)?
+            {
+                return Err(Instead::Known(note));
+            }
+        }
+        Failpoint::AfterNote.hit();
+        self.teller.tell_call(Call { epoch, number: call, is_new: true });
+        Ok(())
+    }
+
+    /// Withdraws the note of a call that the agent was never given, however long that takes.
+    async fn withdraw(&self, call: u64) {
+        let (store, tasks) = (&self.registry.inner.context.store, &self.registry.inner.context.tasks);
+        while let Err(error) = store.withdraw_request(self.session, self.key, (self.epoch, call)).await {
+            if tasks.is_draining() {
+                // The next server finds that the agent was never given it.
+                return;
+            }
+            tracing::warn!(session.id = %self.session, error = %error, "note of a request not withdrawn");
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
     }
 
     /// What comes of a request that is noted; `None` if it was never handed over.
@@ -300,19 +347,21 @@ impl Errand<'_> {
 
     /// Stores what came of a call, and only then gives it. What the agent said before it is durable by then.
     async fn settle(&self, call: KeptCall<'_>) -> Result<Json, RelayError> {
+        let tasks = &self.registry.inner.context.tasks;
         let answer = match &call.outcome {
             Ok(result) => KeyedAnswer::Result(result.clone()),
             Err(CallError::Refused { message }) => KeyedAnswer::Refused(message.clone()),
+            // The agent may live: the next server finds out what came of it.
+            Err(error @ CallError::Lost(_)) if tasks.is_draining() && tasks.leaves_agents() => {
+                return Err(error.clone().into());
+            }
+            Err(CallError::Lost(reason)) => KeyedAnswer::Lost(reason.to_string()),
+            Err(CallError::TimedOut) => KeyedAnswer::TimedOut,
+            Err(CallError::NoAnswer(reason)) => KeyedAnswer::NoAnswer(reason.to_string()),
             Err(error) => KeyedAnswer::Lost(error.to_string()),
         };
         self.agent.flushed().await;
-        let first = call.outcome.clone();
-        let kept = self.registry.keep(self.session, self.key, answer).await;
-        match (first, kept) {
-            // Its own words say more than those that are kept for the next who asks.
-            (Err(error), Err(RelayError::Call(_))) => Err(error.into()),
-            (_, kept) => kept,
-        }
+        self.registry.keep(self.session, self.key, answer).await
     }
 }
 
@@ -329,6 +378,9 @@ fn given(answer: KeyedAnswer) -> Result<Json, RelayError> {
     match answer {
         KeyedAnswer::Result(result) => Ok(result),
         KeyedAnswer::Refused(message) => Err(CallError::Refused { message }.into()),
+        KeyedAnswer::Lost(why) if why == ANSWER_DROPPED => Err(RelayError::AnswerDropped),
         KeyedAnswer::Lost(why) => Err(CallError::Lost(Reason::new(why)).into()),
+        KeyedAnswer::TimedOut => Err(CallError::TimedOut.into()),
+        KeyedAnswer::NoAnswer(why) => Err(CallError::NoAnswer(Reason::new(why)).into()),
     }
 }

@@ -4,10 +4,11 @@
 //! An agent that lives under its session's epoch is taken up, and the session never notices. One that ended meanwhile
 //! is judged by how it ended, as if somebody had looked. What belongs to no session, or to an older epoch, is ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::agent::survivors::Survivor;
@@ -16,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::config::AgentKind;
 use crate::failpoint::Failpoint;
 use crate::id::{Epoch, Revision, SessionId};
-use crate::session::driver::{self, Command};
+use crate::session::driver::{self, Command, CommandError, View};
 use crate::session::machine::Event;
 use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
@@ -24,12 +25,15 @@ use crate::store::{Glance, StoreError};
 
 use super::Registry;
 
+/// How long a start waits for the steps of sessions whose agents are gone.
+const TO_SETTLE: Duration = Duration::from_secs(10);
+
 /// An agent that was taken up, and what is told of it.
 type Adopted = (Agent, News);
 
 impl Registry {
     /// Takes up the agents of an earlier server, ends what nobody should have left, and goes on with every session that
-    /// was not pending. Nothing may be served before.
+    /// was not pending. Nothing may be served before: agents that are found dead are stored as lost by then.
     ///
     /// # Errors
     /// What the store or the file system said.
@@ -44,11 +48,13 @@ impl Registry {
             is_driven(session.phase) || session.revision > Revision::FIRST || self.starts_by_itself(session.persona)
         };
         let sessions = self.inner.context.store.live_sessions(&is_concerned).await?;
-        let (mut adopting, mut kept) = (JoinSet::new(), HashMap::new());
+        let (mut adopting, mut kept, mut dead) = (JoinSet::new(), HashMap::new(), HashSet::new());
         for stored in sessions.iter().filter(|stored| is_driven(&stored.record.phase)) {
             let survivor = survivors.remove(&stored.record.id);
             if survivor.as_ref().is_some_and(Survivor::is_alive) {
                 kept.insert(stored.record.id, stored.record.phase.epoch());
+            } else if survivor.is_some() {
+                dead.insert(stored.record.id);
             }
             let (registry, stored) = (self.clone(), Arc::clone(stored));
             // All at once: what is left of some has to be ended first, and that takes its time.
@@ -61,15 +67,24 @@ impl Registry {
         let (alive, ended) = (kept.len(), self.end_others(survivors, kept).await);
         self.free_users().await?;
         Failpoint::DuringRecovery.hit();
-        let mut recovered = 0;
+        let (mut recovered, mut settling) = (0, Vec::new());
         for record in sessions.iter().map(|stored| &stored.record) {
             if is_driven(&record.phase) {
-                self.go_on(record, adopted.remove(&record.id));
+                let is_dead = dead.contains(&record.id);
+                settling.extend(self.go_on(record, adopted.remove(&record.id), is_dead));
                 recovered += 1;
             } else {
                 self.tell_again(record).await;
                 self.admitted(record);
             }
+        }
+        let all_settled = async {
+            for session in settling {
+                session.stored().await;
+            }
+        };
+        if tokio::time::timeout(TO_SETTLE, all_settled).await.is_err() {
+            tracing::warn!("not every loss of an agent that ended while no server ran is stored yet");
         }
         if recovered > 0 || ended > 0 {
             tracing::info!(
@@ -164,7 +179,8 @@ impl Registry {
         Ok(())
     }
 
-    fn go_on(&self, record: &SessionRecord, adopted: Option<Adopted>) {
+    /// Goes on with a session. Unless its agent lives, there is a step to wait for.
+    fn go_on(&self, record: &SessionRecord, adopted: Option<Adopted>, is_dead: bool) -> Option<Settling> {
         let room = Some(self.inner.room.make_do());
         let event = match (self.persona(&record.persona), &adopted) {
             (None, _) => Event::Stop {
@@ -174,8 +190,27 @@ impl Registry {
             (Some(_), Some(_)) => Event::Adopted,
             (Some(_), None) => Event::Recovered,
         };
-        let (reply, _) = oneshot::channel();
-        self.claim_with_agent(record, Command { event, room, note: None, reply }, adopted);
+        let is_left = adopted.is_none();
+        let (reply, answer) = oneshot::channel();
+        let view = self.claim_with_agent(record, Command { event, room, note: None, reply }, adopted)?;
+        (is_left || is_dead).then(|| Settling { answer, view: is_dead.then_some((record.revision, view)) })
+    }
+}
+
+/// A session whose agent is gone, until that is stored.
+struct Settling {
+    answer: oneshot::Receiver<Result<Arc<SessionRecord>, CommandError>>,
+    /// What is seen of a session whose agent's end is still to be read, and the revision at which it stood.
+    view: Option<(Revision, watch::Receiver<View>)>,
+}
+
+impl Settling {
+    /// Completes when the session's step is stored, or its driver has gone.
+    async fn stored(self) {
+        let _ = self.answer.await;
+        if let Some((before, mut view)) = self.view {
+            let _ = view.wait_for(|view| view.record.revision > before).await;
+        }
     }
 }
 

@@ -40,13 +40,13 @@ fn place(answer: &Result<Json, RelayError>) -> usize {
     let Err(error) = answer else { return 0 };
     match error {
         RelayError::Call(CallError::Refused { .. }) => 1,
-        RelayError::Call(CallError::Lost(_)) => 2,
+        RelayError::Call(CallError::Lost(_)) | RelayError::AnswerDropped => 2,
         RelayError::Call(CallError::TimedOut) => 3,
         RelayError::Call(CallError::NoAnswer(_)) => 4,
         RelayError::Call(CallError::TooMany) => 5,
         RelayError::Call(CallError::NotSpoken) => 6,
-        RelayError::NotRunning => 7,
-        RelayError::Restarting { .. } => 8,
+        RelayError::NotRunning | RelayError::Call(CallError::Finished) => 7,
+        RelayError::Restarting { .. } | RelayError::Call(CallError::NotGiven(_)) => 8,
         RelayError::KeyReused => 9,
         RelayError::Store(_) => 10,
     }

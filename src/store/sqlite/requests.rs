@@ -3,16 +3,19 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::id::{Epoch, SessionId};
-use crate::store::{Damage, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
+use crate::store::{
+    ANSWER_DROPPED, Damage, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError,
+};
 
 use super::file::unavailable;
 
 const RESULT: i64 = 0;
 const REFUSED: i64 = 1;
 const LOST: i64 = 2;
+const TIMED_OUT: i64 = 3;
+const NO_ANSWER: i64 = 4;
 
-/// What stands in the place of an answer that had to go.
-const DROPPED: &[u8] = b"its answer is kept no longer, since newer ones took its room (`limits.answers`)";
+const DROPPED: &[u8] = ANSWER_DROPPED.as_bytes();
 // The schema's index and the queries below name this length, since SQLite has to see that they mean the same.
 const _: () = assert!(DROPPED.len() == 79);
 
@@ -79,6 +82,24 @@ pub(super) fn move_to(
         0 => Err(StoreError::Conflict),
         _ => Ok(()),
     }
+}
+
+/// Deletes the note of an unanswered request, if it stands as expected.
+pub(super) fn withdraw(
+    connection: &Connection,
+    session: SessionId,
+    key: RequestKey,
+    expect: (Epoch, u64),
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM requests WHERE session = ?1 AND key = ?2 AND epoch = ?3 AND call = ?4 AND outcome IS NULL",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![session.as_bytes(), key.as_bytes(), expect.0.0, stored(expect.1)])
+        })
+        .map_err(unavailable)?;
+    Ok(())
 }
 
 /// Stores the answer, unless there is one, and returns the one that stands. Older ones make room for it.
@@ -226,6 +247,8 @@ fn columns(answer: Option<&KeyedAnswer>) -> (Option<i64>, Option<&[u8]>) {
         Some(KeyedAnswer::Result(result)) => (Some(RESULT), Some(result)),
         Some(KeyedAnswer::Refused(message)) => (Some(REFUSED), Some(message.as_bytes())),
         Some(KeyedAnswer::Lost(why)) => (Some(LOST), Some(why.as_bytes())),
+        Some(KeyedAnswer::TimedOut) => (Some(TIMED_OUT), Some(b"")),
+        Some(KeyedAnswer::NoAnswer(why)) => (Some(NO_ANSWER), Some(why.as_bytes())),
     }
 }
 
@@ -240,6 +263,8 @@ fn read(session: SessionId, row: &Row<'_>) -> Result<RequestNote, StoreError> {
         (Some(RESULT), Some(bytes)) => Some(KeyedAnswer::Result(bytes.into())),
         (Some(REFUSED), Some(bytes)) => Some(KeyedAnswer::Refused(text(bytes)?)),
         (Some(LOST), Some(bytes)) => Some(KeyedAnswer::Lost(text(bytes)?)),
+        (Some(TIMED_OUT), Some(_)) => Some(KeyedAnswer::TimedOut),
+        (Some(NO_ANSWER), Some(bytes)) => Some(KeyedAnswer::NoAnswer(text(bytes)?)),
         (outcome, _) => return Err(damaged(session, &format!("an outcome is {outcome:?}"))),
     };
     Ok(RequestNote {

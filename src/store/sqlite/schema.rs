@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     // `phase` is JSON (see `session/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -129,6 +129,9 @@ const MIGRATIONS: [&str; 7] = [
     "ALTER TABLE history ADD COLUMN kept INTEGER;
     CREATE INDEX history_to_count ON history (ended) WHERE kept IS NULL;
     CREATE INDEX history_by_size ON history (customer, ended, id, kept) WHERE kept IS NOT NULL;",
+    // From here on a keyed request's outcome may be 3 (the agent did not answer in time) or 4 (its service gave no answer).
+    "UPDATE requests SET outcome = 3, answer = x'', size = 0
+        WHERE outcome = 2 AND answer = CAST('the agent did not answer in time' AS BLOB);",
 ];
 
 /// The version that this binary writes.
@@ -162,7 +165,11 @@ mod tests {
             )
             .unwrap();
             if versions > 1 {
-                old.execute_batch("INSERT INTO requests (session, key, noted, digest, epoch, call) VALUES (x'01', x'03', 1, x'', 1, 1)").unwrap();
+                old.execute_batch(
+                    "INSERT INTO requests (session, key, noted, digest, epoch, call, outcome, answer)
+                     VALUES (x'01', x'03', 1, x'', 1, 1, 2, CAST('the agent did not answer in time' AS BLOB))",
+                )
+                .unwrap();
             }
             drop(old);
 
@@ -179,7 +186,10 @@ mod tests {
             assert!(is_there(&format!("history WHERE id = x'02' AND ended = {first} AND creation_key IS NULL")));
             assert!(is_there(&format!("history WHERE id = x'03' AND ended = {second} AND kept IS NULL")));
             assert!(is_there("customers WHERE key = 'ann' AND email = 'Ann' AND created = 3 AND disabled IS NULL"));
-            assert_eq!(is_there("requests WHERE session = x'01' AND noted = 1"), versions > 1);
+            assert_eq!(
+                is_there("requests WHERE session = x'01' AND noted = 1 AND outcome = 3 AND size = 0"),
+                versions > 1
+            );
             assert!(["operator_tokens", "console_sessions", "audit"].into_iter().all(|table| !is_there(table)));
         }
     }

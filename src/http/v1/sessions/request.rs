@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::agent::CallError;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::body::{self, Body};
@@ -165,12 +166,14 @@ fn response(answer: &[u8]) -> Bytes {
 
 fn refused(error: RelayError) -> Refusal {
     match error {
-        RelayError::NotRunning => Refusal::WrongPhase(
+        RelayError::NotRunning | RelayError::Call(CallError::Finished) => Refusal::WrongPhase(
             "The session is not running: initialise one that is pending, wait for one that is starting; one that is \
              stopping or has ended takes no requests.",
         ),
-        RelayError::Restarting { .. } | RelayError::Call(_) | RelayError::KeyReused | RelayError::Store(_) => {
-            error.into()
-        }
+        RelayError::Restarting { .. }
+        | RelayError::AnswerDropped
+        | RelayError::Call(_)
+        | RelayError::KeyReused
+        | RelayError::Store(_) => error.into(),
     }
 }
