@@ -19,7 +19,8 @@
 //! | chance, repeatable in what it chooses | `dice` |
 //!
 //! Memory and processes are bounded by the plan: one small page a customer, sixteen bytes a session that has ended,
-//! two processes a running session. It needs nothing but the binary.
+//! two processes a running session. Each of the 16 clients sends bursts of four requests at once, the first of 200 kB and
+//! the others under idempotency keys. Agents and the server are held for up to three seconds, longer than an answer may take. It needs nothing but the binary.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

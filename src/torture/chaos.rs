@@ -181,7 +181,7 @@ impl<'a> Chaos<'a> {
     /// Whether there was one to hold.
     fn hold_server(&mut self, desk: &Desk) -> bool {
         let Some(handle) = desk.handle().filter(|handle| handle.signal(Signal::STOP)) else { return false };
-        self.hold(handle, None, 500);
+        self.hold(handle, None, 3_000);
         true
     }
 
@@ -195,7 +195,7 @@ impl<'a> Chaos<'a> {
         match desk.marks().signal(*process, signal) {
             // It counts as touched until it is let go.
             Some(handle) if signal == Signal::STOP => {
-                self.hold(handle, Some(session), 1_500);
+                self.hold(handle, Some(session), if shim { 1_500 } else { 3_000 });
                 true
             }
             hit => {

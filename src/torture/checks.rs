@@ -1,6 +1,7 @@
 //! Whether all promises were kept: the store, the processes and `verify` against what the customers know.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::boot_time;
@@ -43,6 +44,7 @@ fn look(desk: &Desk, expected: &Expected) -> Vec<String> {
         Err(error) => vec![format!("the store can't be read: {error}")],
     };
     findings.extend(expected.against_processes(&desk.marks().look()));
+    findings.extend(expected.against_directories(&DataPaths::new(&desk.data()).agents()));
     if findings.is_empty() {
         match verify::verify(&desk.data()) {
             Ok(report) => findings.extend(report.findings.into_iter().map(|finding| finding.sentence)),
@@ -88,6 +90,16 @@ impl Expected {
         let missing = self.ended.iter().filter(|id| !history.contains(*id));
         findings.extend(missing.map(|id| format!("session {id} was promised to end and is not among those that have")));
         findings
+    }
+
+    /// A session without an agent has no directory.
+    fn against_directories(&self, agents: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(agents).into_iter().flatten().flatten();
+        let sessions = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<SessionId>().ok());
+        sessions
+            .filter(|session| self.ended.contains(session))
+            .map(|session| format!("session {session} has ended, and its directory is still there"))
+            .collect()
     }
 
     fn against_processes(&self, processes: &[Process]) -> Vec<String> {
@@ -162,6 +174,18 @@ mod tests {
         assert_eq!(expected().against_processes(&idle), ["shim 4 has no agent"]);
         let orphan = [process(2, 1, Role::Shim), agent(3, 2, 1), agent(9, 1, 2)];
         assert!(expected().against_processes(&orphan)[0].starts_with("process 9 runs for session"));
+    }
+
+    #[test]
+    fn the_directory_of_an_ended_session_is_found_and_that_of_a_running_one_is_right() {
+        let agents = tempfile::tempdir().unwrap();
+        let mut expected = expected();
+        expected.ended.push(session(2));
+        for of in [1, 2] {
+            std::fs::create_dir(agents.path().join(session(of).to_string())).unwrap();
+        }
+        let findings = expected.against_directories(agents.path());
+        assert_eq!(findings, [format!("session {} has ended, and its directory is still there", session(2))]);
     }
 
     #[test]

@@ -60,16 +60,40 @@ impl Connection {
         Self { address: address.clone(), open: None }
     }
 
+    /// Another connection to the same server.
+    pub(super) fn another(&self) -> Self {
+        Self::new(&self.address)
+    }
+
     /// Sends one request; `None` if no whole answer came. What became of it is then unknown.
     pub(super) fn ask(&mut self, method: &str, path: &str, token: Option<&str>, body: &Value) -> Option<Answer> {
-        let answer = self.try_ask(method, path, token, body);
+        self.ask_keyed(method, path, token, None, body)
+    }
+
+    /// The same under an idempotency key.
+    pub(super) fn ask_keyed(
+        &mut self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        key: Option<&str>,
+        body: &Value,
+    ) -> Option<Answer> {
+        let answer = self.try_ask(method, path, token, key, body);
         if answer.is_err() {
             self.open = None;
         }
         answer.ok()
     }
 
-    fn try_ask(&mut self, method: &str, path: &str, token: Option<&str>, body: &Value) -> io::Result<Answer> {
+    fn try_ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        key: Option<&str>,
+        body: &Value,
+    ) -> io::Result<Answer> {
         let address = self.address.get();
         if self.open.as_ref().is_none_or(|(to, _)| *to != address) {
             let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
@@ -81,8 +105,9 @@ impl Connection {
         let Some((_, reader)) = &mut self.open else { return Err(io::ErrorKind::NotConnected.into()) };
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let key = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n{authorization}\
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n{authorization}{key}\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );

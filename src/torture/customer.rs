@@ -59,9 +59,25 @@ pub(super) struct Customer {
     last: Option<Last>,
     /// Requests since then of which nobody knows whether the agent has handled them.
     unknown: u64,
+    /// Keyed requests that are to be sent again.
+    keyed: Vec<Keyed>,
     /// What was heard last, for whoever looks for the fault.
     heard: String,
 }
+
+/// A request under an idempotency key.
+#[derive(Debug)]
+struct Keyed {
+    session: SessionId,
+    number: u64,
+    /// What the agent answered, once it has; whoever asks again gets the same.
+    answer: Option<(u16, Value)>,
+}
+
+/// Requests of one burst: the first, without a key, is more than a pipe holds.
+const BURST: u64 = 4;
+/// Bytes of a request that fills its agent's pipe.
+const LARGE_BYTES: usize = 200_000;
 
 /// An agent's count of the requests that it has handled, and how often chaos had touched it before that one was sent.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +91,16 @@ impl Customer {
     /// A customer that has asked for nothing.
     pub(super) fn new(number: usize) -> Self {
         let email = format!("customer{number}@example.org");
-        Self { email, known: Known::Nothing, ended: Vec::new(), next: 0, last: None, unknown: 0, heard: String::new() }
+        Self {
+            email,
+            known: Known::Nothing,
+            ended: Vec::new(),
+            next: 0,
+            last: None,
+            unknown: 0,
+            keyed: Vec::new(),
+            heard: String::new(),
+        }
     }
 
     /// What it knows of its session.
@@ -94,12 +119,15 @@ impl Customer {
             Known::Nothing | Known::Stopped => self.create(connection, ledger, dice),
             Known::Pending(session) => match dice.below(100) {
                 0..5 => self.stop(connection, ledger, session, false),
+                15..30 if ledger.take_place() => self.stop_while_starting(connection, ledger, dice, session),
                 5..15 => self.look(connection, ledger, session),
                 _ if ledger.take_place() => self.initialise(connection, ledger, session, true),
                 _ => self.look(connection, ledger, session),
             },
             Known::Starting(session) => self.initialise(connection, ledger, session, false),
             Known::Running(session) if dice.percent(8) => self.stop(connection, ledger, session, true),
+            Known::Running(session) if dice.percent(20) => self.burst(connection, ledger, session),
+            Known::Running(session) if !self.keyed.is_empty() => self.ask_again(connection, ledger, session),
             Known::Running(session) => self.request(connection, ledger, session).0,
             Known::Stopping(session, has_place) => self.stop(connection, ledger, session, has_place),
         };
@@ -227,6 +255,87 @@ impl Customer {
         (Known::Running(session), false)
     }
 
+    /// Sends several requests at once: a large one, and keyed ones that may wait behind it.
+    fn burst(&mut self, connection: &Connection, ledger: &Ledger, session: Session) -> Known {
+        let first = self.next + 1;
+        self.next += BURST;
+        let email = &self.email;
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (first..first + BURST)
+                .map(|number| {
+                    let (mut connection, session) = (connection.another(), &session);
+                    scope.spawn(move || {
+                        if number == first {
+                            let body =
+                                json!({"EMAIL": email, "REQUEST": {"n": number, "pad": "x".repeat(LARGE_BYTES)}});
+                            return connection.ask("PUT", "/handleSessionRequests", Some(&session.token), &body);
+                        }
+                        ask_keyed(&mut connection, email, session, number)
+                    })
+                })
+                .collect();
+            asking.into_iter().map(|asked| asked.join().expect("a client does not panic")).collect()
+        });
+        // In which order the agent handled them is not known.
+        (self.last, self.unknown) = (None, 0);
+        for (number, answer) in (first..).zip(answers) {
+            ledger.count(|tally| match &answer {
+                Some(answer) if answer.status == 200 => tally.answered += 1,
+                Some(_) => {}
+                None => tally.lost += 1,
+            });
+            if number > first {
+                let mut keyed = Keyed { session: session.id, number, answer: None };
+                if let Some(answer) = answer {
+                    keyed.hear(&self.email, ledger, &answer);
+                }
+                self.keyed.push(keyed);
+            }
+        }
+        Known::Running(session)
+    }
+
+    /// Sends a keyed request again: what was answered is answered alike.
+    fn ask_again(&mut self, connection: &mut Connection, ledger: &Ledger, session: Session) -> Known {
+        let Some(mut keyed) = self.keyed.pop() else { return Known::Running(session) };
+        if keyed.session != session.id {
+            return Known::Running(session);
+        }
+        (self.last, self.unknown) = (None, 0);
+        let was_answered = keyed.answer.is_some();
+        let answer = ask_keyed(connection, &self.email, &session, keyed.number);
+        match answer {
+            Some(answer) => {
+                keyed.hear(&self.email, ledger, &answer);
+                if !was_answered {
+                    self.keyed.insert(0, keyed);
+                }
+            }
+            None => {
+                ledger.count(|tally| tally.lost += 1);
+                self.keyed.insert(0, keyed);
+            }
+        }
+        Known::Running(session)
+    }
+
+    /// Has the session started, and stopped while that is under way.
+    fn stop_while_starting(
+        &mut self,
+        connection: &mut Connection,
+        ledger: &Ledger,
+        dice: &mut Dice,
+        session: Session,
+    ) -> Known {
+        let body = json!({"EMAIL": self.email});
+        let (mut other, pause) = (connection.another(), dice.millis(0, 10));
+        std::thread::scope(|scope| {
+            scope.spawn(move || other.ask("POST", "/initializeSession", None, &body));
+            std::thread::sleep(pause);
+            self.stop(connection, ledger, session, true)
+        })
+    }
+
     /// Whether the answer is that of the session's own agent, to this request, and to no other.
     fn judge(&mut self, ledger: &Ledger, id: SessionId, number: u64, touches: u32, answer: &Value) {
         let wrong =
@@ -302,5 +411,38 @@ impl Customer {
     fn find(&self, ledger: &Ledger, what: &str, answer: &Answer) {
         // The body of a refusal holds no secret.
         ledger.find(format!("{}: {what} was answered with {} {}", self.email, answer.status, answer.body));
+    }
+}
+
+fn ask_keyed(connection: &mut Connection, email: &str, session: &Session, number: u64) -> Option<Answer> {
+    let body = json!({"EMAIL": email, "REQUEST": {"n": number}});
+    let key = format!("request {number}");
+    connection.ask_keyed("PUT", "/handleSessionRequests", Some(&session.token), Some(&key), &body)
+}
+
+impl Keyed {
+    /// Takes note of an answer, and finds one that differs from what was answered before.
+    fn hear(&mut self, email: &str, ledger: &Ledger, answer: &Answer) {
+        let what = format!("{email}: the keyed request {} of session {}", self.number, self.session);
+        match answer.status {
+            200 | 502 | 504 => {
+                let now = (answer.status, answer.body["RESPONSE"].clone());
+                if now.1.get("echo").is_some_and(|echo| *echo != json!({"n": self.number})) {
+                    ledger.find(format!("{what} got the answer to another request: {}", now.1));
+                }
+                match &self.answer {
+                    Some(before) if *before != now => {
+                        let sentence =
+                            format!("was answered with {} {}, and then {} {}", before.0, before.1, now.0, now.1);
+                        ledger.find(format!("{what} {sentence}"));
+                    }
+                    Some(_) => {}
+                    None => self.answer = Some(now),
+                }
+            }
+            // The agent was not given it, or the store is away, or the session is on its way elsewhere.
+            503 | 404 | 500 => {}
+            status => ledger.find(format!("{what} was answered with {status} {}", answer.body)),
+        }
     }
 }

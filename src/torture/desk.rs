@@ -171,7 +171,7 @@ impl Drop for Desk {
 fn configuration(plan: &Plan) -> String {
     format!(
         "[limits]\nmax_running = {}\n\n[throttle]\nenabled = false\n\n[personas.{}]\ncommand = {}\n\
-         pending_timeout = \"30d\"\nstart_attempts = 100\nrequest_timeout = \"10s\"\nstop_grace = \"5s\"\n",
+         pending_timeout = \"30d\"\nstart_attempts = 100\nrequest_timeout = \"2s\"\nstop_grace = \"5s\"\n",
         plan.running,
         customer::PERSONA,
         json!(plan.agents),
