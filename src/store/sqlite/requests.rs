@@ -3,9 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::id::{Epoch, SessionId};
-use crate::store::{
-    ANSWER_DROPPED, Damage, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError,
-};
+use crate::store::{ANSWER_DROPPED, Damage, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
 
 use super::file::unavailable;
 
