@@ -2,7 +2,7 @@
 //!
 //! A client that no longer wants an answer resets its stream, and the request is dropped there and then, with the relay
 //! it waits for. One that resets streams as fast as it opens them is cut off by the library. What `lingering` does for
-//! HTTP/1 is part of the protocol here.
+//! HTTP/1 is part of the protocol here. The memory of heads is bounded for the whole connection (see [`heads`]).
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,14 +16,17 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::http::error::Refusal;
 use crate::shutdown::Tasks;
 
 use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES, PARTING};
 
+mod heads;
 #[cfg(test)]
 mod tests;
 mod turn;
 
+use heads::Heads;
 use turn::{Taken, Turns, idle, unless_left_lying};
 
 /// How many requests of one client are answered at once; the protocol asks for at least this many (RFC 9113, section
@@ -57,7 +60,7 @@ where
         .max_send_buf_size(MOST_UNSENT_BYTES)
         .keep_alive_interval(BETWEEN_PINGS)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), Requests { ends, turns });
+        .serve_connection(TokioIo::new(stream), Requests { ends, turns, heads: Heads::default() });
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
@@ -73,6 +76,9 @@ where
     }
 }
 
+const TOO_LARGE_HEADS: &str =
+    "The requests that wait on this connection have too many header fields; send fewer, or send some requests later.";
+
 /// Runs the streams of a connection as tasks of the server. One that is left lying is reset, by letting go of it.
 #[derive(Clone)]
 struct Streams(Tasks);
@@ -87,6 +93,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
 struct Requests {
     ends: Ends,
     turns: Turns,
+    heads: Heads,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
@@ -96,9 +103,15 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let turn = self.turns.begin();
-        let answering = self.ends.answer(request.map(Body::new));
+        let (parts, body) = request.into_parts();
+        let Some(head) = self.heads.enter(&parts) else {
+            let answer = Refusal::Busy(TOO_LARGE_HEADS).answer(parts.uri.path());
+            return Box::pin(async { Ok(answer.map(|body| Taken::new(body, turn))) });
+        };
+        let answering = self.ends.answer(hyper::Request::from_parts(parts, Body::new(body)));
         Box::pin(async move {
             let answer: Response = answering.reply.await;
+            drop(head);
             Ok(answer.map(|body| Taken::new(body, turn)))
         })
     }

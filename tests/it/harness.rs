@@ -225,6 +225,13 @@ impl Server {
         self.child.as_ref().unwrap().id()
     }
 
+    /// The most memory that the server has had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1_024
+    }
+
     /// Ends the server as a crash would.
     pub fn kill(&mut self) {
         self.child.as_mut().unwrap().kill().unwrap();

@@ -11,6 +11,7 @@ use crate::harness::{ADA, Answer, Server, Setup, read_answer, signal, try_send, 
 use crate::wire::Wire;
 
 mod http2;
+mod http2_heads;
 mod tls;
 
 #[test]

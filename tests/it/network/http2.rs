@@ -12,7 +12,7 @@ use crate::credential_stub::{Behaviour, CredentialStub};
 use crate::harness::{ADA, Server, Setup, percent, signal, until};
 use crate::wire::Wire;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 #[test]

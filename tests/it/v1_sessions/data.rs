@@ -1,6 +1,5 @@
 //! `PUT /v1/sessions/{id}/data`.
 
-use std::io::Read;
 use std::time::Duration;
 
 use serde_json::json;
@@ -32,9 +31,9 @@ fn a_hundred_megabytes_pass_through_little_memory() {
     let session = opened(&server);
     let one = format!("\"{}\"", "0123456789".repeat(100_000));
     let data = format!("{{\"a\": [{}]}}", vec![one; 100].join(", "));
-    let before = peak_memory(&server);
+    let before = server.peak_memory();
     assert_eq!(session.put_data(&server, data.as_bytes()).status, 204);
-    let taken = peak_memory(&server) - before;
+    let taken = server.peak_memory() - before;
     assert!(taken < 24 << 20, "{taken} bytes for {}", data.len());
     let answer = session.call(&server, "POST", "/initialize?wait=5m", &[], b"");
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -178,12 +177,4 @@ fn data_of(server: &Server, session: &Opened) -> serde_json::Value {
 /// How many files of sessions' data there are.
 fn files(server: &Server) -> usize {
     std::fs::read_dir(server.data_dir().join("data")).unwrap().count()
-}
-
-/// The most memory that the server has had, in bytes.
-fn peak_memory(server: &Server) -> u64 {
-    let mut status = String::new();
-    std::fs::File::open(format!("/proc/{}/status", server.pid())).unwrap().read_to_string(&mut status).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1_024
 }
