@@ -3,7 +3,8 @@
 //! `serde_json` decides what is JSON (RFC 8259). What it leaves open is decided here: no object may name a key twice
 //! (RFC 8259, section 4, leaves the meaning of that to chance), and nothing may nest deeper than 500 levels, so that
 //! no reader behind us runs out of stack. Nothing is built: the cost is one walk, and memory for the keys of the
-//! objects that are open at a time. What is too large for memory is checked as it comes, in [`stream`].
+//! objects that are open at a time, for which the caller can be asked. What is too large for memory is checked as it
+//! comes, in [`stream`].
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -30,6 +31,9 @@ pub enum JsonError {
     /// The nesting is too deep.
     #[error("it nests deeper than {MOST_LEVELS} levels")]
     TooDeep,
+    /// There is no memory to compare the keys.
+    #[error("its keys take more memory than there is for them")]
+    NoMemory,
 }
 
 /// Checks that `bytes` are one JSON text, without a duplicate key, nested 500 levels at most.
@@ -37,10 +41,19 @@ pub enum JsonError {
 /// # Errors
 /// A [`JsonError`].
 pub fn check(bytes: &[u8]) -> Result<(), JsonError> {
+    check_within(bytes, |_| true)
+}
+
+/// The same, where `reserve` is asked before the keys of all open objects take that many bytes of memory in all. If it
+/// says no, the text is refused.
+///
+/// # Errors
+/// A [`JsonError`].
+pub fn check_within(bytes: &[u8], reserve: impl FnMut(usize) -> bool) -> Result<(), JsonError> {
     let malformed = |error: serde_json::Error| JsonError::Malformed(error.to_string());
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Malformed("it is not UTF-8".into()))?;
     let value: &RawValue = serde_json::from_str(text).map_err(malformed)?;
-    walk(value.get())
+    walk(value.get(), reserve)
 }
 
 /// An open object or array.
@@ -54,7 +67,13 @@ enum Level<'a> {
 struct Keys<'a> {
     few: Vec<Cow<'a, str>>,
     many: HashSet<Cow<'a, str>>,
+    /// What the keys in `many` take.
+    bytes: usize,
 }
+
+/// What a key takes beside its own bytes: its place in a table that may be half empty, and that is for a moment there
+/// twice when it grows; and the allocation of a key that had to be decoded.
+const BESIDE_KEY_BYTES: usize = 96;
 
 impl<'a> Keys<'a> {
     fn insert(&mut self, key: Cow<'a, str>) -> bool {
@@ -67,26 +86,33 @@ impl<'a> Keys<'a> {
             return true;
         }
         self.many.extend(self.few.drain(..));
+        self.bytes += BESIDE_KEY_BYTES + if let Cow::Owned(key) = &key { key.len() } else { 0 };
         self.many.insert(key)
     }
 }
 
 /// What is open at a place of a JSON text.
 #[derive(Default)]
-struct Open<'a>(Vec<Level<'a>>);
+struct Open<'a> {
+    levels: Vec<Level<'a>>,
+    /// What the keys of all levels take.
+    key_bytes: usize,
+}
 
 impl<'a> Open<'a> {
     /// Takes a byte that stands outside of strings.
     fn take(&mut self, byte: u8) -> Result<(), JsonError> {
         match byte {
-            b'{' | b'[' if self.0.len() == MOST_LEVELS => return Err(JsonError::TooDeep),
-            b'{' => self.0.push(Level::Object { keys: Keys::default(), expects_key: true }),
-            b'[' => self.0.push(Level::Array),
+            b'{' | b'[' if self.levels.len() == MOST_LEVELS => return Err(JsonError::TooDeep),
+            b'{' => self.levels.push(Level::Object { keys: Keys::default(), expects_key: true }),
+            b'[' => self.levels.push(Level::Array),
             b'}' | b']' => {
-                self.0.pop();
+                if let Some(Level::Object { keys, .. }) = self.levels.pop() {
+                    self.key_bytes -= keys.bytes;
+                }
             }
             b',' => {
-                if let Some(Level::Object { expects_key, .. }) = self.0.last_mut() {
+                if let Some(Level::Object { expects_key, .. }) = self.levels.last_mut() {
                     *expects_key = true;
                 }
             }
@@ -97,27 +123,38 @@ impl<'a> Open<'a> {
 
     /// Whether a string that begins here is a key.
     fn expects_key(&self) -> bool {
-        matches!(self.0.last(), Some(Level::Object { expects_key: true, .. }))
+        matches!(self.levels.last(), Some(Level::Object { expects_key: true, .. }))
     }
 
     /// Takes a key, where one is expected.
     fn take_key(&mut self, key: Cow<'a, str>) -> Result<(), JsonError> {
-        let Some(Level::Object { keys, expects_key }) = self.0.last_mut() else { return Ok(()) };
+        let Some(Level::Object { keys, expects_key }) = self.levels.last_mut() else { return Ok(()) };
         *expects_key = false;
-        if keys.insert(key.clone()) { Ok(()) } else { Err(duplicate(key)) }
+        self.key_bytes -= keys.bytes;
+        let is_new = keys.insert(key.clone());
+        self.key_bytes += keys.bytes;
+        if is_new { Ok(()) } else { Err(duplicate(key)) }
     }
 }
 
 /// Walks over text that is known to be JSON.
-fn walk(text: &str) -> Result<(), JsonError> {
+fn walk(text: &str, mut reserve: impl FnMut(usize) -> bool) -> Result<(), JsonError> {
+    const STEP_BYTES: usize = 1 << 20;
     let bytes = text.as_bytes();
     let mut open = Open::default();
+    let mut reserved = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         if *byte == b'"' {
             let end = string_end(bytes, at);
             if open.expects_key() {
                 open.take_key(key(&text[at..end]))?;
+                if open.key_bytes > reserved {
+                    reserved = open.key_bytes.next_multiple_of(STEP_BYTES);
+                    if !reserve(reserved) {
+                        return Err(JsonError::NoMemory);
+                    }
+                }
             }
             at = end;
         } else {
@@ -211,6 +248,24 @@ mod tests {
         assert_eq!(check(text.as_bytes()), Ok(()));
         let text = format!("{{{},\"k0\":0}}", distinct.join(","));
         assert_eq!(check(text.as_bytes()), Err(JsonError::DuplicateKey("k0".into())));
+    }
+
+    #[test]
+    fn the_keys_of_open_objects_take_no_more_memory_than_they_may() {
+        let members: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":0")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let mut most = 0;
+        let reserve = |bytes| {
+            most = bytes;
+            true
+        };
+        assert_eq!(check_within(text.as_bytes(), reserve), Ok(()));
+        assert!(most > 90 * 100_000, "{most}");
+        assert_eq!(check_within(text.as_bytes(), |bytes| bytes < most), Err(JsonError::NoMemory));
+        // What is closed takes none any longer.
+        let object = format!("{{{}}}", members[..1_000].join(","));
+        let text = format!("[{}]", vec![object; 100].join(","));
+        assert_eq!(check_within(text.as_bytes(), |bytes| bytes <= 1 << 20), Ok(()));
     }
 
     #[test]

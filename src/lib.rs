@@ -23,7 +23,7 @@
 //! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
 //! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
 //! | the data directory, whether all in it and around it is as it must be, and the removal of trees in it | [`data_dir`], [`verify`], `removal` |
-//! | the end of tasks; logs; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], [`descriptors`], [`service_manager`] |
+//! | the end of tasks; logs; threads that yield to others, and whose turn it is; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], `low_priority`, `turns`, [`descriptors`], [`service_manager`] |
 //! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
 //!
 //! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
@@ -46,6 +46,7 @@ pub mod http;
 pub mod http_client;
 pub mod id;
 pub mod json;
+mod low_priority;
 pub mod metrics;
 pub mod node;
 pub mod operator_token;
@@ -63,4 +64,5 @@ pub mod store;
 pub mod telemetry;
 pub mod token;
 pub mod torture;
+mod turns;
 pub mod verify;

@@ -154,7 +154,7 @@ impl Node {
             gate,
             uploads: AtOnce::new(MOST_UPLOADS, MOST_UPLOADS_OF_A_SESSION),
             streams: AtOnce::new(MOST_STREAMS, MOST_STREAMS_OF_A_SESSION),
-            bodies: Bodies::new(config.limits.bodies, config.limits.body, tasks.clone()),
+            bodies: Bodies::new(&config.limits, tasks.clone()),
             registry,
             store,
             clock,

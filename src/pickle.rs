@@ -22,12 +22,15 @@ mod emit;
 mod keys;
 mod measure;
 mod memo;
+mod memory;
 mod number;
 mod reader;
 mod text;
 mod values;
 
 use thiserror::Error;
+
+use memory::Memory;
 
 /// Decodes one pickle and returns it as compact JSON.
 ///
@@ -40,16 +43,24 @@ use thiserror::Error;
 /// A [`PickleError`] when the input is no complete pickle, holds anything but plain data, contains
 /// itself, or exceeds one of the `limits`. Nothing is ever imported or called.
 pub fn to_json(pickle: &[u8], limits: &Limits) -> Result<Vec<u8>, PickleError> {
-    Ok(decode(pickle, limits)?.write())
+    Ok(decode(pickle, limits, &mut |_| true)?.write())
 }
 
-/// Decodes one pickle and measures its JSON without writing it, for who must first find room for it.
+/// Decodes one pickle and measures its JSON without writing it, for a caller that must first find room for it.
+///
+/// `reserve` is asked as the tables of the decoder grow, with the bytes that they take in all beside the pickle. If it
+/// says no, the pickle is refused.
 ///
 /// # Errors
-/// As [`to_json`].
-pub fn decode<'p>(pickle: &'p [u8], limits: &Limits) -> Result<Measured<'p>, PickleError> {
-    let mut decoded = decode::decode(pickle, limits)?;
-    let json_bytes = measure::measure(&mut decoded, limits.most_output(pickle.len()), limits)?;
+/// As [`to_json`], and [`PickleError::NoMemory`].
+pub fn decode<'p>(
+    pickle: &'p [u8],
+    limits: &Limits,
+    reserve: &mut dyn FnMut(usize) -> bool,
+) -> Result<Measured<'p>, PickleError> {
+    let mut memory = Memory::new(reserve);
+    let mut decoded = decode::decode(pickle, limits, &mut memory)?;
+    let json_bytes = measure::measure(&mut decoded, limits.most_output(pickle.len()), limits, &mut memory)?;
     Ok(Measured { decoded, json_bytes })
 }
 
@@ -81,9 +92,8 @@ impl Measured<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The length of the pickle in bytes; never more than 512 MiB. Decoding needs up to about 40
-    /// bytes of memory for each, and up to 60 where most of the values are keys.
-    /// The tables of values stop growing at `values`; the worst case beside them is a memo entry for every byte or two
-    /// of the input. Who decodes several at once pays that for each.
+    /// bytes of memory for each, and up to 60 where most of the values are keys. The tables of values, of their members
+    /// and of the memo stop growing at `values`.
     pub input_bytes: usize,
     /// The length of the JSON text in bytes; never more than 4 GiB.
     pub output_bytes: usize,
@@ -180,6 +190,8 @@ pub enum PickleError {
     TooManyValues { limit: usize },
     #[error("the pickle would be more than {limit} bytes of JSON")]
     TooMuchOutput { limit: usize },
+    #[error("the pickle takes more memory than there is to decode it")]
+    NoMemory,
 }
 
 /// A name from the pickle as it may stand in a message.

@@ -150,7 +150,7 @@ mod tests {
                 ("tls.certificate: not set -> \"c.pem\"".to_owned(), false),
                 ("tls.key: not set -> \"k.pem\"".to_owned(), false),
                 ("log.level: \"info\" -> \"debug\"".to_owned(), true),
-                ("limits.body: \"256 MiB\" -> \"2 MiB\"".to_owned(), false),
+                ("limits.body: \"64 MiB\" -> \"2 MiB\"".to_owned(), false),
                 ("limits.max_running: 2000 -> 7".to_owned(), true),
                 ("history.keep: \"30d\" -> \"1d\"".to_owned(), true),
             ]

@@ -43,6 +43,7 @@ pub(super) const KEYS: &[Key] = &[
     text("log.level"),
     text("limits.body"),
     text("limits.bodies"),
+    text("limits.bodies_per_address"),
     text("limits.data"),
     toml("limits.connections"),
     toml("limits.connections_per_address"),

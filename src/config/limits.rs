@@ -11,12 +11,17 @@ use super::{size, value};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one request body; at least 1. Default 256 MiB.
+    /// Bytes of one request body; at least 1. Default 64 MiB.
     #[serde(with = "size")]
     pub body: u64,
-    /// Bytes of all request bodies in memory at once; at least `body`. Default 1 GiB.
+    /// Bytes of all request bodies in memory at once; at least `body`. A sixteenth is kept for small bodies. Default 1
+    /// GiB.
     #[serde(with = "size")]
     pub bodies: u64,
+    /// Bytes of these that requests from one address, for IPv6 from one /64, hold at once; never less than `body`.
+    /// Requests through a proxy that does not name their clients have no such limit. Default 256 MiB.
+    #[serde(with = "size")]
+    pub bodies_per_address: u64,
     /// Bytes of one session's data that is uploaded, which goes to the disk as it comes; at least 1. Default 1 GiB.
     #[serde(with = "size")]
     pub data: u64,
@@ -54,8 +59,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body: 256 << 20,
+            body: 64 << 20,
             bodies: 1 << 30,
+            bodies_per_address: 256 << 20,
             data: 1 << 30,
             connections: 20_000,
             connections_per_address: 256,

@@ -1,6 +1,6 @@
 //! Who may make a call: from where it may come without a token, and whether a token is good.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
@@ -34,6 +34,14 @@ impl Peer {
     /// Where what this peer sends comes from, as the throttle counts it.
     pub fn sender(&self) -> Sender {
         if self.is_proxy { Sender::proxy(self.client) } else { Sender::address(self.client) }
+    }
+}
+
+/// An IPv4 address as it is, and an IPv6 address by its /64, which is what one customer gets.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -1,10 +1,11 @@
-//! Request bodies: bounded one by one, in all, and in time.
+//! Request bodies: bounded one by one, in all, for each address, and in time.
 //!
-//! The memory of all bodies in flight is one budget. It is taken as bytes arrive, never by what a Content-Length
-//! promises, so that promises block nobody. A body that comes slower than 1 KiB a second over ten seconds is ended, and
-//! when the server drains, every one that is not there yet.
+//! The memory of all bodies in flight is one [`budget`]. A body takes from it as bytes arrive, never by what a
+//! Content-Length promises, so that promises block nobody. What is made of a body counts as well: the JSON of a pickle,
+//! and the tables that a check of it needs. A body that comes too slowly (see [`pace`]) is ended, and when the server
+//! drains, every one that is not there yet.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::HttpBody;
@@ -12,22 +13,44 @@ use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::Limits;
 use crate::shutdown::Tasks;
+use crate::turns::{Turn, Turns};
 
-const WINDOW: Duration = Duration::from_secs(10);
-const LEAST_BYTES_A_WINDOW: usize = 10 * 1_024;
+use super::auth::{Peer, network};
+
+mod budget;
+mod pace;
+
+use budget::Budget;
+pub use budget::Share;
+use pace::Pace;
+
 const LARGE_PICKLES_AT_ONCE: usize = 2;
 
 /// The budget for all bodies in flight. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Bodies {
-    budget: Arc<Semaphore>,
+    budget: Budget,
     most_bytes: usize,
     tasks: Tasks,
-    large_pickles: Arc<Semaphore>,
+    large_pickles: Turns<IpAddr>,
+}
+
+/// A request's body that nobody has read yet.
+pub struct Unread {
+    body: axum::body::Body,
+    /// Whose memory it counts as; nothing for a proxy that does not name its clients.
+    address: Option<IpAddr>,
+}
+
+impl Unread {
+    /// The body of a request of this peer.
+    pub fn new(body: axum::body::Body, peer: Peer) -> Self {
+        Self { body, address: (!peer.is_proxy).then(|| network(peer.client)) }
+    }
 }
 
 /// Why a body was not read.
@@ -39,6 +62,9 @@ pub enum BodyError {
     /// The budget of all bodies is used up.
     #[error("the memory for bodies is used up")]
     NoMemory,
+    /// The address that it comes from holds as much as one may.
+    #[error("this address holds as much memory for bodies as one may")]
+    AddressHoldsTooMuch,
     /// It comes too slowly.
     #[error("the body comes too slowly")]
     TooSlow,
@@ -56,12 +82,13 @@ pub struct Body {
     /// The bytes.
     pub bytes: Bytes,
     share: Share,
+    most_bytes: usize,
 }
 
 /// A body that is taken part by part.
 pub struct Streamed {
     bodies: Bodies,
-    body: axum::body::Body,
+    body: Unread,
     pace: Pace,
     /// Since when nobody waits for the next part.
     away_since: Instant,
@@ -76,30 +103,28 @@ impl Streamed {
     /// # Errors
     /// A [`BodyError`].
     pub async fn next(&mut self) -> Result<Option<Body>, BodyError> {
-        self.pace.window_end += self.away_since.elapsed();
-        let part = self.bodies.next(&mut self.body, &mut self.pace).await?;
+        self.pace.pause(self.away_since.elapsed());
+        let part = self.bodies.next(&mut self.body, &mut self.pace, 0).await?;
         self.away_since = Instant::now();
         let Some(bytes) = part else { return Ok(None) };
         self.bytes += bytes.len() as u64;
         if self.bytes > self.most_bytes {
             return Err(BodyError::TooLarge);
         }
-        let mut share = self.bodies.share();
+        let mut share = self.bodies.budget.share(self.body.address);
         share.take(bytes.len())?;
-        Ok(Some(Body { bytes, share }))
+        Ok(Some(Body { bytes, share, most_bytes: self.bodies.most_bytes }))
     }
 
     /// Gives up the rest, as [`discard`] does.
     pub async fn discard(self, parts: &Parts) {
         discard(parts, self.body).await;
     }
-}
 
-/// What one body holds of the budget.
-#[derive(Debug)]
-pub struct Share {
-    budget: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    /// Memory for a check of the whole body, which holds nothing yet.
+    pub fn scratch(&self) -> Scratch {
+        Scratch { share: self.bodies.budget.share(self.body.address), most_bytes: self.bodies.most_bytes }
+    }
 }
 
 impl Body {
@@ -108,19 +133,37 @@ impl Body {
     /// # Errors
     /// [`BodyError::NoMemory`].
     pub fn charge(&mut self, bytes: usize) -> Result<(), BodyError> {
-        self.share.take(bytes)
+        if bytes == 0 { Ok(()) } else { self.share.take(bytes) }
+    }
+
+    /// Memory for a check of the body, which holds nothing yet.
+    pub fn scratch(&self) -> Scratch {
+        Scratch { share: self.share.another(), most_bytes: self.most_bytes }
     }
 }
 
-const KIB: usize = 1_024;
+/// Memory for the tables that the check of a body needs: at most as much as one body may have.
+#[derive(Debug)]
+pub struct Scratch {
+    share: Share,
+    most_bytes: usize,
+}
+
+impl Scratch {
+    /// Takes what is missing to hold `bytes` in all, and says whether there was room.
+    pub fn hold(&mut self, bytes: usize) -> bool {
+        bytes <= self.most_bytes && self.share.hold(bytes).is_ok()
+    }
+}
 
 impl Bodies {
-    /// A budget of `all_bytes`, of which one body may have `most_bytes`; until `tasks` are told to drain.
-    pub fn new(all_bytes: u64, most_bytes: u64, tasks: Tasks) -> Self {
-        let kib = usize::try_from(all_bytes / 1_024).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
-        let large_pickles = Arc::new(Semaphore::new(LARGE_PICKLES_AT_ONCE));
-        Self { budget: Arc::new(Semaphore::new(kib)), most_bytes, tasks, large_pickles }
+    /// The memory that `limits` allow, until `tasks` are told to drain.
+    pub fn new(limits: &Limits, tasks: Tasks) -> Self {
+        let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let most_bytes = bytes(limits.body);
+        let most_bytes_an_address = bytes(limits.bodies_per_address).max(most_bytes);
+        let budget = Budget::new(bytes(limits.bodies), most_bytes, most_bytes_an_address);
+        Self { budget, most_bytes, tasks, large_pickles: Turns::new(LARGE_PICKLES_AT_ONCE) }
     }
 
     /// How large one body may be.
@@ -129,47 +172,48 @@ impl Bodies {
     }
 
     /// Waits for a turn to decode a large pickle, which for a while needs a multiple of its length.
-    pub async fn large_pickle(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed.
-        Arc::clone(&self.large_pickles).acquire_owned().await.ok()
+    pub(super) async fn large_pickle(&self, body: &Body) -> Turn<IpAddr> {
+        self.large_pickles.wait(body.share.address()).await
     }
 
     /// Reads a body to its end.
     ///
     /// # Errors
     /// A [`BodyError`].
-    pub async fn read(&self, parts: &Parts, mut body: axum::body::Body) -> Result<Body, BodyError> {
-        if content_length(parts).is_some_and(|length| length > self.most_bytes as u64) {
+    pub async fn read(&self, parts: &Parts, mut body: Unread) -> Result<Body, BodyError> {
+        let length = content_length(parts);
+        if length.is_some_and(|length| length > self.most_bytes as u64) {
             discard(parts, body).await;
             return Err(BodyError::TooLarge);
         }
-        let mut share = self.share();
+        let mut share = self.budget.share(body.address);
         let mut pace = Pace::new();
-        let Some(first) = self.next(&mut body, &mut pace).await? else {
-            return Ok(Body { bytes: Bytes::new(), share });
+        let most_bytes = self.most_bytes;
+        let Some(first) = self.next(&mut body, &mut pace, 0).await? else {
+            return Ok(Body { bytes: Bytes::new(), share, most_bytes });
         };
         share.take(first.len())?;
-        let Some(second) = self.next(&mut body, &mut pace).await? else {
+        let Some(second) = self.next(&mut body, &mut pace, share.held()).await? else {
             // The common case: one read, no copy.
-            return Ok(Body { bytes: first, share });
+            return Ok(Body { bytes: first, share, most_bytes });
         };
-        let mut whole = BytesMut::new();
-        self.append(&mut whole, &first, &mut share)?;
+        let mut whole = Growing { bytes: BytesMut::new(), share, length, most_bytes };
+        whole.append(&first)?;
         drop(first);
-        self.append(&mut whole, &second, &mut share)?;
+        whole.append(&second)?;
         drop(second);
         loop {
-            let Some(part) = self.next(&mut body, &mut pace).await? else { break };
-            self.append(&mut whole, &part, &mut share)?;
+            let Some(part) = self.next(&mut body, &mut pace, whole.share.held()).await? else { break };
+            whole.append(&part)?;
         }
-        Ok(Body { bytes: whole.freeze(), share })
+        Ok(Body { bytes: whole.bytes.freeze(), share: whole.share, most_bytes })
     }
 
     /// Begins to take a body of up to `most_bytes` part by part.
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] for one that says so.
-    pub async fn stream(&self, parts: &Parts, body: axum::body::Body, most_bytes: u64) -> Result<Streamed, BodyError> {
+    pub async fn stream(&self, parts: &Parts, body: Unread, most_bytes: u64) -> Result<Streamed, BodyError> {
         if content_length(parts).is_some_and(|length| length > most_bytes) {
             discard(parts, body).await;
             return Err(BodyError::TooLarge);
@@ -178,96 +222,45 @@ impl Bodies {
         Ok(Streamed { bodies, body, pace, away_since: Instant::now(), bytes: 0, most_bytes })
     }
 
-    /// A share of the budget that holds nothing yet.
-    pub fn share(&self) -> Share {
-        Share { budget: Arc::clone(&self.budget), held: None }
-    }
-
-    async fn next(&self, body: &mut axum::body::Body, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
+    async fn next(&self, body: &mut Unread, pace: &mut Pace, held_bytes: usize) -> Result<Option<Bytes>, BodyError> {
         tokio::select! {
             // What has come already is a body like any other.
             biased;
-            part = next(body, pace) => part,
+            part = pace.next(&mut body.body, held_bytes) => part,
             () = self.tasks.draining() => Err(BodyError::Draining),
         }
     }
+}
 
-    fn append(&self, whole: &mut BytesMut, part: &[u8], share: &mut Share) -> Result<(), BodyError> {
-        let length = whole.len() + part.len();
+/// A body that comes in several parts.
+struct Growing {
+    bytes: BytesMut,
+    share: Share,
+    /// How long it says that it will be.
+    length: Option<u64>,
+    most_bytes: usize,
+}
+
+impl Growing {
+    fn append(&mut self, part: &[u8]) -> Result<(), BodyError> {
+        let (capacity, length) = (self.bytes.capacity(), self.bytes.len() + part.len());
         if length > self.most_bytes {
             return Err(BodyError::TooLarge);
         }
-        if length > whole.capacity() {
-            let wanted = length.max(whole.capacity() * 2).min(self.most_bytes);
-            share.hold(wanted)?;
-            whole.reserve(wanted - whole.len());
+        if length > capacity {
+            let promised = self.length.map_or(self.most_bytes, |length| usize::try_from(length).unwrap_or(usize::MAX));
+            let wanted = length.max((capacity * 2).min(promised.min(self.most_bytes)));
+            self.share.hold(wanted)?;
+            self.bytes.reserve(wanted - self.bytes.len());
         }
-        whole.extend_from_slice(part);
+        self.bytes.extend_from_slice(part);
         Ok(())
-    }
-}
-
-impl Share {
-    fn take(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let kib = u32::try_from(bytes.div_ceil(KIB)).map_err(|_| BodyError::TooLarge)?;
-        let more = Arc::clone(&self.budget).try_acquire_many_owned(kib).map_err(|_| BodyError::NoMemory)?;
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        Ok(())
-    }
-
-    /// Takes what is missing to hold `bytes` in all.
-    ///
-    /// # Errors
-    /// [`BodyError::NoMemory`].
-    pub fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * KIB;
-        self.take(bytes.saturating_sub(held))
-    }
-}
-
-/// Watches how fast a body comes.
-struct Pace {
-    window_end: Instant,
-    bytes: usize,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { window_end: Instant::now() + WINDOW, bytes: 0 }
-    }
-
-    /// Begins the next window, if the one that has passed was fast enough.
-    fn turn(&mut self) -> Result<(), BodyError> {
-        if self.bytes < LEAST_BYTES_A_WINDOW {
-            return Err(BodyError::TooSlow);
-        }
-        *self = Self::new();
-        Ok(())
-    }
-}
-
-async fn next(body: &mut axum::body::Body, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
-    loop {
-        match timeout_at(pace.window_end, body.frame()).await {
-            Err(_) => pace.turn()?,
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => return Err(BodyError::Broken),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    pace.bytes += data.len();
-                    return Ok(Some(data));
-                }
-            }
-        }
     }
 }
 
 /// Reads a small body that nobody wants, so that the connection stays usable; leaves a large one, or one that the
 /// client has not begun to send (RFC 9110, section 10.1.1), to the end of the connection.
-pub async fn discard(parts: &Parts, mut body: axum::body::Body) {
+pub async fn discard(parts: &Parts, Unread { mut body, .. }: Unread) {
     const MOST_BYTES: usize = 1 << 20;
     const LONGEST: Duration = Duration::from_secs(2);
     if body.is_end_stream() {

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::request::Parts;
 use axum::response::Response;
 
 use super::App;
 use super::access::Admitted;
+use super::body::Unread;
 use super::error::Refusal;
 use super::routes::Route;
 
@@ -35,7 +35,7 @@ pub struct Call {
     /// The head of the request.
     pub(super) parts: Parts,
     /// Its body, which has not been read; an empty one if the route takes none.
-    pub(super) body: Body,
+    pub(super) body: Unread,
 }
 
 /// A variable part of the path, decoded.

@@ -333,6 +333,10 @@ impl From<BodyError> for Refusal {
         match error {
             BodyError::TooLarge => Self::TooLarge("The body is larger than this server takes."),
             BodyError::NoMemory => Self::Busy("The memory for request bodies is used up; try again."),
+            BodyError::AddressHoldsTooMuch => Self::Busy(
+                "The requests that come from your address hold as much memory as one address may; try again when \
+                 some of them are answered.",
+            ),
             BodyError::TooSlow => Self::TooSlow,
             BodyError::Draining => Self::NotReady("The server is shutting down."),
             BodyError::Broken => Self::Invalid("The body ended before it was complete.".into()),

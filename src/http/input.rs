@@ -4,10 +4,11 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
+use crate::json::{self, JsonError};
 use crate::store::RequestKey;
 
 use super::App;
-use super::body::{self, Body};
+use super::body::{self, Body, Unread};
 use super::error::Refusal;
 
 /// The longest email, in bytes.
@@ -17,7 +18,7 @@ pub const MOST_EMAIL_BYTES: usize = 64 << 10;
 pub const LARGEST_PARSED_INLINE_BYTES: usize = 128 << 10;
 
 /// Reads a call's body whole. One that is refused unread is thrown away, so that the connection stays usable.
-pub async fn whole_body(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Body, Refusal> {
+pub async fn whole_body(app: &App, parts: &Parts, body: Unread) -> Result<Body, Refusal> {
     if let Err(refusal) = refuse_encoding(&parts.headers) {
         body::discard(parts, body).await;
         return Err(refusal);
@@ -66,9 +67,38 @@ pub async fn parse<T: Send + 'static>(
     })
 }
 
-/// Reads a JSON object out of checked text; an error says what is wrong with it.
+/// Reads a JSON object out of a body; an error says what is wrong with it.
+pub fn read_body<'a, T: serde::Deserialize<'a>>(body: &'a Body) -> Result<T, Refusal> {
+    // The check of a small body is over before its memory would matter.
+    if body.bytes.len() <= LARGEST_PARSED_INLINE_BYTES {
+        return read(&body.bytes);
+    }
+    let mut memory = body.scratch();
+    json::check_within(&body.bytes, |bytes| memory.hold(bytes)).map_err(not_json)?;
+    read_checked(&body.bytes)
+}
+
+/// Reads a JSON object out of a short text; an error says what is wrong with it.
 pub fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
-    crate::json::check(bytes).map_err(|error| invalid("The body is not the JSON it must be", &error.to_string()))?;
+    json::check(bytes).map_err(not_json)?;
+    read_checked(bytes)
+}
+
+/// The refusal of an object with more keys than there is memory to compare.
+pub const NO_MEMORY_FOR_KEYS: Refusal =
+    Refusal::Busy("The keys of one object take more memory than is left for bodies; send fewer, or try again.");
+
+fn not_json(error: JsonError) -> Refusal {
+    match error {
+        JsonError::NoMemory => NO_MEMORY_FOR_KEYS,
+        error @ (JsonError::Malformed(_)
+        | JsonError::DuplicateKey(_)
+        | JsonError::DuplicateLongKey(_)
+        | JsonError::TooDeep) => invalid("The body is not the JSON it must be", &error.to_string()),
+    }
+}
+
+fn read_checked<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
     // serde would also read the object's values from an array.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::Invalid("The body must be a JSON object.".into()));

@@ -19,6 +19,7 @@ use axum::response::Response;
 
 use super::access::admit;
 use super::auth::Peer;
+use super::body::Unread;
 use super::call::{Call, Reply};
 use super::code::Code;
 use super::cors::Cors;
@@ -95,6 +96,7 @@ impl Methods {
 impl Answers for Router {
     fn answer(&self, peer: Peer, request: Request) -> Answering {
         let (parts, body) = request.into_parts();
+        let body = Unread::new(body, peer);
         let app = Arc::clone(&self.app);
         let cors = Cors::of(&app, &parts);
         let Ok(found) = self.paths.at(parts.uri.path()) else {
@@ -116,14 +118,14 @@ async fn answer(
     route: &'static Route,
     peer: Peer,
     parts: Parts,
-    body: Body,
+    body: Unread,
 ) -> Response {
     let began = app.clock.now();
     let class = RouteClass::of(route, waits(&parts.uri));
     let is_head = parts.method == Method::HEAD;
     let mut answer = match admit(&app, route, peer, &parts).await {
         Ok(admitted) => {
-            let body = if route.takes_body { body } else { thrown_away(&parts, body).await };
+            let body = if route.takes_body { body } else { thrown_away(&parts, body, peer).await };
             (route.handler)(Call { app: Arc::clone(&app), route, admitted, parts, body }).await
         }
         Err(refusal) => Box::pin(refuse(&app, route, peer, parts, body, refusal)).await,
@@ -138,7 +140,7 @@ async fn answer(
     if is_head { without_body(answer) } else { answer }
 }
 
-async fn refuse(app: &App, route: &Route, peer: Peer, parts: Parts, body: Body, refusal: Refusal) -> Response {
+async fn refuse(app: &App, route: &Route, peer: Peer, parts: Parts, body: Unread, refusal: Refusal) -> Response {
     body::discard(&parts, body).await;
     if route.is_of_console {
         return console::refuse(app, peer, &parts, &refusal).await;
@@ -147,9 +149,9 @@ async fn refuse(app: &App, route: &Route, peer: Peer, parts: Parts, body: Body, 
 }
 
 /// What is left of a body that nobody asks for.
-async fn thrown_away(parts: &Parts, body: Body) -> Body {
+async fn thrown_away(parts: &Parts, body: Unread, peer: Peer) -> Unread {
     body::discard(parts, body).await;
-    Body::empty()
+    Unread::new(Body::empty(), peer)
 }
 
 /// Counts how calls are answered, and how those were refused that ask for a session or for its agent.
@@ -177,7 +179,7 @@ fn without_body(answer: Response) -> Response {
     Response::from_parts(parts, Body::empty())
 }
 
-async fn not_found(app: Arc<App>, peer: Peer, parts: Parts, body: Body) -> Response {
+async fn not_found(app: Arc<App>, peer: Peer, parts: Parts, body: Unread) -> Response {
     body::discard(&parts, body).await;
     if parts.uri.path().starts_with("/console/") {
         return console::nothing_here(&app, peer, &parts).await;
@@ -185,7 +187,7 @@ async fn not_found(app: Arc<App>, peer: Peer, parts: Parts, body: Body) -> Respo
     Refusal::NotFound.answer(parts.uri.path())
 }
 
-async fn method_not_allowed(cors: Option<Cors>, allow: HeaderValue, parts: Parts, body: Body) -> Response {
+async fn method_not_allowed(cors: Option<Cors>, allow: HeaderValue, parts: Parts, body: Unread) -> Response {
     body::discard(&parts, body).await;
     let mut answer = match cors.as_ref().and_then(|cors| cors.preflight(&parts, &allow)) {
         Some(answer) => answer,

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::App;
-use super::body::{self, Body};
+use super::body::{self, Body, Unread};
 use super::error::Refusal;
 use super::input::{self, media_type, refuse_encoding};
 
@@ -57,7 +57,7 @@ fn expect_json(parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// Reads a body of JSON whole. One that is refused unread is thrown away, so that the connection stays usable.
-async fn json_body(app: &App, parts: &Parts, body: axum::body::Body) -> Result<Body, Refusal> {
+async fn json_body(app: &App, parts: &Parts, body: Unread) -> Result<Body, Refusal> {
     if let Err(refusal) = expect_json(parts) {
         body::discard(parts, body).await;
         return Err(refusal);
@@ -80,13 +80,9 @@ fn no_content() -> Response {
 }
 
 /// A call's body, which is a JSON object.
-async fn object<T: DeserializeOwned + Send + 'static>(
-    app: &App,
-    parts: &Parts,
-    body: axum::body::Body,
-) -> Result<T, Refusal> {
+async fn object<T: DeserializeOwned + Send + 'static>(app: &App, parts: &Parts, body: Unread) -> Result<T, Refusal> {
     let body = json_body(app, parts, body).await?;
-    input::parse(body, |body| input::read(&body.bytes)).await
+    input::parse(body, |body| input::read_body(&body)).await
 }
 
 /// Reads a member that may be missing, but is never null.

@@ -112,6 +112,9 @@ impl Graph {
     pub(crate) const TRUE: NodeId = NodeId(2);
     pub(crate) const EMPTY_TUPLE: NodeId = NodeId(3);
     const SMALL_INTS: u32 = 4;
+    /// A value is a member when it is decoded, once more if a set is made of a list, and once more if equal keys are
+    /// merged.
+    const CELLS_A_VALUE: usize = 3;
     const BUILT_IN: u32 = Self::SMALL_INTS + 256;
 
     /// Makes the tables, with room for `most` values beside those that every pickle shares.
@@ -152,12 +155,18 @@ impl Graph {
         self.nodes.len()
     }
 
+    /// What the tables take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>() + self.cells.capacity() * size_of::<Cell>()
+    }
+
     /// Appends a value to a chain.
     ///
     /// # Errors
     /// [`PickleError::TooManyValues`] when the table of cells is full.
     pub(crate) fn push(&mut self, items: &mut Items, item: NodeId) -> Result<(), PickleError> {
-        let cell = u32::try_from(self.cells.len()).ok().filter(|&cell| cell != END);
+        let most = (self.most as usize).saturating_mul(Self::CELLS_A_VALUE).min(END as usize);
+        let cell = u32::try_from(self.cells.len()).ok().filter(|&cell| (cell as usize) < most);
         let cell = cell.ok_or_else(|| self.too_many())?;
         self.cells.push(Cell { item, next: END });
         if items.last == END {
@@ -229,6 +238,11 @@ impl<'p> Text<'p> {
             None => &self.input[start..start + len],
             Some(start) => &self.decoded[start..start + len],
         }
+    }
+
+    /// What the decoded text takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.decoded.capacity()
     }
 
     pub(crate) fn add(&mut self, text: &[u8]) -> Result<Span, PickleError> {

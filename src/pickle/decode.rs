@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::arena::{Graph, Items, Node, NodeId, Span, Text};
 use super::memo::Memo;
+use super::memory::Memory;
 use super::reader::Reader;
 use super::{Limits, PickleError};
 
@@ -20,13 +21,17 @@ pub(crate) struct Decoded<'p> {
 }
 
 /// Runs a pickle to its end.
-pub(crate) fn decode<'p>(pickle: &'p [u8], limits: &Limits) -> Result<Decoded<'p>, PickleError> {
+pub(crate) fn decode<'p>(
+    pickle: &'p [u8],
+    limits: &Limits,
+    memory: &mut Memory<'_>,
+) -> Result<Decoded<'p>, PickleError> {
     let limit = limits.most_input();
     if pickle.len() > limit {
         return Err(PickleError::TooLarge { limit });
     }
     let mut machine = Machine::new(pickle, limits);
-    let root = machine.run()?;
+    let root = machine.run(memory)?;
     Ok(Decoded { graph: machine.graph, text: machine.text, root })
 }
 
@@ -74,9 +79,16 @@ impl<'p> Machine<'p> {
     }
 
     /// Runs opcodes up to STOP and returns the one value that is left.
-    fn run(&mut self) -> Result<NodeId, PickleError> {
+    fn run(&mut self, memory: &mut Memory<'_>) -> Result<NodeId, PickleError> {
+        /// Opcodes that read so many bytes make little beside their text.
+        const BETWEEN_LOOKS: usize = 4_096;
+        let mut looked_at = 0;
         loop {
             self.at = self.reader.at();
+            if self.at - looked_at >= BETWEEN_LOOKS {
+                looked_at = self.at;
+                memory.need(self.memory_bytes())?;
+            }
             match self.reader.u8()? {
                 b'.' => break,
                 opcode => self.arrange(opcode)?,
@@ -92,6 +104,14 @@ impl<'p> Machine<'p> {
         }
     }
 
+    /// What the tables take.
+    fn memory_bytes(&self) -> usize {
+        const A_TEXT_BYTES: usize = 32;
+        let stack = self.stack.capacity() * size_of::<NodeId>() + self.marks.capacity() * size_of::<usize>();
+        let encoded = self.encoded.capacity() * A_TEXT_BYTES;
+        self.graph.memory_bytes() + self.text.memory_bytes() + self.memo.memory_bytes() + stack + encoded
+    }
+
     /// The opcodes that move values about: stack, memo and containers.
     fn arrange(&mut self, opcode: u8) -> Result<(), PickleError> {
         match opcode {
@@ -105,7 +125,7 @@ impl<'p> Machine<'p> {
             b'g' => self.number_line().and_then(|number| self.get(number)),
             b'h' => self.reader.u8().and_then(|number| self.get(number.into())),
             b'j' => self.reader.u32().and_then(|number| self.get(number.into())),
-            0x94 => self.top().map(|top| self.memo.memoize(top)),
+            0x94 => self.memoize(),
             b']' => self.push_new(Node::List(Items::EMPTY)),
             b'}' => self.push_new(Node::Dict(Items::EMPTY)),
             0x8f => self.push_new(Node::Set(Items::EMPTY)),
@@ -196,8 +216,21 @@ impl Machine<'_> {
 
     fn put(&mut self, number: u64) -> Result<(), PickleError> {
         let top = self.top()?;
+        self.check_memo()?;
         self.memo.put(number, top);
         Ok(())
+    }
+
+    fn memoize(&mut self) -> Result<(), PickleError> {
+        let top = self.top()?;
+        self.check_memo()?;
+        self.memo.memoize(top);
+        Ok(())
+    }
+
+    /// A pickler stores each value once.
+    fn check_memo(&self) -> Result<(), PickleError> {
+        if self.memo.len() >= self.most_values { Err(self.graph.too_many()) } else { Ok(()) }
     }
 
     fn get(&mut self, number: u64) -> Result<(), PickleError> {

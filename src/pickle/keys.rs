@@ -44,12 +44,21 @@ pub(crate) struct Keys<'t> {
     text: &'t Text<'t>,
     numbers: HashMap<Key<'t>, KeyId>,
     known: HashMap<NodeId, KeyId>,
+    /// What the keys themselves take that are lists of others.
+    member_bytes: usize,
     most_depth: u16,
 }
 
 impl<'t> Keys<'t> {
     pub(crate) fn new(text: &'t Text<'t>, most_depth: u16) -> Self {
-        Self { text, numbers: HashMap::new(), known: HashMap::new(), most_depth }
+        Self { text, numbers: HashMap::new(), known: HashMap::new(), member_bytes: 0, most_depth }
+    }
+
+    /// What the tables take, with the room for them to grow.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const A_KEY_BYTES: usize = 64;
+        const A_VALUE_BYTES: usize = 16;
+        self.numbers.capacity() * A_KEY_BYTES + self.known.capacity() * A_VALUE_BYTES + self.member_bytes
     }
 
     /// The number of a value.
@@ -110,6 +119,9 @@ impl<'t> Keys<'t> {
                 return Err(PickleError::Function { name: function.name() });
             }
         };
+        if let Key::Tuple(members) | Key::FrozenSet(members) = &key {
+            self.member_bytes += members.capacity() * size_of::<KeyId>();
+        }
         let next = KeyId(u32::try_from(self.numbers.len()).map_err(|_| graph.too_many())?);
         let number = *self.numbers.entry(key).or_insert(next);
         self.known.insert(id, number);

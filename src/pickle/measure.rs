@@ -9,6 +9,7 @@ use super::arena::{Cursor, Graph, Items, Node, NodeId, Text};
 use super::decode::Decoded;
 use super::emit::{Shape, leaf_len};
 use super::keys::{KeyId, Keys};
+use super::memory::Memory;
 use super::{Limits, PickleError};
 
 /// Returns the exact length of the JSON in bytes.
@@ -16,7 +17,15 @@ use super::{Limits, PickleError};
 /// # Errors
 /// [`PickleError`] when it would exceed `most_output` or the limits of depth and number, when a
 /// value contains itself, when a key is unhashable, or when an imported name is left as a value.
-pub(crate) fn measure(decoded: &mut Decoded<'_>, most_output: u32, limits: &Limits) -> Result<usize, PickleError> {
+pub(crate) fn measure(
+    decoded: &mut Decoded<'_>,
+    most_output: u32,
+    limits: &Limits,
+    memory: &mut Memory<'_>,
+) -> Result<usize, PickleError> {
+    let decoded_bytes = decoded.graph.memory_bytes() + decoded.text.memory_bytes();
+    let base_bytes = decoded_bytes + decoded.graph.len() * size_of::<Size>();
+    memory.need(base_bytes)?;
     let sizes = vec![Size::NEW; decoded.graph.len()];
     let mut walk = Walk {
         graph: &mut decoded.graph,
@@ -26,6 +35,9 @@ pub(crate) fn measure(decoded: &mut Decoded<'_>, most_output: u32, limits: &Limi
         path: Vec::new(),
         levels: 0,
         seen: Vec::new(),
+        memory,
+        base_bytes,
+        looks: 0,
         most_output,
         most_depth: limits.most_depth(),
         most_values: limits.most_values(),
@@ -71,7 +83,7 @@ struct Seen {
     place: usize,
 }
 
-struct Walk<'t> {
+struct Walk<'t, 'm, 'r> {
     graph: &'t mut Graph,
     keys: Keys<'t>,
     text: &'t Text<'t>,
@@ -81,12 +93,17 @@ struct Walk<'t> {
     levels: u16,
     /// By number of key.
     seen: Vec<Seen>,
+    memory: &'m mut Memory<'r>,
+    /// What the decoded values take, and their sizes.
+    base_bytes: usize,
+    /// How many keys were looked at.
+    looks: usize,
     most_output: u32,
     most_depth: u16,
     most_values: u32,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_, '_> {
     fn run(&mut self, root: NodeId) -> Result<Size, PickleError> {
         let mut done = self.enter(root)?;
         loop {
@@ -216,6 +233,7 @@ impl Walk<'_> {
         let mut cursor = items.start();
         while let Some((item, next)) = self.graph.next(cursor) {
             let key = self.keys.number(self.graph, item)?;
+            self.look()?;
             if self.first_place(owner, key, kept.len()).is_none() {
                 kept.push(item);
             }
@@ -234,6 +252,7 @@ impl Walk<'_> {
                 break;
             };
             let number = self.keys.number(self.graph, key)?;
+            self.look()?;
             match self.first_place(owner, number, kept.len()) {
                 Some(place) => kept[place + 1] = value,
                 None => {
@@ -245,6 +264,17 @@ impl Walk<'_> {
         }
         let items = self.rebuilt(items, &kept)?;
         Ok(if plain { Node::Dict(items) } else { Node::Pairs(items) })
+    }
+
+    /// Asks for the memory of the keys now and then.
+    fn look(&mut self) -> Result<(), PickleError> {
+        const BETWEEN_LOOKS: usize = 1_024;
+        self.looks += 1;
+        if !self.looks.is_multiple_of(BETWEEN_LOOKS) {
+            return Ok(());
+        }
+        let seen = self.seen.capacity() * size_of::<Seen>();
+        self.memory.need(self.base_bytes + self.keys.memory_bytes() + seen)
     }
 
     /// Where this container already had an equal key; if it did not, it has it at `place` now.

@@ -14,6 +14,17 @@ pub(crate) struct Memo {
 }
 
 impl Memo {
+    /// How many values are stored.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+
+    /// What the tables take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const A_SPARSE_VALUE_BYTES: usize = 24;
+        self.dense.capacity() * size_of::<NodeId>() + self.sparse.capacity() * A_SPARSE_VALUE_BYTES
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<NodeId> {
         let dense = usize::try_from(number).ok().and_then(|index| self.dense.get(index));
         match dense {

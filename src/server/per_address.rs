@@ -4,11 +4,13 @@
 //! not counted (this machine, proxies) is decided by the caller.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::http::auth::network;
 
 /// The counts. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -57,13 +59,6 @@ impl Drop for Place {
 
 fn lock(counts: &Mutex<HashMap<IpAddr, u32>>) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// Says which connections were closed, at most once a second: an attacker must not fill the log.

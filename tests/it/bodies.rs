@@ -1,6 +1,5 @@
 //! Request bodies: how large, how slow and how many at once.
 
-use std::io::Read;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ fn fifty_mebibytes_of_data_work_and_keep_nobody_else_waiting() {
     let data = format!("[{}]", "\"0123456789 abcdef\",".repeat(50 << 20 >> 4) + "1");
     let body =
         format!(r#"{{"EMAIL":"{}","PASSWORD":"{}","PERSONA_TYPE":"CUSTOMERS","DATA":{{"a":{data}}}}}"#, ADA.0, ADA.1);
-    let before = peak_memory(&server);
+    let before = server.peak_memory();
 
     let created = std::thread::scope(|scope| {
         let large = scope.spawn(|| {
@@ -36,7 +35,7 @@ fn fifty_mebibytes_of_data_work_and_keep_nobody_else_waiting() {
     });
 
     assert_eq!(created.pair(), (200, "SESSION_CREATION_REQUEST_ACCEPTED".into()));
-    let taken = peak_memory(&server) - before;
+    let taken = server.peak_memory() - before;
     assert!(taken < 8 * body.len() as u64, "{taken} bytes for {}", body.len());
     assert_eq!(server.initialise(ADA.0).status, 200);
 }
@@ -98,6 +97,96 @@ fn promises_take_no_memory_and_bytes_do_until_none_is_left() {
     assert_eq!(server.send("GET", "/serverRunning", &[], b"").status, 200);
     drop(holder);
     until("the memory is free again", || server.initialise("nobody").status == 404);
+}
+
+/// Opens a creation from an address, and sends all of a body of so many bytes but the last one.
+fn all_but_one(from: [u8; 4], server: &Server, bytes: usize) -> Wire {
+    let mut wire = Wire::open_from(from, server.address);
+    let head = "POST /requestSessionCreation HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    wire.write(format!("{head}Content-Length: {bytes}\r\n\r\n").as_bytes());
+    wire.write(&vec![b' '; bytes - 1]);
+    wire
+}
+
+#[test]
+fn large_bodies_that_are_held_leave_small_calls_their_memory() {
+    const MIB: usize = 1 << 20;
+    let server = Server::start(Setup::with_config("[limits]\nbody = \"4 MiB\"\nbodies = \"16 MiB\"\n"));
+    let try_with = |bytes: usize| server.send("POST", "/initializeSession", &[], &vec![b' '; bytes]).status;
+    let held = Mutex::new(Vec::new());
+
+    // Twice as many as there is room for: some are refused.
+    until("the memory is used up", || {
+        held.lock().unwrap().extend((0..8).map(|_| all_but_one([127, 0, 0, 1], &server, 4 * MIB)));
+        try_with(MIB) == 503
+    });
+
+    for _ in 0..100 {
+        assert_eq!(server.initialise("nobody").pair(), (404, "NO_SESSION_PENDING".into()));
+    }
+    assert_eq!(try_with(MIB), 503);
+    drop(held);
+    until("the memory is free again", || try_with(MIB) == 400);
+}
+
+#[test]
+fn an_address_holds_its_share_of_the_memory_and_others_go_on() {
+    const MIB: usize = 1 << 20;
+    const HOLDER: [u8; 4] = [127, 0, 0, 2];
+    const OTHER: [u8; 4] = [127, 0, 0, 3];
+    let config = "[limits]\nbody = \"1 MiB\"\nbodies = \"64 MiB\"\nbodies_per_address = \"4 MiB\"\n";
+    let server = Server::start(Setup::with_config(config));
+    let try_from = |from, bytes: usize| {
+        let body = vec![b' '; bytes];
+        let mut wire = Wire::open_from(from, server.address);
+        wire.send("POST", "/requestSessionCreation", "Content-Type: application/json\r\n", &body)
+    };
+    let held = Mutex::new(Vec::new());
+
+    until("one address holds its share", || {
+        held.lock().unwrap().extend((0..5).map(|_| all_but_one(HOLDER, &server, MIB)));
+        try_from(HOLDER, MIB).status == 503
+    });
+
+    let refused = try_from(HOLDER, MIB);
+    assert_eq!(refused.pair(), (503, "SERVER_BUSY".into()));
+    assert!(refused.json()["DETAIL"].as_str().unwrap().contains("your address"), "{:?}", refused.json());
+    assert_eq!(try_from(OTHER, MIB).status, 400);
+    drop(held);
+    until("the share is free again", || try_from(HOLDER, MIB).status == 400);
+}
+
+#[test]
+fn an_object_with_millions_of_keys_takes_no_more_memory_than_bodies_may() {
+    let config = "[limits]\nbody = \"16 MiB\"\nbodies = \"64 MiB\"\n";
+    let server = Server::start(Setup::with_config(config));
+    let members: Vec<_> = (0..1_500_000).map(|n| format!("\"{n:x}\":0")).collect();
+    let body = format!("{{{}}}", members.join(","));
+    let before = server.peak_memory();
+
+    let headers = [("Content-Type", "application/json")];
+    let refused = server.send("POST", "/requestSessionCreation", &headers, body.as_bytes());
+
+    assert_eq!(refused.pair(), (503, "SERVER_BUSY".into()));
+    let taken = server.peak_memory() - before;
+    assert!(taken < 64 << 20, "{taken} bytes for {}", body.len());
+}
+
+#[test]
+fn a_pickle_that_fills_the_memo_takes_no_more_memory_than_bodies_may() {
+    let config = "[limits]\nbody = \"16 MiB\"\nbodies = \"64 MiB\"\n";
+    let server = Server::start(Setup::with_config(config));
+    let headers = [("Content-Type", "application/bytes")];
+    let before = server.peak_memory();
+
+    // LONG_BINPUT of numbers that are far apart, which needs a table.
+    let puts = (0..3_000_000_u32).flat_map(|n| [b"r", &(n.wrapping_mul(2_654_435_761)).to_le_bytes()[..]].concat());
+    let pickle: Vec<u8> = b"\x80\x02]".iter().copied().chain(puts).chain(*b".").collect();
+    let refused = server.send("POST", "/requestSessionCreation", &headers, &pickle);
+
+    assert_ne!(refused.status, 200);
+    let taken = server.peak_memory() - before;
+    assert!(taken < 96 << 20, "{taken} bytes for {}", pickle.len());
 }
 
 #[test]
@@ -168,12 +257,4 @@ fn clients_that_are_gone_in_mid_body_leave_nothing_behind() {
     }
     assert_eq!(server.status(ADA.0), "IDLE");
     assert_eq!(server.create(ADA, json!({})).status, 200);
-}
-
-/// The most memory that the server has had, in bytes.
-fn peak_memory(server: &Server) -> u64 {
-    let mut status = String::new();
-    std::fs::File::open(format!("/proc/{}/status", server.pid())).unwrap().read_to_string(&mut status).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1_024
 }

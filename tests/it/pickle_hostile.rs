@@ -5,7 +5,7 @@
 
 use std::iter::repeat_n;
 
-use frontdesk::pickle::{Limits, PickleError, to_json};
+use frontdesk::pickle::{Limits, PickleError, decode, to_json};
 
 const MEGABYTE: usize = 1 << 20;
 const LEVELS: usize = 200_000;
@@ -310,4 +310,35 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
         ("nothing", Vec::new()),
         ("zeros", vec![0; MEGABYTE]),
     ]
+}
+
+#[test]
+fn the_memo_and_the_members_of_containers_are_bounded_by_the_number_of_values() {
+    let limits = Limits { values: 1_000, ..Limits::default() };
+    let too_many = Err(PickleError::TooManyValues { limit: 1_000 });
+    let memoized = |times: usize| [&b"]"[..], &b"\x94".repeat(times), b"."].concat();
+    let appended = |times: usize| [&b"]"[..], &b"Na".repeat(times), b"0]."].concat();
+
+    assert!(to_json(&memoized(1_000), &limits).is_ok());
+    assert_eq!(to_json(&memoized(1_001), &limits), too_many);
+    assert!(to_json(&appended(3_000), &limits).is_ok());
+    assert_eq!(to_json(&appended(3_001), &limits), too_many);
+}
+
+#[test]
+fn a_pickle_whose_tables_find_no_memory_is_refused_before_they_have_grown() {
+    let lists = [&b"("[..], &b"]".repeat(500_000), b"t."].concat();
+    let keys: Vec<u8> = (0..300_000_u32).flat_map(|n| [b"J", &n.to_le_bytes()[..], b"N"].concat()).collect();
+    let dict = [&b"("[..], &keys, b"d."].concat();
+    for pickle in [lists, dict] {
+        let mut most = 0;
+        let mut reserve = |bytes| {
+            most = bytes;
+            true
+        };
+        assert!(decode(&pickle, &Limits::default(), &mut reserve).is_ok());
+        assert!(most > 10 * MEGABYTE, "{most}");
+        let refused = decode(&pickle, &Limits::default(), &mut |bytes| bytes < most / 2).err();
+        assert_eq!(refused, Some(PickleError::NoMemory));
+    }
 }

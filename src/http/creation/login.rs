@@ -83,6 +83,13 @@ fn refuse(app: &App, peer: Peer, verifier: &InForce, login: &Login) -> Refusal {
 }
 
 impl Login {
+    /// What its texts take in memory beside the body that they came in, as far as that is worth counting.
+    pub fn extra_bytes(&self) -> usize {
+        const LEAST_BYTES: usize = 4_096;
+        let bytes = self.email.len() + self.password.expose_secret().len() + self.persona.len();
+        if bytes < LEAST_BYTES { 0 } else { bytes }
+    }
+
     fn credentials(&self) -> Credentials<'_> {
         Credentials { email: &self.email, password: self.password.expose_secret(), persona: &self.persona }
     }

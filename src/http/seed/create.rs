@@ -16,8 +16,11 @@ use crate::http::creation::known_customer::Shown;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
-use crate::http::input::{LARGEST_PARSED_INLINE_BYTES, check_email, invalid, media_type, parse, read, refuse_encoding};
-use crate::pickle;
+use crate::http::input::{
+    LARGEST_PARSED_INLINE_BYTES, check_email, invalid, media_type, parse, read_body, refuse_encoding,
+};
+use crate::low_priority;
+use crate::pickle::{self, PickleError};
 
 use super::ok;
 
@@ -41,10 +44,10 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
     };
     let most_bytes = app.bodies.most_bytes();
     let is_large_pickle = content_type == ContentType::Pickle && body.bytes.len() > LARGEST_PARSED_INLINE_BYTES;
-    let turn = if is_large_pickle { app.bodies.large_pickle().await } else { None };
-    let parsed = parse(body, move |body| {
-        let _turn = turn;
-        read_creation(body, content_type, most_bytes)
+    let turn = if is_large_pickle { Some(app.bodies.large_pickle(&body).await) } else { None };
+    let parsed = parse(body, move |body| match turn {
+        Some(_turn) => low_priority::run(|| read_creation(body, content_type, most_bytes)),
+        None => read_creation(body, content_type, most_bytes),
     });
     let creation = match parsed.await {
         Ok(creation) => creation,
@@ -79,16 +82,29 @@ fn read_creation(mut body: Body, content_type: ContentType, most_bytes: usize) -
         ContentType::Pickle => {
             let limits = pickle::Limits { input_bytes: most_bytes, output_bytes: most_bytes, ..Default::default() };
             let pickle = body.bytes.clone();
-            let measured = pickle::decode(&pickle, &limits).map_err(|error| invalid("The body", &error.to_string()))?;
+            let mut memory = body.scratch();
+            // A small pickle is decoded before its memory would matter.
+            let is_small = pickle.len() <= LARGEST_PARSED_INLINE_BYTES;
+            let mut reserve = |bytes| is_small || memory.hold(bytes);
+            let measured = pickle::decode(&pickle, &limits, &mut reserve).map_err(not_decoded)?;
             body.charge(measured.json_bytes())?;
             body.bytes = measured.write().into();
-            drop(measured);
+            drop((measured, memory));
             from_json(body)
         }
     }
 }
 
-fn from_json(body: Body) -> Result<Creation, Refusal> {
+fn not_decoded(error: PickleError) -> Refusal {
+    if error == PickleError::NoMemory {
+        return Refusal::Busy(
+            "Decoding the pickle takes more memory than is left for bodies; send less, send JSON, or try again.",
+        );
+    }
+    invalid("The body", &error.to_string())
+}
+
+fn from_json(mut body: Body) -> Result<Creation, Refusal> {
     #[derive(Deserialize)]
     #[serde(rename_all = "UPPERCASE", expecting = "an object with EMAIL, PASSWORD, PERSONA_TYPE and DATA")]
     struct Wire<'a> {
@@ -101,7 +117,7 @@ fn from_json(body: Body) -> Result<Creation, Refusal> {
         #[serde(borrow)]
         data: &'a RawValue,
     }
-    let wire: Wire<'_> = read(&body.bytes)?;
+    let wire: Wire<'_> = read_body(&body)?;
     check_email(&wire.email)?;
     if !wire.data.get().starts_with('{') {
         return Err(Refusal::Invalid("DATA must be an object.".into()));
@@ -112,6 +128,7 @@ fn from_json(body: Body) -> Result<Creation, Refusal> {
         persona: wire.persona_type.into_owned(),
     };
     let data = body.bytes.slice_ref(wire.data.get().as_bytes());
+    body.charge(login.extra_bytes())?;
     Ok(Creation { login, data, key: None, body })
 }
 

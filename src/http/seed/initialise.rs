@@ -13,7 +13,7 @@ use crate::http::auth::{Peer, bearer};
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
-use crate::http::input::{check_email, parse, read, whole_body};
+use crate::http::input::{check_email, parse, read_body, whole_body};
 use crate::http::server_timing::Timing;
 use crate::session::InitialiseError;
 
@@ -38,7 +38,7 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
 
 async fn initialise(app: &App, peer: Peer, parts: &Parts, body: Body) -> Result<(), Refusal> {
     let (email, token) = parse(body, |body| {
-        let wire: Wire<'_> = read(&body.bytes)?;
+        let wire: Wire<'_> = read_body(&body)?;
         check_email(&wire.email)?;
         Ok((wire.email.into_owned(), wire.token.map(Cow::into_owned)))
     })

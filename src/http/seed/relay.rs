@@ -15,7 +15,7 @@ use crate::http::auth::bearer;
 use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::error::Refusal;
-use crate::http::input::{check_email, idempotency_key, parse, read, whole_body};
+use crate::http::input::{check_email, idempotency_key, parse, read_body, whole_body};
 use crate::http::server_timing::Timing;
 
 use super::ok;
@@ -80,7 +80,7 @@ impl Relayed {
             #[serde(borrow)]
             request: &'a RawValue,
         }
-        let wire: Wire<'_> = read(&body.bytes)?;
+        let wire: Wire<'_> = read_body(&body)?;
         check_email(&wire.email)?;
         let (email, token) = (wire.email.into_owned(), wire.token.map(Cow::into_owned));
         let request = body.bytes.slice_ref(wire.request.get().as_bytes());

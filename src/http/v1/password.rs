@@ -20,7 +20,7 @@ use crate::http::code::Code;
 use crate::http::creation::known_customer::Shown;
 use crate::http::creation::login::{self, Login};
 use crate::http::error::Refusal;
-use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, parse, read};
+use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, parse, read_body};
 use crate::http::operation::{self, Answer, Content, Operation, Tag, schema_of};
 use crate::http::rate_limit;
 use crate::id::{CustomerKey, SessionId};
@@ -84,7 +84,7 @@ struct Changed {
 
 pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Call) -> Response {
     let read = match json_body(&app, &parts, body).await {
-        Ok(body) => parse(body, |body| Ok((read::<Change>(&body.bytes)?, body))).await,
+        Ok(body) => parse(body, |body| Ok((read_body::<Change>(&body)?, body))).await,
         Err(refusal) => Err(refusal),
     };
     match read {

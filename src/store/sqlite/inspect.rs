@@ -224,6 +224,6 @@ pub fn check_data(bytes: &[u8]) -> Result<(), String> {
         Err(JsonError::DuplicateKey(_) | JsonError::DuplicateLongKey(_)) => {
             Err("a key stands twice in one object".into())
         }
-        Err(error @ (JsonError::Malformed(_) | JsonError::TooDeep)) => Err(error.to_string()),
+        Err(error @ (JsonError::Malformed(_) | JsonError::TooDeep | JsonError::NoMemory)) => Err(error.to_string()),
     }
 }

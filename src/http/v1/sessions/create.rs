@@ -18,7 +18,7 @@ use crate::http::creation::known_customer::Shown;
 use crate::http::creation::login::Login;
 use crate::http::creation::{Created, Creation, Opened, create};
 use crate::http::error::Refusal;
-use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, idempotency_key, parse, read};
+use crate::http::input::{MOST_EMAIL_CHARACTERS, check_email_length, idempotency_key, parse, read_body};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::server_timing::Timing;
 use crate::http::v1::{json, json_body};
@@ -141,8 +141,8 @@ fn answer_created(Opened { record, token }: Opened) -> Response {
     response
 }
 
-fn read_creation(body: Body, key: Option<RequestKey>) -> Result<Creation, Refusal> {
-    let new: NewSession<'_> = read(&body.bytes)?;
+fn read_creation(mut body: Body, key: Option<RequestKey>) -> Result<Creation, Refusal> {
+    let new: NewSession<'_> = read_body(&body)?;
     check_email_length(&new.email, MOST_EMAIL_CHARACTERS)?;
     let data = match new.data {
         Some(data) if !data.get().starts_with('{') => {
@@ -157,6 +157,7 @@ fn read_creation(body: Body, key: Option<RequestKey>) -> Result<Creation, Refusa
         password: SecretString::from(&*new.password),
         persona: new.persona.into_owned(),
     };
+    body.charge(login.extra_bytes())?;
     Ok(Creation { login, data, key, body })
 }
 

@@ -7,7 +7,6 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use axum::body::Body as AnyBody;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{Buf, Bytes};
@@ -17,12 +16,12 @@ use tokio::sync::mpsc;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::at_once::Begun;
-use crate::http::body::{self, Body, BodyError, Share, Streamed};
+use crate::http::body::{self, Body, BodyError, Scratch, Streamed, Unread};
 use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
-use crate::http::input::invalid;
+use crate::http::input::{NO_MEMORY_FOR_KEYS, invalid};
 use crate::http::operation::{self, Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::{expect_json, no_content};
 use crate::json::stream::{self, StreamError};
@@ -60,7 +59,7 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, body, .. }: Cal
     }
 }
 
-async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: AnyBody) -> Result<(), Refusal> {
+async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: Unread) -> Result<(), Refusal> {
     let begun = match begin(app, &admitted, parts).await {
         Ok(begun) => begun,
         Err(refusal) => {
@@ -70,7 +69,7 @@ async fn replace(app: &Arc<App>, admitted: Admitted, parts: &Parts, body: AnyBod
     };
     let (session, upload) = begun;
     let body = app.bodies.stream(parts, body, app.config().limits.data).await?;
-    let upload = receive(app, parts, body, upload).await?;
+    let upload = receive(parts, body, upload).await?;
     app.tasks.carry_out(place(Arc::clone(app), admitted.caller, session, upload)).await
 }
 
@@ -108,11 +107,11 @@ async fn place(app: Arc<App>, caller: Caller, session: Arc<Stored>, upload: Uplo
 }
 
 /// Takes the body to its end; what is returned is written and checked, and waits to be placed.
-async fn receive(app: &App, parts: &Parts, mut body: Streamed, upload: Upload) -> Result<Upload, Refusal> {
+async fn receive(parts: &Parts, mut body: Streamed, upload: Upload) -> Result<Upload, Refusal> {
     let (under_way, received) = mpsc::channel(PARTS_UNDER_WAY);
     let received = Received { parts: received, left: Bytes::new(), begins_with: None, upload, failed: None };
-    let keys = (app.bodies.share(), app.bodies.most_bytes());
-    let checking = tokio::task::spawn_blocking(move || check(received, keys));
+    let memory = body.scratch();
+    let checking = tokio::task::spawn_blocking(move || check(received, memory));
     let whole = send_all(&mut body, under_way).await;
     let checked = checking.await.unwrap_or_else(|error| {
         tracing::error!(error = %error, "checking a session's data panicked");
@@ -172,17 +171,13 @@ impl Read for &mut Received {
     }
 }
 
-/// Reads and checks everything. The keys that have to be compared take up to so many bytes of a share of the memory for
-/// bodies.
-fn check(mut received: Received, (mut share, most_bytes): (Share, usize)) -> Result<Upload, Refusal> {
-    let reserve = |bytes| bytes <= most_bytes && share.hold(bytes).is_ok();
-    match stream::check(&mut received, reserve) {
+/// Reads and checks everything. The keys that have to be compared take `memory`.
+fn check(mut received: Received, mut memory: Scratch) -> Result<Upload, Refusal> {
+    match stream::check(&mut received, |bytes| memory.hold(bytes)) {
         Ok(()) if received.begins_with == Some(b'{') => Ok(received.upload),
         Ok(()) => Err(Refusal::Invalid("The body must be a JSON object.".into())),
         Err(StreamError::Json(error)) => Err(invalid("The body is not the JSON it must be", &error.to_string())),
-        Err(StreamError::NoMemory) => {
-            Err(Refusal::Busy("The keys of the body's objects take more memory than is left for bodies; try again."))
-        }
+        Err(StreamError::NoMemory) => Err(NO_MEMORY_FOR_KEYS),
         Err(StreamError::Read(error)) => Err(received.failed.map_or_else(
             || {
                 tracing::error!(error = %error, "a session's data could not be read");

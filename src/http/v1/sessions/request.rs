@@ -15,11 +15,11 @@ use serde_json::value::RawValue;
 use crate::agent::CallError;
 use crate::http::App;
 use crate::http::access::Admitted;
-use crate::http::body::{self, Body};
+use crate::http::body::{self, Body, Unread};
 use crate::http::call::Call;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
-use crate::http::input::{idempotency_key, parse, read};
+use crate::http::input::{idempotency_key, parse, read_body};
 use crate::http::operation::{self, Answer, Content, Header, Operation, Tag, schema_of};
 use crate::http::server_timing::Timing;
 use crate::http::v1::stream::{Gone, HEARTBEAT, Writer, accepts, event_schema};
@@ -92,7 +92,7 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts: head, body, .. 
     ask(&app, &admitted, &head, body).await.unwrap_or_else(|refusal| refusal.problem())
 }
 
-async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body::Body) -> Result<Response, Refusal> {
+async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: Unread) -> Result<Response, Refusal> {
     let key = match idempotency_key(&head.headers) {
         Ok(key) => key,
         Err(refusal) => {
@@ -101,7 +101,7 @@ async fn ask(app: &Arc<App>, admitted: &Admitted, head: &Head, body: axum::body:
         }
     };
     let call = parse(json_body(app, head, body).await?, move |body| {
-        let asked: AgentRequest<'_> = read(&body.bytes)?;
+        let asked: AgentRequest<'_> = read_body(&body)?;
         let request = body.bytes.slice_ref(asked.request.get().as_bytes());
         Ok(Asked { request, key, body })
     });
