@@ -23,6 +23,7 @@ pub mod email;
 pub mod embedded;
 pub mod gate;
 pub mod hashing;
+mod judging;
 pub mod known_addresses;
 pub mod password;
 pub mod remote;

@@ -22,7 +22,8 @@ pub struct Credential {
     /// Threads that hash passwords; 0 to 1024, 0 for one per core. Default 0.
     #[serde(deserialize_with = "value::between::<_, 0, 1_024>")]
     pub hashing_threads: u32,
-    /// Checks that may wait for a hashing thread; 1 to 1000000. Default 1024.
+    /// Checks that may wait for a hashing thread, and new passwords that may wait to be judged; 1 to 1000000. Default
+    /// 1024.
     #[serde(deserialize_with = "value::between::<_, 1, 1_000_000>")]
     pub hashing_queue: u32,
 }

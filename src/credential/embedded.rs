@@ -1,19 +1,22 @@
 //! The embedded credential server: customers of the store, with their passwords.
 //!
-//! It owns the hashing threads and the cache. An unknown customer costs the same work as a wrong password. Whoever
+//! It owns the hashing threads, the judging of new passwords and the cache. An unknown customer costs the same work as a wrong password. Whoever
 //! changes a customer does it through here, so that the cache never outlives a password.
 
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::id::CustomerKey;
 use crate::store::{CheckedAccount, Customer, Store, StoreError};
+use crate::turns::Turns;
 
 use super::cache::Cache;
 use super::email::{self, EmailError};
 use super::hashing::{Hashing, HashingError, LONGEST_PASSWORD_BYTES};
+use super::judging::Judging;
 use super::password::PasswordRefused;
 use super::{Credentials, Verdict, Verification, Verifier, VerifyError};
 use crate::config;
@@ -23,6 +26,9 @@ pub struct Embedded {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     hashing: Hashing,
+    judging: Judging,
+    /// An account's password is replaced by one caller at a time.
+    changes: Turns<CustomerKey>,
     cache: Cache,
 }
 
@@ -59,7 +65,8 @@ impl Embedded {
     /// What the system said when the hashing threads could not be started.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: &config::Credential) -> std::io::Result<Self> {
         let hashing = Hashing::start(settings.hashing_threads as usize, settings.hashing_queue as usize)?;
-        Ok(Self { store, clock, hashing, cache: Cache::new(settings.cache) })
+        let (judging, changes) = (Judging::new(settings.hashing_queue as usize), Turns::new(Semaphore::MAX_PERMITS));
+        Ok(Self { store, clock, hashing, judging, changes, cache: Cache::new(settings.cache) })
     }
 
     /// The customer with this email.
@@ -117,6 +124,12 @@ impl Embedded {
     /// # Errors
     /// A [`CustomerError`].
     pub async fn change_password(&self, shown: Customer, password: SecretString) -> Result<bool, CustomerError> {
+        // Of many changes at once one is made. The others are not hashed.
+        let _turn = self.changes.wait(Some(shown.key.clone())).await;
+        let customer = self.store.customer(&shown.key).await.map_err(CustomerError::Store)?;
+        if customer.is_none_or(|customer| customer.password_hash != shown.password_hash) {
+            return Ok(false);
+        }
         let hash = self.hashing.hash(password).await?;
         match self.replace(&shown.key, hash, Some(shown.password_hash)).await {
             Ok(()) => Ok(true),
@@ -136,7 +149,7 @@ impl Embedded {
     /// # Errors
     /// [`CustomerError::PasswordRefused`] or [`CustomerError::Hashing`].
     pub async fn check_password(&self, email: &str, password: &SecretString) -> Result<(), CustomerError> {
-        Ok(self.hashing.judge(password.clone(), email.to_owned()).await??)
+        Ok(self.judging.judge(self.key(email), email, password).await??)
     }
 
     /// Disables a customer, whose password is good for nothing from then on, or enables it again.

@@ -3,9 +3,8 @@
 //! Parameters are those of OWASP's password storage cheat sheet (m = 19,456 KiB, t = 2, p = 1); hashes are PHC strings
 //! and carry their own, so that older ones go on working. The number of threads bounds the memory, the queue bounds
 //! the wait; a full queue is an answer at once. The low priority keeps a rush of sign-ins from slowing everything else.
-//! New passwords are judged here, too: that takes as long.
+//! A job whose caller has left is skipped.
 
-use std::panic::catch_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::password::{self, PasswordRefused};
+use crate::low_priority;
 
 /// Passwords above this many bytes are never checked: hashing must not cost more than it has to.
 pub const LONGEST_PASSWORD_BYTES: usize = 4_096;
@@ -47,20 +46,8 @@ pub struct Checked {
 }
 
 enum Job {
-    Judge {
-        password: SecretString,
-        email: String,
-        reply: oneshot::Sender<Result<Result<(), PasswordRefused>, HashingError>>,
-    },
-    Hash {
-        password: SecretString,
-        reply: oneshot::Sender<Result<String, HashingError>>,
-    },
-    Check {
-        password: SecretString,
-        hash: Option<String>,
-        reply: oneshot::Sender<Result<Checked, HashingError>>,
-    },
+    Hash { password: SecretString, reply: oneshot::Sender<Result<String, HashingError>> },
+    Check { password: SecretString, hash: Option<String>, reply: oneshot::Sender<Result<Checked, HashingError>> },
 }
 
 impl Hashing {
@@ -80,19 +67,6 @@ impl Hashing {
             std::thread::Builder::new().name(format!("hashing-{number}")).spawn(move || work(&waiting))?;
         }
         Ok(Self { jobs })
-    }
-
-    /// Says whether the customer with this email may have this password from now on.
-    ///
-    /// # Errors
-    /// A [`HashingError`].
-    pub async fn judge(
-        &self,
-        password: SecretString,
-        email: String,
-    ) -> Result<Result<(), PasswordRefused>, HashingError> {
-        let (reply, answer) = oneshot::channel();
-        self.submit(Job::Judge { password, email, reply }, answer).await
     }
 
     /// Hashes a password for storage.
@@ -123,34 +97,22 @@ impl Hashing {
 }
 
 fn work(waiting: &Mutex<Receiver<Job>>) {
-    // Of all threads, Linux applies this to the calling one alone: setpriority(2), "C library/kernel differences".
-    if let Err(error) = rustix::process::setpriority_process(None, 10) {
-        tracing::debug!(error = %error, "hashing threads keep their priority");
-    }
+    low_priority::lower();
     let mut memory = Vec::new();
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            Ok(Job::Judge { password, email, reply }) => {
-                let _ = reply.send(judge(&password, &email));
-            }
-            Ok(Job::Hash { password, reply }) => {
+            Ok(Job::Hash { password, reply }) if !reply.is_closed() => {
                 let _ = reply.send(hash(&password, &mut memory));
             }
             Ok(Job::Check { password, hash, reply }) if !reply.is_closed() => {
                 let _ = reply.send(check(&password, hash.as_deref(), &mut memory));
             }
             // Whoever asked has gone away.
-            Ok(Job::Check { .. }) => {}
+            Ok(Job::Hash { .. } | Job::Check { .. }) => {}
             Err(_) => return,
         }
     }
-}
-
-fn judge(password: &SecretString, email: &str) -> Result<Result<(), PasswordRefused>, HashingError> {
-    // The estimator has panicked at odd passwords before, and must not take the thread with it.
-    catch_unwind(|| password::check(password.expose_secret(), email))
-        .map_err(|_| HashingError::Failed("the password could not be judged".into()))
 }
 
 fn hash(password: &SecretString, memory: &mut Vec<Block>) -> Result<String, HashingError> {
