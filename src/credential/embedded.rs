@@ -1,7 +1,7 @@
 //! The embedded credential server: customers of the store, with their passwords.
 //!
-//! It owns the hashing threads, the judging of new passwords and the cache. An unknown customer costs the same work as a wrong password. Whoever
-//! changes a customer does it through here, so that the cache never outlives a password.
+//! It owns the hashing threads, the judging of new passwords and the cache. An unknown customer costs the same work as a
+//! wrong password. All changes of a customer go through here, so that the cache never outlives a password.
 
 use std::sync::Arc;
 
