@@ -19,8 +19,8 @@ mod client;
 mod command_line;
 mod connections;
 mod console;
-#[cfg(feature = "failpoints")]
 mod cors;
+#[cfg(feature = "failpoints")]
 mod crash_sweep;
 mod credential_server;
 mod credential_stub;
