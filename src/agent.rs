@@ -466,6 +466,18 @@ impl Launcher {
         range.is_none_or(|range| self.uids.has_room(session, range))
     }
 
+    /// Removes the directory in which a session's agent ran, and leaves what it has said. Needs no room on the disk.
+    pub async fn remove_own_directory(&self, session: SessionId) {
+        let directory = self.place(session).work();
+        let own = directory.clone();
+        let removed = tokio::task::spawn_blocking(move || crate::removal::remove(&own)).await;
+        if let Err(error) = removed.unwrap_or_else(|error| Err(io::Error::other(error)))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %directory.display(), error = %error, "own directory of a killed agent not removed");
+        }
+    }
+
     pub(crate) fn place(&self, session: SessionId) -> Place {
         Place::new(&self.agents.join(session.to_string()))
     }

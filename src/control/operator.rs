@@ -310,7 +310,7 @@ impl Operator {
     async fn remove_customer(&self, email: &str) -> Result<Reply, String> {
         let mut stopped = None;
         let stop = async |record: &SessionRecord, why: &str| {
-            self.stop(record, true, why).await?;
+            self.stop(record, true, why, None).await?;
             stopped = Some((record.clone(), why.to_owned()));
             Ok(())
         };
@@ -337,7 +337,7 @@ impl Operator {
     async fn set_disabled(&self, email: &str, disabled: bool) -> Result<Reply, String> {
         let mut stopped = None;
         let stop = async |record: &SessionRecord, why: &str| {
-            self.stop(record, false, why).await?;
+            self.stop(record, false, why, None).await?;
             stopped = Some((record.clone(), why.to_owned()));
             Ok(())
         };
@@ -427,12 +427,14 @@ impl Operator {
         let stored = events::find(&*self.store, session, keys).await?;
         let id = stored.id;
         let record = self
-            .stop(&stored, force, "stopped by an operator")
+            .stop(&stored, force, "stopped by an operator", Some(self.stopped(&stored, force)))
             .await
-            .map_err(|error| format!("session {id} was not stopped: {error}"))?;
-        if stored.phase.is_live() {
-            self.note(self.stopped(&stored, force)).await?;
-        }
+            .map_err(|error| match error {
+                CommandError::Killed(_) => format!("session {id}: {error}"),
+                CommandError::Rejected(_) | CommandError::Store(_) | CommandError::Draining => {
+                    format!("session {id} was not stopped: {error}")
+                }
+            })?;
         Ok(done(match record.phase.ending() {
             Some(ending) if !record.phase.is_live() => format!("session {id} has ended: {}", ending.outcome),
             Some(_) | None => format!("session {id} is stopping"),
@@ -469,10 +471,16 @@ impl Operator {
         record: &SessionRecord,
         force: bool,
         reason: &str,
+        note: Option<AuditEntry>,
     ) -> Result<Arc<SessionRecord>, CommandError> {
         match &self.registry {
-            Some(registry) => registry.stop(record.id, force, Reason::new(reason)).await,
-            None => self.end_without_server(record, reason).await,
+            Some(registry) => registry.stop(record.id, force, Reason::new(reason), note.as_ref()).await,
+            None => {
+                if let Some(entry) = note.filter(|_| record.phase.is_live()) {
+                    self.store.note(entry).await?;
+                }
+                self.end_without_server(record, reason).await
+            }
         }
     }
 

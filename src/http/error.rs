@@ -498,6 +498,10 @@ impl From<CommandError> for Refusal {
             CommandError::Rejected(Rejection::NotPending | Rejection::Ended | Rejection::DoesNotApply)
             | CommandError::Store(StoreError::Missing) => Self::NoSuchSession,
             CommandError::Store(error) => error.into(),
+            CommandError::Killed(_) => Self::NotReady(
+                "The agent was killed, but the session's end is not stored yet: the store takes no changes. The server stores \
+                 it as soon as it can.",
+            ),
             CommandError::Draining => Self::NotReady("The server is shutting down."),
         }
     }

@@ -8,6 +8,7 @@
 //! record, start the effects. Nothing is shown or done that is not stored; only the next step waits for the transition.
 //! When the store fails, whoever commanded is told at once, and the driver waits for the store to come back
 //! and reads what became of the write: events of the agent are facts and are stored then, commands are not retried.
+//! The exception is a forced stop ([`kill`]): if it can't be stored, the driver kills the agent first and stores it later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,10 @@ use crate::session::registry::Place;
 use crate::session::sequence::{Sequences, Told};
 use crate::shutdown::Tasks;
 use crate::store::{AuditEntry, Store, StoreError};
+
+use kill::Kill;
+
+mod kill;
 
 /// What others see of a driven session. A newer view has a higher revision.
 #[derive(Clone, Debug)]
@@ -73,6 +78,11 @@ pub enum CommandError {
     /// It could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A forced stop killed the agent, and could not be stored. The driver stores it as soon as the store takes it.
+    #[error(
+        "the agent was killed, but the session's end is not stored yet ({0}); the server stores it as soon as it can"
+    )]
+    Killed(StoreError),
     /// The server is shutting down.
     #[error("the server is shutting down")]
     Draining,
@@ -100,6 +110,10 @@ pub(super) struct Driver {
     pub(super) agent: Option<(Agent, News)>,
     /// The last transition, on its way to the session's sequence.
     pub(super) told: Option<Told>,
+    /// The forced stop that is being carried out.
+    pub(super) kill: Option<Kill>,
+    /// The end of the agent, heard while a step could not be stored.
+    pub(super) heard: Option<AgentEvent>,
     pub(super) counted: Counted,
 }
 
@@ -129,9 +143,10 @@ impl Driver {
                     Box::pin(self.drain()).await;
                     return self.record();
                 }
+                () = std::future::ready(()), if self.kill.is_some() => Box::pin(self.carry_out_kill()).await,
                 Some(command) = self.commands.recv() => Box::pin(self.obey(*command)).await,
                 () = std::future::ready(()), if self.lacks_its_agent() => Box::pin(self.settle()).await,
-                event = next_event(&mut self.agent) => Box::pin(self.learn(event)).await,
+                event = next_event(&mut self.heard, &mut self.agent) => Box::pin(self.learn(event)).await,
                 () = sleep_until(&*clock, next_tick) => Box::pin(self.tick()).await,
             };
             if matches!(next, Next::Leave) && may_leave(&self.commands) {
@@ -225,8 +240,12 @@ impl Driver {
                 return self.next();
             }
         };
-        let changes = step.phase != record.phase;
-        if let Some(entry) = note.filter(|_| changes)
+        let note = note.filter(|_| step.phase != record.phase);
+        if self.agent.is_some() && matches!(event, Event::Stop { force: true, .. }) {
+            self.kill = Some(Kill { event, note, reply: Some(reply), is_done: false });
+            return self.next();
+        }
+        if let Some(entry) = note
             && let Err(error) = self.context.store.note(*entry).await
         {
             let _ = reply.send(Err(error.into()));
@@ -341,19 +360,19 @@ impl Driver {
         ahead: Ahead,
         reply: &mut Option<Reply>,
     ) -> Result<(SessionRecord, Ahead), Ahead> {
-        const BETWEEN_TRIES: Duration = Duration::from_millis(200);
         let was_commanded = reply.is_some();
         loop {
             match self.put(next.clone(), ahead.wants_data()).await {
                 Ok(data) => return Ok((next, ahead.with_data(data))),
                 Err(error) => {
                     tracing::warn!(session.id = %next.id, error = %error, "session step not stored");
+                    let why = error.cause();
                     if let Some(reply) = reply.take() {
                         let _ = reply.send(Err(error.into()));
                     }
+                    self.wait_for_store(&why).await;
                 }
             }
-            tokio::time::sleep(BETWEEN_TRIES).await;
             // Whether the failed write took place shows only in what is stored, and that only once the store is back.
             if self.context.store.ready().is_ok()
                 && let Ok(Some(stored)) = self.context.store.session(next.id).await
@@ -447,6 +466,12 @@ impl Driver {
             agent.stop(deadline);
         }
         let is_stopping = matches!(self.record().phase, Phase::Stopping { .. });
+        if let Some(event) = self.heard.take() {
+            self.agent = None;
+            if is_stopping {
+                self.learn(Some(event)).await;
+            }
+        }
         while let Some((_, news)) = &mut self.agent {
             match news.next().await {
                 Some(AgentEvent::Ready) => {}
@@ -505,7 +530,10 @@ pub(super) fn spec(
 
 type Reply = oneshot::Sender<Result<Arc<SessionRecord>, CommandError>>;
 
-async fn next_event(agent: &mut Option<(Agent, News)>) -> Option<AgentEvent> {
+async fn next_event(heard: &mut Option<AgentEvent>, agent: &mut Option<(Agent, News)>) -> Option<AgentEvent> {
+    if heard.is_some() {
+        return heard.take();
+    }
     match agent {
         // The supervisor reports the end before it goes: without a report it has panicked.
         Some((_, news)) => news.next().await,

@@ -227,12 +227,19 @@ impl Registry {
         }
     }
 
-    /// Asks for the end of a session. What was already asked for, or has already happened, is answered alike.
+    /// Asks for the end of a session. What was already asked for, or has already happened, is answered alike. `note` goes
+    /// to the audit first. With `force` the agent is killed even if neither can be stored yet.
     ///
     /// # Errors
     /// A [`CommandError`]; [`StoreError::Missing`] if there is no such session.
-    pub async fn stop(&self, id: SessionId, force: bool, reason: Reason) -> Result<Arc<SessionRecord>, CommandError> {
-        self.command(id, &Event::Stop { force, reason }, None).await
+    pub async fn stop(
+        &self,
+        id: SessionId,
+        force: bool,
+        reason: Reason,
+        note: Option<&AuditEntry>,
+    ) -> Result<Arc<SessionRecord>, CommandError> {
+        self.command(id, &Event::Stop { force, reason }, note).await
     }
 
     /// Asks for another agent in place of the one of `epoch`, or of whichever there is. It is under way when this
@@ -468,6 +475,8 @@ impl Registry {
             room: None,
             agent,
             told: None,
+            kill: None,
+            heard: None,
             counted: Counted::new(Arc::clone(&self.inner.context.launcher.metrics)),
         });
         let registry = self.clone();

@@ -240,7 +240,7 @@ impl Desk {
     }
 
     async fn end(&self) {
-        self.registry().stop(self.id, true, Reason::new("a test")).await.unwrap();
+        self.registry().stop(self.id, true, Reason::new("a test"), None).await.unwrap();
         self.until("the session has ended", async |desk| {
             let stored = desk.server.as_ref().unwrap().store.session(desk.id).await.unwrap().unwrap();
             !stored.record.phase.is_live()

@@ -26,7 +26,7 @@ async fn a_session_whose_task_failed_at_a_stop_is_stopped_all_the_same() {
     let desk = Desk::with_a_running_session().await;
 
     desk.clock.fails_once();
-    desk.registry.stop(desk.id, true, Reason::new("a test")).await.unwrap();
+    desk.registry.stop(desk.id, true, Reason::new("a test"), None).await.unwrap();
 
     desk.until(|phase| matches!(phase, Phase::Ended { .. })).await;
     assert_eq!(desk.processes(), 0);
@@ -41,7 +41,7 @@ async fn a_session_whose_task_failed_at_the_agent_s_end_runs_again() {
 
     desk.until(|phase| matches!(phase, Phase::Running { epoch, .. } if epoch.0 > 1)).await;
     assert_eq!(desk.processes(), 1);
-    desk.registry.stop(desk.id, true, Reason::new("a test")).await.unwrap();
+    desk.registry.stop(desk.id, true, Reason::new("a test"), None).await.unwrap();
     desk.until(|phase| matches!(phase, Phase::Ended { .. })).await;
 }
 

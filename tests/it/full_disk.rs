@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::desk::persona;
 use crate::harness::{ADA, Server, Setup, until};
 
 const SPACE: &str = "2m";
@@ -19,7 +20,7 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
         return;
     }
     let mut server = Server::start(on_a_small_disk());
-    let (status, _, errors) = add_customer(&server);
+    let (status, _, errors) = add_customer(&server, ADA);
     assert!(status.success(), "{errors}");
     let disk = disk_of(&server);
     let large = json!({"large": "x".repeat(100 << 10)});
@@ -63,6 +64,60 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
     assert!(server.terminate().success());
 }
 
+const BOB: (&str, &str) = ("bob@example.org", "battery staple");
+/// Fills the disk once it is told to.
+const FILLS: &str =
+    r#"["sh", "-c", "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done; cat /dev/zero > full; exec sleep 600"]"#;
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
+fn an_agent_that_fills_the_disk_is_killed_by_a_forced_stop_and_its_session_ends() {
+    if !can_mount() {
+        println!("skipped: no private mount namespace here");
+        return;
+    }
+    let mut setup = on_a_small_disk();
+    setup.config.push_str(&persona("CUSTOMERS", FILLS, "protocol = \"none\"\nown_directory = true"));
+    let mut server = Server::start(setup);
+    assert!(add_customer(&server, ADA).0.success() && add_customer(&server, BOB).0.success());
+    let created = server.create(ADA, json!({}));
+    assert_eq!(server.initialise(ADA.0).status, 200);
+    let (id, token) = (created.session_id(), created.token());
+    let work = disk_of(&server).join("data/agents").join(&id).join("work");
+    let pid = || std::fs::read_to_string(work.join("pid")).unwrap_or_default().trim().to_owned();
+    until("the agent runs", || !pid().is_empty());
+    let pid = pid();
+    std::fs::write(work.join("go"), "").unwrap();
+    until("the disk is full and the store says so", || {
+        let _ = server.create(BOB, json!({}));
+        server.send("GET", "/readyz", &[], b"").status == 503
+    });
+    let bearer = format!("Bearer {token}");
+    let authorization = [("Authorization", bearer.as_str())];
+    let path = format!("/v1/sessions/{id}");
+
+    let politely = server.send("DELETE", &path, &authorization, b"");
+    assert_eq!(politely.status, 503, "{politely:?}");
+    assert!(Path::new("/proc").join(&pid).exists(), "a polite stop that is not stored ended the agent");
+    let killed = server.send("DELETE", &format!("{path}?force=true"), &authorization, b"");
+
+    assert_eq!(killed.status, 503, "{killed:?}");
+    assert!(killed.json()["detail"].as_str().unwrap().starts_with("The agent was killed"), "{killed:?}");
+    until("the session has ended", || server.send("GET", &path, &authorization, b"").json()["phase"] == "ENDED");
+    assert!(!Path::new("/proc").join(&pid).exists(), "the agent outlived its session");
+    let ended = server.send("GET", &path, &authorization, b"").json();
+    assert_eq!(
+        (&ended["outcome"], &ended["reason"]),
+        (&json!("stopped"), &json!("stopped by its customer")),
+        "{ended}"
+    );
+    let data_dir = disk_of(&server).join("data");
+    let (_, audit, _) = server.run(&["audit", "--data-dir", data_dir.to_str().unwrap()], "");
+    assert_eq!(audit.matches("session.killed").count(), 1, "{audit}");
+    assert!(verify(&server).contains("nothing wrong"), "{}", verify(&server));
+    assert!(server.terminate().success());
+}
+
 /// A server whose data directory is a file system of a few megabytes that goes with the server's process.
 fn on_a_small_disk() -> Setup {
     let script = format!("mkdir -p disk && mount -t tmpfs -o size={SPACE} tmpfs disk && exec \"$@\"");
@@ -85,9 +140,9 @@ fn disk_of(server: &Server) -> PathBuf {
 }
 
 /// Adds the customer through the server's socket, which is on its disk.
-fn add_customer(server: &Server) -> (std::process::ExitStatus, String, String) {
+fn add_customer(server: &Server, (email, password): (&str, &str)) -> (std::process::ExitStatus, String, String) {
     let data_dir = disk_of(server).join("data");
-    server.run(&["customer", "add", ADA.0, "--password-stdin", "--data-dir", data_dir.to_str().unwrap()], ADA.1)
+    server.run(&["customer", "add", email, "--password-stdin", "--data-dir", data_dir.to_str().unwrap()], password)
 }
 
 /// What `frontdesk verify` says where the server's disk is seen.

@@ -73,7 +73,7 @@ impl Registry {
         match accepted.await {
             Ok(Ok(record)) => Ok((view, record.phase.epoch())),
             Ok(Err(CommandError::Rejected(_))) => Err(InitialiseError::NotPending),
-            Ok(Err(CommandError::Store(error))) => Err(error.into()),
+            Ok(Err(CommandError::Store(error) | CommandError::Killed(error))) => Err(error.into()),
             Ok(Err(CommandError::Draining)) | Err(_) => Err(InitialiseError::Draining),
         }
     }

@@ -71,7 +71,7 @@ async fn set(app: Arc<App>, caller: Caller, email: String, disabled: bool) -> Re
     match app.verifiers.in_force() {
         InForce::Embedded(embedded) => {
             let stop = async |record: &SessionRecord, why: &str| {
-                app.registry.stop(record.id, false, Reason::new(why)).await.map(drop)
+                app.registry.stop(record.id, false, Reason::new(why), None).await.map(drop)
             };
             customer::set_disabled(&*app.store, &embedded, &email, disabled, stop).await?;
         }

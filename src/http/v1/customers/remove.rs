@@ -44,8 +44,9 @@ pub(in crate::http) async fn handle(Call { app, route, admitted, parts, .. }: Ca
 }
 
 async fn remove(app: Arc<App>, caller: Caller, email: String) -> Result<(), Refusal> {
-    let stop =
-        async |record: &SessionRecord, why: &str| app.registry.stop(record.id, true, Reason::new(why)).await.map(drop);
+    let stop = async |record: &SessionRecord, why: &str| {
+        app.registry.stop(record.id, true, Reason::new(why), None).await.map(drop)
+    };
     match app.embedded.customer(&email).await {
         Ok(customer) => app.audit_of_customer(&caller, Action::CustomerRemoved, customer.key).await?,
         Err(CustomerError::Unknown) => {}

@@ -26,7 +26,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     tag: Tag::Sessions,
     summary: "Stop a session",
     description: "Its agent is asked to end, and killed if it has not after the persona's `stop_grace`; with `force` it \
-                  is killed at once. Asked again, the same: the first reason stays.",
+                  is killed at once, also while the store takes no changes: then the answer is 503, its detail says \
+                  that the agent was killed, and the server stores the session's end as soon as it can. Asked again, the \
+                  same: the first reason stays.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,
@@ -62,11 +64,9 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> 
 async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let Query { force } = query(parts)?;
     let record = &admitted.session()?.record;
-    if is_to_stop(&record.phase, force, app.clock.now()) {
-        let action = if force { Action::SessionKilled } else { Action::SessionStopped };
-        app.audit(&admitted.caller, action, Some(record), "").await?;
-    }
-    let record = app.registry.stop(record.id, force, reason(&admitted.caller)).await?;
+    let action = if force { Action::SessionKilled } else { Action::SessionStopped };
+    let note = app.audit_entry(&admitted.caller, action, Some(record), "");
+    let record = app.registry.stop(record.id, force, reason(&admitted.caller), Some(&note)).await?;
     let status = if record.phase.is_live() { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(SessionView::of(app, &record, &admitted.caller).render().answer(status))
 }

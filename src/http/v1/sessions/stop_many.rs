@@ -155,8 +155,8 @@ async fn stop_at_once(app: &Arc<App>, caller: &Caller, some: &[SessionRecord], f
 
 async fn stop_one(app: &App, caller: &Caller, record: &SessionRecord, force: bool) -> Result<(), Refusal> {
     let action = if force { Action::SessionKilled } else { Action::SessionStopped };
-    app.audit(caller, action, Some(record), "").await?;
-    match app.registry.stop(record.id, force, reason(caller)).await.map_err(Refusal::from) {
+    let note = app.audit_entry(caller, action, Some(record), "");
+    match app.registry.stop(record.id, force, reason(caller), Some(&note)).await.map_err(Refusal::from) {
         // It has ended since, and its history is kept no longer.
         Ok(_) | Err(Refusal::NoSuchSession) => Ok(()),
         Err(refusal) => Err(refusal),
