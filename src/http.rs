@@ -42,6 +42,7 @@ pub mod creation;
 mod docs;
 pub mod error;
 pub mod forwarded;
+pub mod head;
 pub mod health;
 pub mod input;
 mod metrics;

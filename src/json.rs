@@ -56,6 +56,30 @@ pub fn check_within(bytes: &[u8], reserve: impl FnMut(usize) -> bool) -> Result<
     walk(value.get(), reserve)
 }
 
+/// Whether valid JSON text nests deeper than [`MOST_LEVELS`].
+pub fn is_too_deep(text: &str) -> bool {
+    // Each level takes two bytes, so that most texts need no walk.
+    if text.len() <= 2 * MOST_LEVELS {
+        return false;
+    }
+    let bytes = text.as_bytes();
+    let (mut levels, mut at) = (0_usize, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' if levels == MOST_LEVELS => return true,
+            b'{' | b'[' => levels += 1,
+            b'}' | b']' => levels = levels.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    false
+}
+
 /// An open object or array.
 enum Level<'a> {
     Array,
@@ -281,6 +305,12 @@ mod tests {
         assert_eq!(check(nested(500).as_bytes()), Ok(()));
         assert_eq!(check(nested(501).as_bytes()), Err(JsonError::TooDeep));
         assert_eq!(check(nested(1_000_000).as_bytes()), Err(JsonError::TooDeep));
+        assert!(!is_too_deep(&nested(500)));
+        assert!(is_too_deep(&nested(501)));
+        assert!(is_too_deep(&nested(1_000_000)));
+        // Neither brackets in strings nor those of neighbours add up.
+        assert!(!is_too_deep(&format!(r#"[{}"{}\"["]"#, "[[]],".repeat(1_000), "[".repeat(1_000))));
+        assert!(is_too_deep(&format!(r#"["\\", {}]"#, nested(500))));
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::events::Kind;
 use crate::id::Printable;
+use crate::json;
 use crate::session::Outcome;
 
 /// What an agent may send.
@@ -52,6 +53,8 @@ pub enum Notification {
     Output,
     /// A method of a later protocol, of which nothing is kept.
     Other,
+    /// A message that nests too deep to be kept.
+    TooDeep,
 }
 
 impl Notification {
@@ -62,10 +65,16 @@ impl Notification {
             Self::Log(_) => Some(Kind::Log),
             Self::Event => Some(Kind::Event),
             Self::Output => Some(Kind::Output),
-            Self::Finished { .. } | Self::Other => None,
+            Self::Finished { .. } | Self::Other | Self::TooDeep => None,
         }
     }
 }
+
+/// What takes the place of a message that nests too deep.
+pub const MESSAGE_TOO_DEEP: &str = "frontdesk dropped a message of this agent that nests deeper than 500 levels";
+
+/// What the caller learns in place of an answer that nests too deep.
+const ANSWER_TOO_DEEP: &str = "The agent's answer nests deeper than 500 levels.";
 
 /// A line that is no message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,11 +128,16 @@ pub fn read(line: &[u8]) -> Result<Message, BadLine> {
         if wire.id.is_some() {
             return Err(bad("agents send notifications, not requests: leave out `id`"));
         }
-        let params = Bytes::copy_from_slice(wire.params.map_or("{}", RawValue::get).as_bytes());
-        return Ok(Message::Notification { what: notification(method, wire.params), params });
+        let what = notification(method, wire.params);
+        let params = wire.params.map_or("{}", RawValue::get);
+        if what.kind().is_some() && json::is_too_deep(params) {
+            return Ok(Message::Notification { what: Notification::TooDeep, params: Bytes::from_static(b"{}") });
+        }
+        return Ok(Message::Notification { what, params: Bytes::copy_from_slice(params.as_bytes()) });
     }
     let id = wire.id.and_then(|id| id.get().parse().ok()).ok_or_else(|| bad("an answer's `id` is the request's"))?;
     let result = match (wire.result, wire.error) {
+        (Some(result), None) if json::is_too_deep(result.get()) => Err(ANSWER_TOO_DEEP.to_owned()),
         (Some(result), None) => Ok(Bytes::copy_from_slice(result.get().as_bytes())),
         (None, Some(error)) => Err(error_words(error)),
         (Some(_), Some(_)) | (None, None) => return Err(bad("an answer has either `result` or `error`")),
@@ -294,6 +308,24 @@ mod tests {
         assert_eq!(told(finished), Notification::Finished { outcome: Outcome::Failed, reason: "no fuel".into() });
         assert_eq!(told(r#"{"jsonrpc":"2.0","method":"of the future"}"#), Notification::Other);
         assert_eq!(told(r#"{"jsonrpc":"2.0","method":"progress","params":[1]}"#), Notification::Progress("".into()));
+    }
+
+    #[test]
+    fn what_nests_deeper_than_a_request_may_is_dropped_and_an_answer_becomes_an_error() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let notification =
+            |method: &str, params: &str| told(&format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#));
+        assert_eq!(notification("event", &nested(500)), Notification::Event);
+        for method in ["event", "output", "progress", "log"] {
+            assert_eq!(notification(method, &nested(501)), Notification::TooDeep, "{method}");
+        }
+        let finished = format!(r#"{{"OUTCOME":"completed","REASON":"done","MORE":{}}}"#, nested(501));
+        let done = Notification::Finished { outcome: Outcome::Completed, reason: "done".into() };
+        assert_eq!(notification("finished", &finished), done, "of which only the two fields are kept");
+
+        let answer_of = |levels| answer(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}}}"#, nested(levels))).1;
+        assert_eq!(answer_of(500).unwrap(), nested(500));
+        assert_eq!(answer_of(501).unwrap_err(), ANSWER_TOO_DEEP);
     }
 
     #[test]

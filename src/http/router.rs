@@ -27,7 +27,7 @@ use super::error::Refusal;
 use super::operation::Asks;
 use super::route_class::RouteClass;
 use super::routes::{ROUTES, Route};
-use super::{App, body, console, page};
+use super::{App, body, console, head, page};
 
 /// What answers requests.
 pub trait Answers: Send + Sync {
@@ -97,6 +97,9 @@ impl Answers for Router {
     fn answer(&self, peer: Peer, request: Request) -> Answering {
         let (parts, body) = request.into_parts();
         let body = Unread::new(body, peer);
+        if let Err(refusal) = head::check(&parts) {
+            return Answering { may_take_long: false, reply: Box::pin(malformed(refusal, parts, body)) };
+        }
         let app = Arc::clone(&self.app);
         let cors = Cors::of(&app, &parts);
         let Ok(found) = self.paths.at(parts.uri.path()) else {
@@ -185,6 +188,11 @@ async fn not_found(app: Arc<App>, peer: Peer, parts: Parts, body: Unread) -> Res
         return console::nothing_here(&app, peer, &parts).await;
     }
     Refusal::NotFound.answer(parts.uri.path())
+}
+
+async fn malformed(refusal: Refusal, parts: Parts, body: Unread) -> Response {
+    body::discard(&parts, body).await;
+    head::refuse(&refusal, &parts)
 }
 
 async fn method_not_allowed(cors: Option<Cors>, allow: HeaderValue, parts: Parts, body: Unread) -> Response {

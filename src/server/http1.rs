@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http::call::Reply;
+use crate::http::head::protect;
 
 use super::connection::{Ends, MOST_HEAD_BYTES};
 use super::lingering::{Lingering, Patience, Progress, Watched};
@@ -59,7 +60,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         let request = request.map(|body| Watched::body(body, &progress));
         let answering = self.ends.answer(request);
         progress.begin(if answering.may_take_long { Patience::Seconds } else { Patience::ToTheEnd });
-        Noted { reply: answering.reply, progress }
+        Noted { reply: answering.reply, progress, is_encrypted: self.ends.is_encrypted }
     }
 }
 
@@ -67,13 +68,15 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
 struct Noted {
     reply: Reply,
     progress: Progress,
+    is_encrypted: bool,
 }
 
 impl Future for Noted {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(self.reply.as_mut().poll(cx));
+        let mut answer = ready!(self.reply.as_mut().poll(cx));
+        protect(&mut answer, self.is_encrypted);
         Poll::Ready(Ok(self.progress.answer(answer)))
     }
 }

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http::error::Refusal;
+use crate::http::head::protect;
 use crate::shutdown::Tasks;
 
 use super::connection::{Ends, IDLE_TIMEOUT, MOST_HEAD_BYTES, PARTING};
@@ -103,15 +104,18 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let turn = self.turns.begin();
+        let is_encrypted = self.ends.is_encrypted;
         let (parts, body) = request.into_parts();
         let Some(head) = self.heads.enter(&parts) else {
-            let answer = Refusal::Busy(TOO_LARGE_HEADS).answer(parts.uri.path());
+            let mut answer = Refusal::Busy(TOO_LARGE_HEADS).answer(parts.uri.path());
+            protect(&mut answer, is_encrypted);
             return Box::pin(async { Ok(answer.map(|body| Taken::new(body, turn))) });
         };
         let answering = self.ends.answer(hyper::Request::from_parts(parts, Body::new(body)));
         Box::pin(async move {
-            let answer: Response = answering.reply.await;
+            let mut answer: Response = answering.reply.await;
             drop(head);
+            protect(&mut answer, is_encrypted);
             Ok(answer.map(|body| Taken::new(body, turn)))
         })
     }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::desk::{BOB, Desk, Opened, faulty, goes_on, persona, response};
 use crate::harness::{ADA, until};
+use crate::sequence::sequence;
 
 #[test]
 fn an_agent_that_exits_fails_its_request_and_is_started_again_with_the_end_of_its_log_as_the_reason() {
@@ -82,6 +83,28 @@ fn a_second_answer_to_one_request_is_ignored() {
     assert_eq!(response(&desk, &ada, &json!({"do": "answer-twice"})), "once");
     assert_eq!(response(&desk, &ada, &json!("next")), "next");
     assert_eq!(desk.row(&ada).epoch, 1);
+}
+
+#[test]
+fn messages_that_nest_too_deep_are_dropped_and_the_agent_goes_on() {
+    let (desk, ada, _) = two_sessions("");
+    let answer = desk.ask(&ada, &json!({"do": "nest-deeply"}));
+    assert_eq!(answer.pair(), (502, "AGENT_ERROR".into()));
+    assert_eq!(answer.json()["DETAIL"], "The agent's answer nests deeper than 500 levels.");
+    assert_eq!(response(&desk, &ada, &json!("next")), "next");
+    assert_eq!(desk.row(&ada).epoch, 1);
+    let events = || {
+        sequence(&desk.server, &ada.id)
+            .into_iter()
+            .filter(|event| ["event", "output", "progress"].contains(&event.kind.as_str()))
+    };
+    until("what is not too deep is kept", || events().next().is_some());
+    let kinds: Vec<_> = events().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["event"], "of four messages three are too deep");
+    let log = desk.server.data_dir().join("agents").join(&ada.id).join("agent.log");
+    until("the log says so", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.matches("nests deeper than 500 levels").count() == 3)
+    });
 }
 
 #[test]

@@ -124,6 +124,30 @@ fn long_heads_are_served_and_endless_ones_refused() {
 }
 
 #[test]
+fn a_head_that_a_proxy_could_read_differently_is_400_and_ends_the_connection() {
+    let server = Server::start(Setup::default());
+    for headers in [
+        "",
+        "Host: a\r\nHost: a\r\n",
+        "Host: a, b\r\n",
+        "Host: user@a\r\n",
+        "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+        "Host: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        let mut wire = Wire::open(server.address);
+        wire.write(format!("POST /initializeSession HTTP/1.1\r\n{headers}\r\n0\r\n\r\n").as_bytes());
+        let answer = wire.answer();
+        assert_eq!(answer.pair(), (400, "INVALID_REQUEST".into()), "{headers}");
+        assert_eq!(answer.header("connection"), "close", "{headers}");
+        assert_eq!(wire.rest(), b"", "{headers}");
+    }
+    let v1 = server.send("GET", "/v1/sessions", &[("Host", "a b")], b"");
+    assert_eq!((v1.status, v1.json()["code"].as_str()), (400, Some("invalid_request")));
+    // Without an authority in the target, the field is empty.
+    assert_eq!(server.send("GET", "/serverRunning", &[("Host", "")], b"").status, 200);
+}
+
+#[test]
 fn head_is_answered_without_a_body() {
     let server = Server::start(Setup::default());
     let mut wire = Wire::open(server.address);

@@ -97,6 +97,7 @@ impl Listener {
             }
             Notification::Progress(text) if text.is_empty() => "its `progress` has no `TEXT`: nobody sees anything",
             Notification::Log(text) if text.is_empty() => "its `log` has no `TEXT`: nobody sees anything",
+            Notification::TooDeep => "it nests deeper than 500 levels: a server drops it",
             Notification::Finished { .. }
             | Notification::Progress(_)
             | Notification::Log(_)

@@ -176,6 +176,7 @@ impl Exchanges {
                 let reason = if reason.is_empty() { "the agent finished".to_owned() } else { reason };
                 self.end_with(End::Finished(Ending::new(outcome, Reason::new(reason))));
             }
+            Notification::TooDeep => self.log.note(rpc::MESSAGE_TOO_DEEP.to_owned()),
             Notification::Event | Notification::Output | Notification::Other => {}
         }
     }

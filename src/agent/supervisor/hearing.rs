@@ -93,6 +93,7 @@ impl Supervisor {
                 let ending = Ending::new(outcome, Reason::new(reason));
                 self.end(Cause::Finished(ending), self.now + self.spec.persona.stop_grace);
             }
+            Notification::TooDeep => self.conversation.note(rpc::MESSAGE_TOO_DEEP.to_owned()),
             Notification::Event | Notification::Output | Notification::Other => {}
         }
         Ok(())

@@ -132,7 +132,18 @@ def detach(id):
     send({"id": id, "result": int(os.read(told, 20))})
 
 
+def nest_deeply(id):
+    """Says too much in each message that is kept, then something that is taken, and answers too much."""
+    deep = b"[" * 501 + b"]" * 501
+    for method in (b"event", b"output", b"progress"):
+        params = b'{"TEXT":"too deep","ID":%d,"PART":%s}' % (id, deep)
+        write(b'{"jsonrpc":"2.0","method":"%s","params":%s}\n' % (method, params))
+    write(b'{"jsonrpc":"2.0","method":"event","params":%s}\n' % deep[1:-1])
+    write(b'{"jsonrpc":"2.0","id":%d,"result":%s}\n' % (id, deep))
+
+
 FAULTS = {
+    "nest-deeply": nest_deeply,
     "nothing": lambda _: for_ever(),
     "exit": lambda _: (os.write(2, b"no fuel\n"), os._exit(3)),
     "exit-0": lambda _: os._exit(0),
@@ -177,7 +188,7 @@ FAULTS = {
     "data": lambda id: send({"id": id, "result": data()}),
     "cancels": lambda id: send({"id": id, "result": cancels}),
 }
-SILENT = {"nest-directories", "exit-later", "hang-later", "eat-files", "detach", "answer-long", "wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
+SILENT = {"nest-deeply", "nest-directories", "exit-later", "hang-later", "eat-files", "detach", "answer-long", "wait-for-cancel", "long-answer", "directory", "data", "cancels", "finish-and-linger"}
 
 initialize = {}
 cancels = []

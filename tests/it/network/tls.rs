@@ -99,6 +99,43 @@ fn over_tls_a_client_speaks_the_version_that_it_likes() {
 }
 
 #[test]
+fn every_answer_forbids_to_guess_its_type_and_over_tls_to_come_back_without_it() {
+    let pair = Pair::new();
+    let (encrypted, plain) = (pair.start(), Server::start(Setup::default()));
+    let certificate = pair.certificate();
+    let paths = [
+        "/livez",
+        "/serverRunning",
+        "/nothing",
+        "/v1/sessions",
+        "/v1/nothing",
+        "/docs",
+        "/",
+        "/console",
+        "/openapi.json",
+    ];
+    for path in paths {
+        for version in ["--http1.1", "--http2"] {
+            let url = format!("https://localhost:{}{path}", encrypted.address.port());
+            let (_, answer) = curl(&[version, "--cacert", certificate.to_str().unwrap(), &url]);
+            assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path} {version}");
+            assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{path} {version}");
+        }
+        for method in ["GET", "PATCH"] {
+            let answer = plain.send(method, path, &[("Connection", "close")], b"");
+            assert_eq!(answer.header("x-content-type-options"), "nosniff", "{method} {path}");
+            assert_eq!(answer.header("strict-transport-security"), "", "{method} {path}");
+        }
+        let (_, malformed) =
+            curl(&["--http1.1", "--header", "Host: a b", "--cacert", certificate.to_str().unwrap(), &{
+                format!("https://localhost:{}{path}", encrypted.address.port())
+            }]);
+        assert_eq!(malformed.status, 400, "{path}");
+        assert_eq!(malformed.header("strict-transport-security"), "max-age=31536000", "{path}");
+    }
+}
+
+#[test]
 fn over_tls_nobody_is_served_without_a_token_or_in_clear() {
     let pair = Pair::new();
     let server = pair.start();
