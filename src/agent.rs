@@ -15,6 +15,7 @@
 //! | brings a process up: its turn, its directory, the order to its shim | `ahead`, `start`, `command`, `initialize` |
 //! | speaks with a shim for as long as the agent lives, or until the server leaves the agent to the next one | `supervisor`, `link`, `conversation` |
 //! | finds what an earlier server has left, and ends what nobody goes on with | [`survivors`], [`leftovers`] |
+//! | ends an agent that listens where the server should | `port_holder` |
 //! | what an agent's end means | `verdict`, [`restart`], [`log_tail`] |
 //! | calls and their answers; lines; messages | [`calls`], [`lines`], [`rpc`] |
 //! | a service over HTTP | [`http`] |
@@ -63,6 +64,7 @@ pub mod lines;
 mod link;
 pub mod log_tail;
 mod news;
+pub(crate) mod port_holder;
 mod process;
 pub mod restart;
 pub mod rpc;
@@ -76,7 +78,7 @@ mod within;
 
 pub use ahead::Ahead;
 pub use calls::CallError;
-pub(crate) use command::{check_user, check_users};
+pub(crate) use command::{check_user, check_users, users};
 pub use conversation::{Fate, KeptCall};
 pub use news::{Herald, News, news};
 pub use process::Before;

@@ -43,6 +43,8 @@ mod tests;
 use hyper::Uri;
 use secrecy::SecretString;
 
+use crate::config::Listen;
+use crate::config::listen::UNIX;
 use crate::http_client::HttpClient;
 
 pub use crate::http::code::Code;
@@ -78,13 +80,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the server at this address, such as `https://desk.example.org`. Nothing is sent yet.
+    /// A client of the server at this address, such as `https://desk.example.org` or `unix:/run/frontdesk.sock`. Nothing
+    /// is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::Unsendable`] if that is no http or https URL, or one with a query, a user or a password.
+    /// [`ClientError::Unsendable`] if that is neither an http or https URL nor a Unix socket, or a URL with a query, a
+    /// user or a password.
     pub fn new(server: &str) -> Result<Self, ClientError> {
-        let server = address(server)?;
-        Ok(Self { http: HttpClient::new(), server, token: None, retries: Retries::default() })
+        let (http, server) = transport(server)?;
+        Ok(Self { http, server, token: None, retries: Retries::default() })
     }
 
     /// The same with a token: a session's, or an operator's.
@@ -100,11 +104,26 @@ impl Client {
     }
 }
 
-/// A server's address without the slashes at its end.
+/// What reaches the server at an address, and the beginning of its URLs.
+///
+/// # Errors
+/// As [`Client::new`].
+pub(crate) fn transport(server: &str) -> Result<(HttpClient, String), ClientError> {
+    let address = address(server)?;
+    match address.parse() {
+        Ok(Listen::Unix(path)) => Ok((HttpClient::to_unix(path), "http://localhost".to_owned())),
+        Ok(Listen::Tcp(_)) | Err(_) => Ok((HttpClient::new(), address)),
+    }
+}
+
+/// A server's address: a URL without the slashes at its end, or the path of a Unix socket.
 ///
 /// # Errors
 /// As [`Client::new`].
 pub fn address(server: &str) -> Result<String, ClientError> {
+    if server.starts_with(UNIX) && server.parse::<Listen>().is_ok() {
+        return Ok(server.to_owned());
+    }
     let trimmed = server.trim_end_matches('/');
     let uri: Option<Uri> = trimmed.parse().ok();
     let is_good = |uri: &Uri| {

@@ -34,17 +34,20 @@ mod in_force;
 mod keys;
 mod kinds;
 mod limits;
+pub(crate) mod listen;
 mod load;
 mod log;
 mod network;
 mod page;
 mod persona;
+mod proxy_secret;
 mod salvage;
 mod seed_api;
 mod show;
 mod size;
 mod throttle;
 mod tls;
+mod unix_socket;
 mod value;
 
 pub use change::{Change, Difference};
@@ -56,17 +59,19 @@ pub use error::{ConfigError, Conflict, Origin, Problem, Problems};
 pub use events::Events;
 pub use in_force::InForce;
 pub use limits::Limits;
+pub use listen::Listen;
 pub use load::{Loaded, Origins, Overrides, Sources};
 pub use log::{Log, LogFormat};
 pub use network::Network;
 pub use page::Page;
 pub use persona::{AgentKind, Persona, PersonaName, Protocol, RunAs, UidRange};
+pub use proxy_secret::ProxySecret;
 pub use seed_api::SeedApi;
 pub(crate) use size::format as format_size;
 pub(crate) use size::roughly as roughly_size;
 pub use throttle::Throttle;
 pub use tls::Tls;
-pub(crate) use value::socket_address;
+pub use unix_socket::UnixSocket;
 
 /// The configuration file that is read when none is named, if it exists.
 pub const DEFAULT_FILE: &str = "./frontdesk.toml";
@@ -81,9 +86,8 @@ pub const EXAMPLE: &str = include_str!("../frontdesk.example.toml");
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address to listen on. Default `127.0.0.1:5500`.
-    #[serde(deserialize_with = "value::address")]
-    pub listen: SocketAddr,
+    /// The address or Unix socket to listen on. Default `127.0.0.1:5500`.
+    pub listen: Listen,
 
     /// The directory that holds everything the server stores. Default `./frontdesk-data`.
     #[serde(with = "value::path")]
@@ -110,6 +114,10 @@ pub struct Config {
     #[serde(deserialize_with = "network::list")]
     pub trusted_proxies: Vec<Network>,
 
+    /// `[unix_socket]`: who may connect to the Unix socket that `listen` names.
+    pub unix_socket: UnixSocket,
+    /// `[proxy_secret]`: a header by which a proxy proves that it is one.
+    pub proxy_secret: ProxySecret,
     /// `[tls]`: the certificate with which the server proves who it is.
     pub tls: Tls,
     /// `[log]`: what is logged and how it looks.
@@ -141,13 +149,15 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5500),
+            listen: Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5500)),
             data_dir: PathBuf::from("./frontdesk-data"),
             service_mapping: None,
             hosts: Vec::new(),
             behind_proxy: false,
             plain_http: false,
             trusted_proxies: Vec::new(),
+            unix_socket: UnixSocket::default(),
+            proxy_secret: ProxySecret::default(),
             tls: Tls::default(),
             log: Log::default(),
             limits: Limits::default(),
@@ -196,12 +206,18 @@ impl Config {
 
     /// Whether the server can be reached from this machine only.
     pub fn listens_on_loopback_only(&self) -> bool {
-        self.listen.ip().to_canonical().is_loopback()
+        self.listen.tcp().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+
+    /// Whether something stands in front that speaks for clients, so that who connects is not who asks.
+    pub fn is_behind_proxy(&self) -> bool {
+        self.behind_proxy || !self.trusted_proxies.is_empty() || self.proxy_secret.file.is_some()
     }
 
     /// Whether a caller at this address may use the seed API without a token.
     ///
-    /// `peer` is the address of the connection, never one taken from a header.
+    /// `peer` is the address of the connection, never one taken from a header. Whoever comes over a Unix socket has
+    /// none, and always needs a token.
     pub fn admits_without_token(&self, peer: IpAddr) -> bool {
         match &self.seed_api.tokenless_from {
             Some(networks) => networks.iter().any(|network| network.contains(peer)),
@@ -209,8 +225,7 @@ impl Config {
                 // Behind a proxy every caller seems to come from this machine.
                 self.listens_on_loopback_only()
                     && self.tls.files().is_none()
-                    && !self.behind_proxy
-                    && self.trusted_proxies.is_empty()
+                    && !self.is_behind_proxy()
                     && peer.to_canonical().is_loopback()
             }
         }
@@ -324,8 +339,10 @@ mod tests {
         let mut config: Config = toml::from_str(&without_comments(EXAMPLE)).unwrap();
         let customers = config.personas.get_mut("CUSTOMERS").unwrap();
 
-        // These eight have no default of their own, so the example shows a value for each.
+        // These ten have no default of their own, so the example shows a value for each.
         assert_eq!(config.service_mapping.take().unwrap(), Path::new(DEFAULT_SERVICE_MAPPING));
+        assert!(config.unix_socket.group.take().is_some());
+        assert!(config.proxy_secret.file.take().is_some());
         assert!(config.tls.certificate.take().is_some());
         assert!(config.tls.key.take().is_some());
         assert!(config.seed_api.tokenless_from.take().is_some());
@@ -420,6 +437,7 @@ mod tests {
         for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(listening_on(address).listens_on_loopback_only(), "{address}");
         }
+        assert!(listening_on("unix:/run/frontdesk.sock").listens_on_loopback_only());
         for address in ["0.0.0.0:1", "[::]:1", "192.168.0.1:1"] {
             assert!(!listening_on(address).listens_on_loopback_only(), "{address}");
         }
@@ -440,6 +458,8 @@ mod tests {
         assert!(!may_seed(&behind_proxy, "127.0.0.1"));
         let trusting = Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Config::default() };
         assert!(!may_seed(&trusting, "127.0.0.1"));
+        let proving = ProxySecret { file: Some("secret".into()), ..ProxySecret::default() };
+        assert!(!may_seed(&Config { proxy_secret: proving, ..Config::default() }, "127.0.0.1"));
         assert!(!may_seed(&Config { tls: tls(), ..Config::default() }, "127.0.0.1"));
         assert!(!may_seed(&listening_on("0.0.0.0:5500"), "127.0.0.1"));
     }

@@ -92,7 +92,7 @@ async fn examine_place(config: &Config) -> (Running, Vec<Finding>) {
 async fn examine_settings(config: &Config, running: &Running) -> Vec<Finding> {
     let directory = Path::new(&config.data_dir);
     let mut findings = Vec::new();
-    findings.extend(listener::check(config.listen, running.address()));
+    findings.extend(listener::check(config, running.listener()));
     findings.extend(certificate::check(config));
     findings.extend(agents::check(config));
     let path = config.service_mapping_path();

@@ -9,13 +9,12 @@
 //! hangs up leaves nothing behind but the check of its password, which ends by itself. Status codes are
 //! decided in [`code`] alone.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::Guard;
 
 use crate::clock::{Clock, Timestamp, WallTime};
-use crate::config::{Config, InForce};
+use crate::config::{Config, InForce, Listen};
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
@@ -45,6 +44,7 @@ pub mod forwarded;
 pub mod head;
 pub mod health;
 pub mod input;
+mod local_user;
 mod metrics;
 pub mod openapi;
 pub mod operation;
@@ -110,10 +110,12 @@ impl App {
 }
 
 /// Where and since when a server is there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Presence {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Listen,
+    /// Whether a service manager keeps the socket while the server restarts.
+    pub is_kept_by_manager: bool,
     /// When it was started.
     pub started: WallTime,
     /// The same on the desk's own timeline.

@@ -24,6 +24,7 @@ mod tests;
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,12 @@ impl HttpClient {
     /// every https request fails with [`FetchError::Connect`].
     pub fn new() -> Self {
         Self::over(Connector::with_native_roots())
+    }
+
+    /// A client whose every connection leads to the Unix socket at this path, whatever host the URI names. It speaks no
+    /// TLS.
+    pub fn to_unix(path: PathBuf) -> Self {
+        Self::over(Connector::to_unix(path))
     }
 
     fn over(connector: Connector) -> Self {

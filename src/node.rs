@@ -7,25 +7,24 @@
 //! Nothing is served before the sessions of an earlier server are settled. Who runs a node in a test does it through
 //! here as well.
 
-use std::io;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use tokio::net::TcpListener;
 
 use crate::agent::http::Services;
-use crate::agent::{self, AgentLimits, Launcher, Means};
+use crate::agent::{self, AgentLimits, Launcher, Means, port_holder};
 use crate::backup;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, InForce};
+use crate::config::{Config, InForce, Listen};
 use crate::credential::Verifiers;
 use crate::credential::embedded::Embedded;
 use crate::credential::gate::Gate;
 use crate::credential::known_addresses;
 use crate::credential::remote::RemoteVerifier;
 use crate::credential::throttle::ThrottleConfig;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataPaths};
 use crate::descriptors;
 use crate::events::EventLog;
 use crate::http::at_once::AtOnce;
@@ -33,12 +32,14 @@ use crate::http::audit::{Refused, SignIns};
 use crate::http::body::Bodies;
 use crate::http::code::Code;
 use crate::http::forwarded::Proxies;
+use crate::http::forwarded::secret::Secret;
 use crate::http::route_class::RouteClass;
 use crate::http::router::Router;
 use crate::http::{App, Presence};
 use crate::http_client::HttpClient;
 use crate::metrics::{Metrics, Sampler};
 use crate::server::Server;
+use crate::server::listener::{HandedOver, ListenError, Listener};
 use crate::server::tls::Tls;
 use crate::service_mapping::ServiceMapping;
 use crate::session::Registry;
@@ -51,8 +52,6 @@ use household::Household;
 
 mod household;
 
-/// Connections that wait to be accepted: what a crowd of clients opens while the server looks elsewhere.
-const MOST_WAITING_CONNECTIONS: i32 = 4_096;
 /// Uploads of sessions' data at once: each holds a thread of those that may block.
 const MOST_UPLOADS: usize = 16;
 /// One that is sent again may come while the one before, whose client has gone, is being stored.
@@ -73,28 +72,28 @@ pub struct Node {
     /// The service mapping in force.
     pub mapping: Arc<ServiceMapping>,
     tls: Option<Arc<Tls>>,
-    listener: TcpListener,
+    proxies: Proxies,
+    listener: Listener,
     tasks: Tasks,
     // Declared last, so that the directory is given free after everything in it is closed.
     data_dir: DataDir,
 }
 
 impl Node {
-    /// Opens, builds and recovers.
+    /// Opens, builds and recovers. A socket that a service manager has handed over is used in place of a new one.
     ///
     /// # Errors
     /// One sentence that says what is missing and what to do.
-    pub async fn start(config: Config) -> Result<Self> {
+    pub async fn start(config: Config, handed_over: Option<HandedOver>) -> Result<Self> {
         agent::check_users(&config).map_err(|why| anyhow!(why))?;
         let data_dir = DataDir::open(&config.data_dir)?;
         backup::clear_links(data_dir.paths());
         let mapping_path = config.service_mapping_path().to_owned();
         let mapping = Arc::new(ServiceMapping::load(&mapping_path, config.service_mapping.is_some())?);
         let tls = config.tls.files().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?.map(Arc::new);
+        let proxies = Proxies::new(&config, Secret::load(&config.proxy_secret)?);
         // Bound before the store is made: a new data directory whose first start fails at the port is still new.
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| not_bound(config.listen, &error))?;
-        // A client that finds no room to wait tries again a second later. The kernel's own limit holds, too.
-        let _ = rustix::net::listen(&listener, MOST_WAITING_CONNECTIONS);
+        let listener = listen(&config, handed_over, data_dir.paths()).await?;
         let paths = data_dir.paths().clone();
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(&paths)).await?;
         let store = store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
@@ -143,11 +142,16 @@ impl Node {
         tasks.spawn(known_addresses::keep(Arc::clone(&gate), Arc::clone(&store), Arc::clone(&clock), tasks.clone()));
         let sampler = Sampler::new(Arc::clone(&metrics), Arc::clone(&store), Arc::clone(&clock));
         tasks.spawn(sampler.clone().run(tasks.clone()));
-        let address = listener.local_addr().context("cannot tell where the server listens")?;
+        let presence = Presence {
+            address: listener.address().clone(),
+            is_kept_by_manager: listener.is_handed_over(),
+            started: clock.wall(),
+            since: clock.now(),
+        };
         let app = Arc::new(App {
             refused,
             sign_ins: SignIns::default(),
-            presence: Presence { address, started: clock.wall(), since: clock.now() },
+            presence,
             paths: data_dir.paths().clone(),
             embedded: Arc::clone(&embedded),
             verifiers: Verifiers::new(Arc::clone(&mapping), Arc::clone(&embedded), remote),
@@ -164,15 +168,12 @@ impl Node {
             tasks: tasks.clone(),
             settings,
         });
-        Ok(Self { app, embedded, events, mapping, tls, listener, tasks, data_dir })
+        Ok(Self { app, embedded, events, mapping, tls, proxies, listener, tasks, data_dir })
     }
 
     /// Where the node listens.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> &Listen {
+        self.listener.address()
     }
 
     /// The directory that the node has.
@@ -188,12 +189,12 @@ impl Node {
     /// Serves until `stop` completes, and for the configured time says that it is not ready; then lets open requests
     /// finish and leaves or ends the agents, as `stop` says, within the configured grace. Sessions stay as they are stored. Returns how many tasks had to be cut off.
     pub async fn serve(self, stop: impl Future<Output = AtStop>) -> usize {
-        let Self { app, embedded, events, mapping, tls, listener, tasks, data_dir } = self;
+        let Self { app, embedded, events, mapping, tls, proxies, listener, tasks, data_dir } = self;
         let config = app.config();
         let limits = &config.limits;
         let server = Server {
             answers: Arc::new(Router::new(Arc::clone(&app))),
-            proxies: Proxies::new(&config),
+            proxies,
             tls,
             connections: descriptors::connections(limits.connections, limits.max_running),
             connections_per_address: limits.connections_per_address,
@@ -226,18 +227,32 @@ impl Node {
     }
 }
 
-fn not_bound(address: SocketAddr, error: &io::Error) -> anyhow::Error {
-    let (kind, ip, port) = (error.kind(), address.ip(), address.port());
-    if kind == io::ErrorKind::AddrInUse {
-        anyhow!("{address} is taken; stop what listens there, or choose another address with --listen")
-    } else if kind == io::ErrorKind::AddrNotAvailable {
-        anyhow!("this machine has no address {ip}; choose one that it has with --listen")
-    } else if kind == io::ErrorKind::PermissionDenied {
-        anyhow!(
-            "this user may not listen on port {port}; choose one above 1023 with --listen, and put a proxy in front"
-        )
-    } else {
-        anyhow!("cannot listen on {address} ({error}); choose another address with --listen")
+/// Opens the listening socket. Where an agent of this desk has taken its place, that agent is ended first.
+async fn listen(config: &Config, handed_over: Option<HandedOver>, data: &DataPaths) -> Result<Listener, ListenError> {
+    /// Killed processes give their sockets back within moments.
+    const TRIES: u32 = 100;
+    const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+    if handed_over.is_some() {
+        return Listener::open(config, handed_over).await;
+    }
+    let mut left = TRIES;
+    let mut told = BTreeSet::new();
+    loop {
+        let taken = match Listener::open(config, None).await {
+            Err(error @ ListenError::Taken { .. }) if left > 0 => error,
+            outcome => return outcome,
+        };
+        let (data, wanted) = (data.clone(), config.listen.clone());
+        let ended = tokio::task::spawn_blocking(move || port_holder::end_holders(&data, &wanted)).await;
+        let ended = ended.unwrap_or_default();
+        if ended.is_empty() && told.is_empty() {
+            return Err(taken);
+        }
+        for session in ended.into_iter().filter(|session| told.insert(*session)) {
+            tracing::warn!(session.id = %session, listen = %config.listen, "an agent listened in the server's place and was ended");
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+        left -= 1;
     }
 }
 

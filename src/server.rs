@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::forwarded::Proxies;
@@ -22,14 +21,18 @@ mod connection;
 mod http1;
 mod http2;
 mod lingering;
+pub mod listener;
 mod per_address;
 mod preface;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub(crate) mod unix;
 
 use connection::Surface;
+use listener::Listener;
 use per_address::{Complaints, PerAddress, Place};
 use tls::Tls;
 
@@ -51,7 +54,7 @@ pub struct Server {
 
 impl Server {
     /// Serves until the tasks are told to drain; the connections' tasks end by themselves after that.
-    pub async fn run(self, listener: TcpListener, tasks: Tasks) {
+    pub async fn run(self, listener: Listener, tasks: Tasks) {
         let Self { answers, proxies, tls, connections, connections_per_address, metrics } = self;
         let known = proxies.clone();
         let room = Room {
@@ -64,7 +67,8 @@ impl Server {
     }
 }
 
-/// Whether an address has no limit of its own: many share it, or it is trusted with this machine.
+/// Whether an address has no limit of its own: many share it, or it is trusted with this machine. Over a Unix socket
+/// nobody has one.
 fn is_unlimited(proxies: &Proxies, address: IpAddr) -> bool {
     address.to_canonical().is_loopback() || proxies.is_proxy(address)
 }
@@ -85,7 +89,7 @@ impl<F: Fn(IpAddr) -> bool> Room<F> {
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     room: Room<impl Fn(IpAddr) -> bool>,
     surface: Arc<Surface>,
     tasks: Tasks,
@@ -98,7 +102,7 @@ async fn accept(
             permit = Arc::clone(&room.all).acquire_owned() => permit,
         };
         let Ok(permit) = permit else { return };
-        let (stream, remote) = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = tasks.draining() => return,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -108,14 +112,14 @@ async fn accept(
                 }
             },
         };
-        match room.enter(remote.ip()) {
+        match address.map_or(Ok(None), |address| room.enter(address)) {
             Ok(place) => {
-                let serving = connection::serve(stream, remote, Arc::clone(&surface));
+                let serving = connection::serve(stream, Arc::clone(&surface));
                 tasks.spawn(holding((permit, place, metrics.connections.enter()), serving));
             }
             Err(()) => {
                 metrics.connections_refused.add_one();
-                complaints.note(remote.ip());
+                address.inspect(|address| complaints.note(*address));
             }
         }
     }

@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use frontdesk::config::Config;
-use frontdesk::http::auth::Peer;
+use frontdesk::http::auth::{Ends, Peer};
 use frontdesk::http::router::{Answers, Router};
 use frontdesk::node::Node;
 use http_body_util::BodyExt;
@@ -103,12 +103,12 @@ impl Desk {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let node = runtime.block_on(async {
-            let node = Node::start(config).await.unwrap();
+            let node = Node::start(config, None).await.unwrap();
             node.embedded.add(ADA, PASSWORD.into()).await.unwrap();
             node
         });
         let router = Router::new(node.app.clone());
-        let address = node.address().unwrap();
+        let address = node.address().tcp().unwrap();
         Self { runtime, router, address, node, _directory: directory }
     }
 
@@ -160,7 +160,8 @@ impl Desk {
     /// Makes a call that succeeds; how often this thread allocated meanwhile, and the answer.
     fn counted(&self, request: Request<Body>) -> (u64, Value) {
         let remote = SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let peer = Peer { remote, local: self.address, client: remote.ip(), is_proxy: false, is_secure: false };
+        let ends = Some(Ends { remote, local: self.address });
+        let peer = Peer { ends, client: remote.ip(), is_proxy: false, is_secure: false };
         let mut answer = None;
         let info = allocation_counter::measure(|| {
             answer = Some(self.runtime.block_on(async {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -78,6 +79,16 @@ pub(crate) fn check_user(user: &RunAs) -> Result<(), String> {
         RunAs::One(user) => user::resolve(user).map(drop),
         RunAs::Range(range) => user::check_range(*range),
     }
+}
+
+/// The users that agents run as and the server does not, each as a range of numbers.
+pub(crate) fn users(config: &Config) -> Vec<RangeInclusive<u32>> {
+    let named = config.personas.values().filter_map(|persona| persona.user.as_ref());
+    let found = named.filter_map(|user| match user {
+        RunAs::One(name) => user::resolve(name).ok().flatten().map(|user| user.uid..=user.uid),
+        RunAs::Range(range) => Some(range.first()..=range.first() + (range.size() - 1)),
+    });
+    found.collect()
 }
 
 fn command_line(command: &[String], is_this_binary: bool) -> (Option<OsString>, Vec<OsString>) {

@@ -10,15 +10,16 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Config, Loaded, LogFormat, Overrides, Sources};
+use crate::config::{Config, Listen, Loaded, LogFormat, Overrides, Sources};
 use crate::control::{self, Operator, Reloader};
 use crate::http::v1::nodes::NodeView;
 use crate::node::Node;
+use crate::server::listener::HandedOver;
 use crate::service_manager::ServiceManager;
 use crate::shim::hardening;
 use crate::shutdown::{AtStop, Tasks};
 use crate::telemetry::LogLevel;
-use crate::{config, descriptors, server, telemetry};
+use crate::{descriptors, server, telemetry};
 
 use super::progress::Progress;
 use super::{Configuration, Failure, Outcome, stop, welcome};
@@ -27,9 +28,9 @@ use super::{Configuration, Failure, Outcome, stop, welcome};
 pub(super) struct Serve {
     #[command(flatten)]
     configuration: Configuration,
-    /// The address and port to listen on [default: 127.0.0.1:5500].
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    listen: Option<std::net::SocketAddr>,
+    /// The address and port, or the Unix socket, to listen on [default: 127.0.0.1:5500].
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    listen: Option<Listen>,
     /// The service mapping [default: ./ServiceURLMapping.json, if it exists].
     #[arg(long, value_name = "FILE")]
     service_mapping: Option<PathBuf>,
@@ -41,7 +42,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Outcome {
         let overrides = Overrides {
-            listen: self.listen,
+            listen: self.listen.clone(),
             service_mapping: self.service_mapping.clone(),
             log_format: self.log_format,
             ..Overrides::default()
@@ -55,23 +56,25 @@ impl Serve {
         }
         hardening::close_to_others().context("cannot close this process to others of its user")?;
         descriptors::raise();
+        // While there is one thread.
+        let handed_over = HandedOver::from_environment().map_err(|error| Failure::Failed(error.to_string()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the asynchronous runtime")?;
-        let served = runtime.block_on(serve(loaded, sources, level));
+        let served = runtime.block_on(serve(loaded, sources, level, handed_over));
         telemetry::flush();
         served
     }
 }
 
-async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
+async fn serve(loaded: Loaded, sources: Sources, level: LogLevel, handed_over: Option<HandedOver>) -> Outcome {
     let stop = server::stop_signal().context("cannot watch for signals")?;
     let hangup = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     let manager = ServiceManager::from_environment();
     manager.status("taking up the sessions and agents of an earlier server");
     let is_configured = loaded.origins.is_configured();
-    let node = started(loaded.config).await?;
+    let node = started(loaded.config, handed_over).await?;
     let app = &node.app;
     let reloader = Arc::new(Reloader::new(app.clone(), sources, level));
     let operator = Operator::new(
@@ -112,12 +115,12 @@ async fn serve(loaded: Loaded, sources: Sources, level: LogLevel) -> Outcome {
 }
 
 /// Starts the node. If that takes long, because an earlier server has left much, it says so.
-async fn started(config: Config) -> anyhow::Result<Node> {
+async fn started(config: Config, handed_over: Option<HandedOver>) -> anyhow::Result<Node> {
     const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
     const BETWEEN_LINES: u32 = 100;
     const TEXT: &str = "taking up the sessions and agents of an earlier server";
     let progress = std::io::stderr().is_terminal().then(Progress::begin);
-    let mut starting = Box::pin(Node::start(config));
+    let mut starting = Box::pin(Node::start(config, handed_over));
     let mut looks = 0_u32;
     loop {
         tokio::select! {
@@ -163,10 +166,6 @@ fn before_the_end(at_stop: AtStop) -> &'static str {
         AtStop::LeaveAgents => "stopping: finishing open requests and leaving the agents to the next start",
         AtStop::EndAgents => "stopping: finishing open requests and ending agents",
     }
-}
-
-fn address(text: &str) -> Result<std::net::SocketAddr, &'static str> {
-    config::socket_address(text).ok_or("write an IP address and a port, such as 127.0.0.1:5500 or localhost:5500")
 }
 
 /// Whoever asks twice does not want to wait.

@@ -125,7 +125,7 @@ fn secret_in_file(path: &str) -> Result<String, String> {
 /// Which server is meant.
 #[derive(Clone, Debug, Args)]
 struct Target {
-    /// The server's address.
+    /// The server's address: a URL, or a Unix socket's path after unix:
     #[arg(long, value_name = "URL", env = "FRONTDESK_SERVER", default_value = DEFAULT_SERVER, value_parser = server)]
     server: String,
 }
@@ -184,7 +184,7 @@ impl Target {
 }
 
 fn server(text: &str) -> Result<String, String> {
-    client::address(text).map_err(|_| format!("write it as a URL such as {DEFAULT_SERVER}"))
+    client::address(text).map_err(|_| format!("write it as a URL such as {DEFAULT_SERVER}, or as unix:/PATH"))
 }
 
 #[cfg(test)]
@@ -202,7 +202,13 @@ mod tests {
     #[test]
     fn only_plain_http_to_another_machine_is_in_clear() {
         let in_clear = |server: &str| Target { server: server.to_owned() }.is_in_clear();
-        for server in ["http://127.0.0.1:5500", "http://[::1]:5500", "http://localhost", "https://desk.example.org"] {
+        for server in [
+            "unix:/run/a",
+            "http://127.0.0.1:5500",
+            "http://[::1]:5500",
+            "http://localhost",
+            "https://desk.example.org",
+        ] {
             assert!(!in_clear(server), "{server}");
         }
         assert!(in_clear("http://desk.example.org") && in_clear("http://10.0.0.1:5500"));

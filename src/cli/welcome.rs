@@ -8,7 +8,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 
-use crate::config::PersonaName;
+use crate::config::{Listen, PersonaName};
 use crate::credential::embedded::CustomerError;
 use crate::data_dir;
 use crate::node::Node;
@@ -28,7 +28,7 @@ const GREEN: Style = AnsiColor::Green.on_default().bold();
 /// Greets, and makes the demo customer in a new data directory, unless the server `is_configured`: then somebody sets up
 /// customers of their own. A greeting that a crash cut short is given again, with another password.
 pub(super) async fn greet(node: &Node, is_configured: bool) -> Result<()> {
-    let address = node.address()?;
+    let address = node.address();
     let (store, data) = (&node.app.store, node.data_dir().paths());
     let to_a_person = std::io::stdout().is_terminal();
     let password =
@@ -97,7 +97,7 @@ async fn demo_customer(node: &Node, to_a_person: bool) -> Result<String> {
     Ok(password)
 }
 
-fn message(node: &Node, address: SocketAddr, password: Option<&str>) -> String {
+fn message(node: &Node, address: &Listen, password: Option<&str>) -> String {
     let config = node.app.config();
     let certified = config.tls.files().map(|_| config.hosts.first().map(String::as_str));
     let server = url(address, certified);
@@ -166,7 +166,11 @@ Try it in another terminal: ask for a session, start its agent, ask it something
 }
 
 /// Where the server is. With TLS, `certified` is the name that its certificate is probably good for, if one is known.
-fn url(address: SocketAddr, certified: Option<Option<&str>>) -> String {
+fn url(address: &Listen, certified: Option<Option<&str>>) -> String {
+    let address = match address {
+        Listen::Tcp(address) => *address,
+        Listen::Unix(_) => return address.to_string(),
+    };
     match certified {
         None => format!("http://{}", reachable(address)),
         Some(None) => format!("https://{}", reachable(address)),
@@ -230,7 +234,7 @@ mod tests {
 
     #[test]
     fn with_tls_the_server_is_shown_by_the_name_that_its_certificate_has() {
-        let address = "127.0.0.1:5500".parse().unwrap();
+        let address = &"127.0.0.1:5500".parse().unwrap();
         assert_eq!(url(address, None), DEFAULT_SERVER);
         assert_eq!(url(address, Some(None)), "https://127.0.0.1:5500");
         assert_eq!(url(address, Some(Some("desk.example.org"))), "https://desk.example.org:5500");

@@ -162,7 +162,7 @@ mod tests {
             ],
         );
         let config = loaded.unwrap().config;
-        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:1");
         assert_eq!(config.data_dir, Path::new("1"));
         assert_eq!(config.hosts, ["a", "b"]);
         assert_eq!(config.limits.max_running, 10);

@@ -5,7 +5,6 @@
 //! named file is read here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::Table;
@@ -13,6 +12,7 @@ use toml::Table;
 use super::error::{ConfigError, Conflict, Origin, Problem, Problems};
 use super::file::{self, Layer, Setting};
 use super::keys::KeyPath;
+use super::listen::Listen;
 use super::log::LogFormat;
 use super::{Config, DEFAULT_FILE, environment, kinds};
 
@@ -44,7 +44,7 @@ impl Default for Sources {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--listen`
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// `--data-dir`
     pub data_dir: Option<PathBuf>,
     /// `--service-mapping`
@@ -110,8 +110,8 @@ impl Overrides {
         let mut note = |key, flag| {
             origins.0.insert(KeyPath::new(key), Origin::CommandLine(flag));
         };
-        if let Some(listen) = self.listen {
-            config.listen = listen;
+        if let Some(listen) = &self.listen {
+            config.listen.clone_from(listen);
             note("listen", "--listen");
         }
         if let Some(data_dir) = &self.data_dir {
@@ -234,7 +234,7 @@ pub(super) mod tests {
         })
         .unwrap();
 
-        assert_eq!(loaded.config.listen.port(), 3);
+        assert_eq!(loaded.config.listen.tcp().map(|address| address.port()), Some(3));
         assert_eq!(loaded.config.data_dir, Path::new("environment"));
         assert_eq!(loaded.config.hosts, ["file"]);
         assert_eq!(loaded.config.history, Config::default().history);
@@ -352,11 +352,11 @@ pub(super) mod tests {
         for (text, sentence) in [
             (
                 "listen = 'localhost'",
-                r#"`listen` must be an IP address with a port such as "127.0.0.1:5500" or "[::1]:5500", not "localhost""#.to_owned(),
+                r#"`listen` must be an IP address with a port such as "127.0.0.1:5500" or "[::1]:5500", or a Unix socket such as "unix:/run/frontdesk.sock", not "localhost""#.to_owned(),
             ),
             (
                 "listen = { port = 1 }",
-                r#"`listen` must be an IP address with a port such as "127.0.0.1:5500" or "[::1]:5500", not a table"#.to_owned(),
+                r#"`listen` must be an IP address with a port such as "127.0.0.1:5500" or "[::1]:5500", or a Unix socket such as "unix:/run/frontdesk.sock", not a table"#.to_owned(),
             ),
             (
                 "data_dir = ''",

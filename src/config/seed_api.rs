@@ -12,8 +12,8 @@ use super::network::{self, Network};
 #[serde(default, deny_unknown_fields)]
 pub struct SeedApi {
     /// Networks whose callers need no token. Default unset: loopback only, and only while the
-    /// server listens on loopback only, without TLS, and neither `behind_proxy` nor `trusted_proxies` is set. An empty
-    /// list is nobody.
+    /// server listens on loopback only, without TLS, and none of `behind_proxy`, `trusted_proxies` and
+    /// `proxy_secret.file` is set. An empty list is nobody.
     #[serde(deserialize_with = "networks", skip_serializing_if = "Option::is_none")]
     pub tokenless_from: Option<Vec<Network>>,
 }

@@ -160,8 +160,8 @@ mod tests {
                 "plain_http = false",
                 "trusted_proxies = []",
                 "",
-                "[tls]",
-                "# certificate is not set: connections are not encrypted",
+                "[unix_socket]",
+                "mode = \"0660\"",
             ]
         );
     }

@@ -1,11 +1,10 @@
-//! Reading of plain values: yes or no, numbers, text, paths, addresses.
+//! Reading of plain values: yes or no, numbers, text, paths.
 //!
 //! Every reader of this module and its siblings fails with the second half of a sentence ("must
 //! be ..., not ..."); the loader puts the place and the key in front. Serde's own errors are not
 //! used because they name Rust types. Called by the derived `Deserialize` of the sections.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serializer, de};
@@ -62,20 +61,9 @@ pub(super) fn text<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Er
     read(source, |value| non_empty(value).ok_or_else(|| wrong("a text that is not empty", value)))
 }
 
-/// Reads an IP address with a port.
-pub(super) fn address<'de, D: Deserializer<'de>>(source: D) -> Result<SocketAddr, D::Error> {
-    const EXPECTED: &str = "an IP address with a port such as \"127.0.0.1:5500\" or \"[::1]:5500\"";
-    read(source, |value| value.as_str().and_then(socket_address).ok_or_else(|| wrong(EXPECTED, value)))
-}
-
-/// An IP address with a port. `localhost` is 127.0.0.1: every other name may mean several addresses, or another one tomorrow.
-pub(crate) fn socket_address(text: &str) -> Option<SocketAddr> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => {
-            Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?))
-        }
-        _ => text.parse().ok(),
-    }
+/// Reads a text that is not empty and may be left out.
+pub(super) fn optional_text<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    text(source).map(Some)
 }
 
 /// Reads with `parse`, whose error is a half sentence.

@@ -1,8 +1,8 @@
 //! Whether a server runs on the data directory, which, and whether it is ready.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::config::Listen;
 use crate::control::{self, Command, Reply};
 use crate::data_dir::DataPaths;
 use crate::http::v1::nodes::NodeView;
@@ -31,9 +31,10 @@ impl Running {
         self.node.as_ref().map(|node| node.credential_server.as_deref())
     }
 
-    /// Where it listens.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.node.as_ref()?.listen.parse().ok()
+    /// Where it listens, and whether a service manager keeps the socket.
+    pub(super) fn listener(&self) -> Option<(Listen, bool)> {
+        let node = self.node.as_ref()?;
+        Some((node.listen.parse().ok()?, node.socket_activated))
     }
 }
 
@@ -91,6 +92,7 @@ mod tests {
             version: VERSION.into(),
             listen: "127.0.0.1:5500".into(),
             credential_server: None,
+            socket_activated: false,
             started: "2026-01-01T00:00:00Z".into(),
             uptime_seconds: 1.0,
             ready: true,
@@ -119,6 +121,6 @@ mod tests {
     async fn without_a_server_there_is_nobody_to_ask() {
         let root = tempfile::tempdir().unwrap();
         let (running, found) = check(root.path()).await;
-        assert_eq!((running.pid(), running.address(), found[0].level), (None, None, Level::Ok));
+        assert_eq!((running.pid(), running.listener(), found[0].level), (None, None, Level::Ok));
     }
 }

@@ -137,7 +137,7 @@ fn named(route: &Route, parts: &Parts) -> Option<SessionId> {
 
 /// Whether a program on this machine calls for itself. Networks that `seed_api.tokenless_from` lets in are not meant.
 fn is_local(app: &App, peer: Peer, parts: &Parts) -> bool {
-    peer.remote.ip().to_canonical().is_loopback() && app.is_tokenless(peer, parts)
+    peer.ends.is_some_and(|ends| ends.remote.ip().to_canonical().is_loopback()) && app.is_tokenless(peer, parts)
 }
 
 /// What was called, in the words of the audit.

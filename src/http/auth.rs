@@ -7,27 +7,36 @@ use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 
+use crate::agent;
 use crate::credential::throttle::Sender;
 use crate::id::CustomerKey;
 use crate::store::Stored;
 use crate::token::Claimed;
 
-use super::App;
 use super::error::Refusal;
+use super::{App, local_user};
 
 /// Who a request came from, and on which connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// The other end of the connection: the client's, or the last proxy's.
-    pub remote: SocketAddr,
-    /// Our end of it.
-    pub local: SocketAddr,
-    /// The client's address as far as trusted proxies tell, never an IPv4-mapped one.
+    /// The two ends of the connection; nothing if that is a Unix socket's, which have no addresses.
+    pub ends: Option<Ends>,
+    /// The client's address as far as trusted proxies tell, never an IPv4-mapped one; loopback if a proxy at the Unix
+    /// socket does not tell.
     pub client: IpAddr,
     /// Whether `client` is a proxy's address: the customer's own is not known.
     pub is_proxy: bool,
     /// Whether the client's request was encrypted on its way.
     pub is_secure: bool,
+}
+
+/// The two ends of a TCP connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client's, or the last proxy's.
+    pub remote: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
 }
 
 impl Peer {
@@ -50,10 +59,29 @@ impl App {
     /// are answered to programs on this machine alone, and never to a browser that a page sent here or to a proxy that
     /// speaks for somebody else.
     pub fn is_tokenless(&self, peer: Peer, parts: &Parts) -> bool {
-        self.config().admits_without_token(peer.remote.ip())
+        peer.ends.is_some_and(|ends| self.config().admits_without_token(ends.remote.ip()))
             && !comes_from_a_page(&parts.headers)
             && !was_forwarded(&parts.headers)
             && self.is_our_host(peer, parts)
+            && peer.ends.is_some_and(|ends| !self.is_an_agents(ends))
+    }
+
+    /// Whether an agent with a user of its own may have made a connection. The kernel is asked only where agents have
+    /// one. A program on this machine that has closed its end is not told from an agent.
+    fn is_an_agents(&self, ends: Ends) -> bool {
+        let users = agent::users(&self.config());
+        if users.is_empty() {
+            return false;
+        }
+        let is_from_here = ends.remote.ip().to_canonical().is_loopback() || ends.remote.ip() == ends.local.ip();
+        match local_user::owner(ends) {
+            Ok(Some(owner)) => users.iter().any(|range| range.contains(&owner)),
+            Ok(None) => is_from_here,
+            Err(error) => {
+                tracing::warn!(error = %error, "the kernel does not tell who has connected; the call needs a token");
+                true
+            }
+        }
     }
 
     /// A page that rebinds its own name to this address still sends that name (DNS rebinding).
@@ -76,7 +104,12 @@ impl App {
     fn is_our_name(&self, peer: Peer, host: &str) -> bool {
         let name = host.trim_start_matches('[').trim_end_matches(']');
         match name.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback() || address == peer.local.ip() || address == self.config().listen.ip(),
+            Ok(address) => {
+                let listen = self.config().listen.tcp();
+                address.is_loopback()
+                    || peer.ends.is_some_and(|ends| ends.local.ip() == address)
+                    || listen.is_some_and(|listen| listen.ip() == address)
+            }
             Err(_) => {
                 name.eq_ignore_ascii_case("localhost")
                     || self.config().hosts.iter().any(|known| known.eq_ignore_ascii_case(name))

@@ -76,8 +76,7 @@ mod tests {
     use super::*;
 
     fn peer(is_secure: bool) -> Peer {
-        let (remote, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.2:443".parse().unwrap());
-        Peer { remote, local, client: "192.0.2.1".parse().unwrap(), is_proxy: false, is_secure }
+        Peer { ends: None, client: "192.0.2.1".parse().unwrap(), is_proxy: false, is_secure }
     }
 
     #[test]

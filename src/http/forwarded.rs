@@ -1,24 +1,31 @@
 //! Who a request comes from when proxies have passed it on: `Forwarded` (RFC 7239), and the older `X-Forwarded-For` and
 //! `X-Forwarded-Proto`.
 //!
-//! Only a proxy that the configuration trusts is believed. Each proxy appends whom it got the request from, so that the
+//! Only a proxy that the configuration trusts is believed: by its address, by a secret that it sends along, or because it
+//! came over the Unix socket, which the permissions of a file guard. Each proxy appends whom it got the request from, so that the
 //! header is read from its end: as long as the address found there is a trusted proxy's, that one wrote what stands
 //! before it. What a client has written itself stands further to the left and is never reached; and however it is
 //! written, it cannot change how what stands to its right is read.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::http::header::{FORWARDED, GetAll};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{Config, Network};
 
-use super::auth::Peer;
+use super::auth::{Ends, Peer};
+
+pub mod secret;
+
+use secret::Secret;
 
 /// Which proxies stand in front of the server.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     trusted: Vec<Network>,
+    /// What a proxy has to send along, and in which header.
+    secret: Option<(HeaderName, Secret)>,
     /// Everybody comes through a proxy of which nothing more is known.
     hide_everybody: bool,
     /// The proxies take nothing that is not encrypted.
@@ -26,22 +33,32 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// What the configuration says of them.
-    pub fn new(config: &Config) -> Self {
-        let hide_everybody = config.behind_proxy && config.trusted_proxies.is_empty();
-        Self { trusted: config.trusted_proxies.clone(), hide_everybody, encrypt: config.behind_proxy }
+    /// What the configuration says of them, with the secret that its file holds.
+    pub fn new(config: &Config, secret: Option<Secret>) -> Self {
+        let secret = secret.map(|secret| (secret::header(&config.proxy_secret), secret));
+        let hide_everybody = config.behind_proxy && config.trusted_proxies.is_empty() && secret.is_none();
+        Self { trusted: config.trusted_proxies.clone(), secret, hide_everybody, encrypt: config.behind_proxy }
     }
 
-    /// Who sent a request with these headers on a connection with these two ends.
-    pub fn peer(&self, remote: SocketAddr, local: SocketAddr, is_encrypted: bool, headers: &HeaderMap) -> Peer {
-        let address = remote.ip().to_canonical();
-        let hop = if self.trusts(address) {
+    /// Who sent a request with these headers on a connection with these ends. Takes the secret out of the headers,
+    /// whether or not it is good, so that nothing can pass it on or write it down.
+    pub fn peer(&self, ends: Option<Ends>, is_encrypted: bool, headers: &mut HeaderMap) -> Peer {
+        let is_proven = self.secret.as_ref().is_none_or(|(name, secret)| secret.is_taken_from(headers, name));
+        // Whoever may write to the socket's file is a proxy on this machine.
+        let address = ends.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ends| ends.remote.ip().to_canonical());
+        let hop = if is_proven && (ends.is_none() || self.is_trusted_first(address)) {
             self.client(address, headers)
         } else {
             Hop { address, is_proxy: self.hide_everybody, is_secure: None }
         };
         let is_secure = hop.is_secure.unwrap_or(is_encrypted || self.encrypt);
-        Peer { remote, local, client: hop.address, is_proxy: hop.is_proxy, is_secure }
+        Peer { ends, client: hop.address, is_proxy: hop.is_proxy, is_secure }
+    }
+
+    /// Whether the proxy that has connected may speak for others. One that proves itself needs no address that is
+    /// trusted, unless addresses are written out.
+    fn is_trusted_first(&self, address: IpAddr) -> bool {
+        self.trusts(address) || (self.secret.is_some() && self.trusted.is_empty())
     }
 
     /// Whether this address is a proxy's, so that many customers come from it.
@@ -187,13 +204,15 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const PROXY: &str = "10.0.0.1";
 
     fn proxies(behind_proxy: bool, trusted: &[&str]) -> Proxies {
         let trusted_proxies = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        Proxies::new(&Config { behind_proxy, trusted_proxies, ..Config::default() })
+        Proxies::new(&Config { behind_proxy, trusted_proxies, ..Config::default() }, None)
     }
 
     fn peer(proxies: &Proxies, remote: &str, headers: &[(&'static str, &str)]) -> Peer {
@@ -202,7 +221,7 @@ mod tests {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let remote = SocketAddr::new(remote.parse().unwrap(), 40_000);
-        proxies.peer(remote, "10.9.9.9:443".parse().unwrap(), false, &map)
+        proxies.peer(Some(Ends { remote, local: "10.9.9.9:443".parse().unwrap() }), false, &mut map)
     }
 
     fn seen(remote: &str, headers: &[(&'static str, &str)]) -> (String, bool, bool) {
@@ -309,5 +328,59 @@ mod tests {
         assert!(!peer(&named, "203.0.113.7", &[]).is_proxy);
         assert!(named.is_proxy("::ffff:10.0.0.1".parse().unwrap()));
         assert!(!named.is_proxy("203.0.113.7".parse().unwrap()));
+    }
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn proving(trusted: &[&str]) -> Proxies {
+        let trusted_proxies = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let config = Config { behind_proxy: true, trusted_proxies, ..Config::default() };
+        Proxies::new(&config, Some(Secret::of(SECRET.as_bytes())))
+    }
+
+    #[test]
+    fn a_proxy_that_sends_the_secret_is_believed_and_others_come_from_their_own_address() {
+        let client = |proxies: &Proxies, remote, secrets: &[&str]| {
+            let mut headers = vec![("forwarded", "for=192.0.2.1")];
+            headers.extend(secrets.iter().map(|secret| ("x-frontdesk-proxy", *secret)));
+            let peer = peer(proxies, remote, &headers);
+            (peer.client.to_string(), peer.is_proxy)
+        };
+        let (believed, own) = (("192.0.2.1".to_owned(), false), ("127.0.0.1".to_owned(), false));
+        assert_eq!(client(&proving(&[]), "127.0.0.1", &[SECRET]), believed);
+        for wrong in
+            [&[][..], &[""], &["0123"], &["0123456789abcdef0123456789abcdeg"], &[SECRET, SECRET], &["x", SECRET]]
+        {
+            assert_eq!(client(&proving(&[]), "127.0.0.1", wrong), own, "{wrong:?}");
+        }
+        // With addresses both have to be good.
+        assert_eq!(client(&proving(&["127.0.0.1"]), "127.0.0.1", &[SECRET]), believed);
+        assert_eq!(client(&proving(&["127.0.0.1"]), "127.0.0.1", &[]), own);
+        assert_eq!(client(&proving(&["10.0.0.1"]), "127.0.0.1", &[SECRET]), own);
+    }
+
+    #[test]
+    fn the_secret_is_taken_out_of_the_request_whether_or_not_it_is_good() {
+        for secret in [SECRET, "wrong"] {
+            let mut headers = HeaderMap::new();
+            headers.append("x-frontdesk-proxy", HeaderValue::from_str(secret).unwrap());
+            headers.append("x-frontdesk-proxy", HeaderValue::from_str(secret).unwrap());
+            proving(&[]).peer(None, false, &mut headers);
+            assert!(headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn over_the_unix_socket_a_proxy_is_believed_and_is_loopback_if_it_does_not_tell() {
+        let client = |forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append("x-forwarded-for", HeaderValue::from_str(forwarded).unwrap());
+            let peer = proxies(false, &[]).peer(None, false, &mut headers);
+            (peer.client.to_string(), peer.is_proxy)
+        };
+        assert_eq!(client("198.51.100.1, 192.0.2.1"), ("192.0.2.1".to_owned(), false));
+        for hidden in ["", "unix:", "192.0.2.1, unix:"] {
+            assert_eq!(client(hidden), ("127.0.0.1".to_owned(), true), "{hidden}");
+        }
     }
 }

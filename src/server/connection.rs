@@ -1,12 +1,11 @@
 //! One connection, from its handshake to its end.
 //!
 //! ```text
-//! TCP ──> TLS, if there is a certificate ──> ALPN ───┬──> HTTP/2
-//!     └─> plain ──> preface ─────────────────────────┴──> HTTP/1.1
+//! TCP or Unix socket ──> TLS, if there is a certificate ──> ALPN ───┬──> HTTP/2
+//!                    └─> plain ──> preface ─────────────────────────┴──> HTTP/1.1
 //! ```
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +16,13 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::http::auth;
 use crate::http::forwarded::Proxies;
 use crate::http::router::{Answering, Answers};
 use crate::shutdown::Tasks;
 
 use super::socket::Socket;
+use super::stream::Stream;
 use super::tls::Tls;
 use super::{http1, http2, preface};
 
@@ -55,12 +56,15 @@ pub(super) struct Surface {
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves one client until it leaves, or until the tasks are told to drain and what is under way is answered.
-pub(super) async fn serve(stream: TcpStream, remote: SocketAddr, surface: Arc<Surface>) {
-    let Ok(local) = stream.local_addr() else { return };
-    prepare(&stream);
-    let ends = Ends { remote, local, is_encrypted: surface.tls.is_some(), surface };
+pub(super) async fn serve(stream: Stream, surface: Arc<Surface>) {
+    let Ok(addresses) = stream.ends() else { return };
+    if let Stream::Tcp(stream) = &stream {
+        prepare(stream);
+    }
+    let ends = Ends { addresses, is_encrypted: surface.tls.is_some(), surface };
     if let Err(error) = speak(stream, ends).await {
-        tracing::debug!(peer = %remote, error = %error, "connection broke");
+        let peer = addresses.map_or_else(|| "unix".to_owned(), |addresses| addresses.remote.to_string());
+        tracing::debug!(peer, error = %error, "connection broke");
     }
 }
 
@@ -74,7 +78,7 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Each way of speaking is boxed: a connection has the room that its own takes, not that of the largest.
-async fn speak(stream: TcpStream, ends: Ends) -> Result<(), Error> {
+async fn speak(stream: Stream, ends: Ends) -> Result<(), Error> {
     let tasks = ends.surface.tasks.clone();
     let mut socket = Socket::new(stream, tasks.clone());
     if let Some(tls) = ends.surface.tls.clone() {
@@ -104,8 +108,8 @@ fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, en
 /// The two ends of a connection, and what answers its requests. Cloning shares it.
 #[derive(Clone)]
 pub(super) struct Ends {
-    pub(super) remote: SocketAddr,
-    pub(super) local: SocketAddr,
+    /// Nothing if the connection came over a Unix socket.
+    pub(super) addresses: Option<auth::Ends>,
     pub(super) is_encrypted: bool,
     pub(super) surface: Arc<Surface>,
 }
@@ -116,8 +120,8 @@ impl Ends {
     }
 
     /// Begins to answer a request, whoever has passed it on.
-    pub(super) fn answer(&self, request: Request<Body>) -> Answering {
-        let peer = self.surface.proxies.peer(self.remote, self.local, self.is_encrypted, request.headers());
+    pub(super) fn answer(&self, mut request: Request<Body>) -> Answering {
+        let peer = self.surface.proxies.peer(self.addresses, self.is_encrypted, request.headers_mut());
         self.surface.answers.answer(peer, request)
     }
 }

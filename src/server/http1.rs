@@ -99,9 +99,9 @@ mod tests {
     async fn a_client_that_takes_no_more_of_its_answer_does_not_hold_a_server_that_goes() {
         let tasks = Tasks::default();
         let answers = Arc::new(axum::Router::new().fallback(|| async { vec![7; 1 << 20] }));
-        let surface = Surface { answers, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() };
-        let address = "127.0.0.1:1".parse().unwrap();
-        let ends = Ends { remote: address, local: address, is_encrypted: false, surface: Arc::new(surface) };
+        let surface =
+            Surface { answers, proxies: Proxies::new(&Config::default(), None), tls: None, tasks: tasks.clone() };
+        let ends = Ends { addresses: None, is_encrypted: false, surface: Arc::new(surface) };
         let (ours, mut theirs) = tokio::io::duplex(1 << 10);
         let socket = Socket::new(ours, tasks.clone());
         tasks.spawn(async move {

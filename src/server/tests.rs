@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::*;
 use tower::ServiceExt;
 
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::http::auth::Peer;
 use crate::http::router::Answering;
 
@@ -26,8 +26,9 @@ impl Answers for Router {
 
 /// A server that treats this machine as any other: each of its addresses has so many connections.
 async fn serve(connections_per_address: u32, tasks: &Tasks) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let config = Config { listen: Listen::Tcp((Ipv4Addr::LOCALHOST, 0).into()), ..Config::default() };
+    let listener = Listener::open(&config, None).await.unwrap();
+    let address = listener.address().tcp().unwrap();
     let room = Room {
         all: Arc::new(Semaphore::new(100)),
         per_address: PerAddress::new(connections_per_address),
@@ -35,7 +36,7 @@ async fn serve(connections_per_address: u32, tasks: &Tasks) -> SocketAddr {
     };
     let answers = Arc::new(Router::new().route("/", get(|| async { "here" })));
     let surface =
-        Arc::new(Surface { answers, proxies: Proxies::new(&Config::default()), tls: None, tasks: tasks.clone() });
+        Arc::new(Surface { answers, proxies: Proxies::new(&Config::default(), None), tls: None, tasks: tasks.clone() });
     tasks.spawn(accept(listener, room, surface, tasks.clone(), Arc::default()));
     address
 }
@@ -77,7 +78,8 @@ async fn an_address_that_has_all_its_connections_gets_no_more_and_others_do() {
 
 #[test]
 fn this_machine_and_proxies_may_have_any_number() {
-    let proxies = Proxies::new(&Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Config::default() });
+    let proxies =
+        Proxies::new(&Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Config::default() }, None);
     for (address, is_counted) in [
         ("127.0.0.1", false),
         ("::1", false),

@@ -48,6 +48,24 @@ pub fn of_range(uid: u32) -> User {
     User { uid, gid: uid, groups: vec![uid], is_own: true }
 }
 
+/// The number of the group of this name or number.
+///
+/// # Errors
+/// Why there is none.
+pub fn group(wanted: &str) -> Result<u32, String> {
+    if let Some(number) = id(wanted) {
+        return Ok(number);
+    }
+    let groups = fs::read(GROUPS).map_err(|error| format!("{GROUPS} can't be read: {error}"))?;
+    let groups = String::from_utf8_lossy(&groups);
+    let mut found = groups.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?);
+        (name == wanted && !name.starts_with(['#', '+', '-'])).then(|| id(gid))?
+    });
+    found.next().ok_or_else(|| format!("{GROUPS} has no such group"))
+}
+
 /// Makes the calling thread this user for good. The exec stage, which has a single one, calls it last before it becomes
 /// the agent: after that it can neither change limits nor enter a control group, and the system has forgotten any signal
 /// for the death of its parent.

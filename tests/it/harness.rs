@@ -32,6 +32,8 @@ pub struct Setup {
     pub wrapper: Vec<String>,
     /// Whether it listens where it did when it is started again, and not wherever there is room.
     pub keeps_address: bool,
+    /// Where it listens, if that is not just any port.
+    pub listen: Option<String>,
     /// The binary, if it is another file than the one that was built.
     pub binary: Option<PathBuf>,
     /// The user as whom the server and its commands run, if not the test's own; root's to choose.
@@ -136,7 +138,13 @@ impl Server {
             command = Command::new(program);
             command.args(arguments).arg(env!("CARGO_BIN_EXE_frontdesk")).current_dir(self.directory.path());
         }
-        let listen = if self.setup.keeps_address { self.address.to_string() } else { "127.0.0.1:0".to_owned() };
+        let listen = if let Some(listen) = &self.setup.listen {
+            listen.clone()
+        } else if self.setup.keeps_address {
+            self.address.to_string()
+        } else {
+            "127.0.0.1:0".to_owned()
+        };
         let mut child = command
             .args(["serve", "--listen", &listen, "--log-format", "json"])
             .envs(self.setup.environment.iter().cloned())
@@ -162,7 +170,8 @@ impl Server {
                 return false;
             };
             if line["message"] == "ready" {
-                self.address = line["listen"].as_str().unwrap().parse().unwrap();
+                // A Unix socket has no such address.
+                self.address = line["listen"].as_str().unwrap().parse().unwrap_or(self.address);
                 self.log = Some(Mutex::new(log));
                 return true;
             }

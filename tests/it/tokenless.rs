@@ -83,6 +83,32 @@ fn behind_a_proxy_nobody_is_this_machine_unless_it_is_written_out() {
 }
 
 #[test]
+fn an_agent_with_a_user_of_its_own_needs_a_token_and_other_users_do_not() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Whatever is imported is imported while root may read it.
+    const ASK: &str = "import encodings.idna, os, socket, sys
+os.setuid(int(sys.argv[1]))
+desk = socket.socket()
+desk.connect((sys.argv[2], int(sys.argv[3])))
+desk.sendall(b'GET %s HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n' % sys.argv[4].encode())
+print(desk.recv(12).decode()[9:])";
+    let config = "[personas.CUSTOMERS]\ncommand = ['frontdesk', 'agent', 'echo']\nuser = 'nobody'\n\
+        [personas.ROBOTS]\ncommand = ['frontdesk', 'agent', 'echo']\nuser = '700000-700009'\n";
+    let server = Server::start(Setup::with_config(config));
+    let message = percent(&json!({"PERSONA_TYPE": "CUSTOMERS", "EMAIL": ADA.0}).to_string());
+    let ask = |user: &str| {
+        let (ip, port) = (server.address.ip().to_string(), server.address.port().to_string());
+        let path = format!("/sessionSTATUS?message={message}");
+        let output = std::process::Command::new("python3").args(["-c", ASK, user, &ip, &port, &path]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!([ask("0"), ask("1"), ask("700010")], ["200", "200", "200"]);
+    assert_eq!([ask("65534"), ask("700000"), ask("700009")], ["401", "401", "401"]);
+}
+
+#[test]
 fn without_a_token_nobody_learns_whether_a_customer_exists() {
     let server = Server::start(Setup::default());
     server.add_customer(ADA);

@@ -8,8 +8,7 @@ use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 
-use crate::client::{ClientError, Code, Refused, Tried};
-use crate::http_client::HttpClient;
+use crate::client::{self, ClientError, Code, Refused, Tried};
 
 /// Agents may take their time to start, and the server knows its own limits.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -26,11 +25,12 @@ struct Reply {
 
 /// Makes one call, and returns the `MESSAGE` of its success.
 pub(super) async fn ask(server: &str, method: Method, path: &str, body: String) -> Result<String, ClientError> {
+    let (client, server) = client::transport(server)?;
     let request = Request::builder().method(method).uri(format!("{server}{path}"));
     let request = if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json") };
     let request = request.body(Full::new(Bytes::from(body)));
     let request = request.map_err(|_| ClientError::Unsendable("the email is too long"))?;
-    let answer = HttpClient::new().fetch(request, LONGEST, MOST_BYTES).await;
+    let answer = client.fetch(request, LONGEST, MOST_BYTES).await;
     let answer = answer.map_err(|cause| ClientError::NoAnswer { cause, tried: ONCE })?;
     let status = answer.status();
     let reply: Reply =

@@ -39,11 +39,14 @@ pub struct NodeView {
     pub id: String,
     /// The version that runs.
     pub version: String,
-    /// Where it listens.
+    /// Where it listens: an address with a port, or `unix:` and the path of a socket.
     pub listen: String,
     /// Where the remote credential server is that it asks; absent while the embedded one decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_server: Option<String>,
+    /// Whether a service manager keeps the socket while the server restarts.
+    #[serde(default)]
+    pub socket_activated: bool,
     /// When it was started, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub started: String,
@@ -100,6 +103,7 @@ impl NodeView {
                 InForce::Remote(_, address) => Some(address.to_string()),
                 InForce::Embedded(_) => None,
             },
+            socket_activated: app.presence.is_kept_by_manager,
             started: app.presence.started.to_string(),
             uptime_seconds: app.clock.now().saturating_since(app.presence.since).as_secs_f64(),
             ready: reason.is_none(),

@@ -31,12 +31,11 @@ async fn connect(window_bytes: u32, tasks: &Tasks) -> (SendRequest<Empty<Bytes>>
         .route("/slow", get(|| async { sleep(HOUR).await }));
     let surface = Surface {
         answers: Arc::new(answers),
-        proxies: Proxies::new(&Config::default()),
+        proxies: Proxies::new(&Config::default(), None),
         tls: None,
         tasks: tasks.clone(),
     };
-    let address = "127.0.0.1:1".parse().unwrap();
-    let ends = Ends { remote: address, local: address, is_encrypted: false, surface: Arc::new(surface) };
+    let ends = Ends { addresses: None, is_encrypted: false, surface: Arc::new(surface) };
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     tasks.spawn(async move {
         let _ = serve(ours, ends).await;
