@@ -154,7 +154,7 @@ fn a_server_that_cannot_start_says_why_once_and_what_helps() {
             ["--data-dir", "damaged"],
             1,
             "error: cannot open the store in ",
-            "; put a backup in its place, or choose another directory with --data-dir\n",
+            "; restore the data directory from a backup with `frontdesk restore`\n",
         ),
         (
             ["--service-mapping", "mapping.json"],
