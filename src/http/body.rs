@@ -20,6 +20,7 @@ use crate::shutdown::Tasks;
 use crate::turns::{Turn, Turns};
 
 use super::auth::{Peer, network};
+use super::error::Refusal;
 
 mod budget;
 mod pace;
@@ -123,7 +124,11 @@ impl Streamed {
 
     /// Memory for a check of the whole body, which holds nothing yet.
     pub fn scratch(&self) -> Scratch {
-        Scratch { share: self.bodies.budget.share(self.body.address), most_bytes: self.bodies.most_bytes }
+        Scratch {
+            share: self.bodies.budget.share(self.body.address),
+            most_bytes: self.bodies.most_bytes,
+            refusal: BodyError::NoMemory,
+        }
     }
 }
 
@@ -131,14 +136,17 @@ impl Body {
     /// Takes a further part of the budget for what is made of the body.
     ///
     /// # Errors
-    /// [`BodyError::NoMemory`].
+    /// [`BodyError::NoMemory`], [`BodyError::AddressHoldsTooMuch`] or [`BodyError::TooLarge`].
     pub fn charge(&mut self, bytes: usize) -> Result<(), BodyError> {
         if bytes == 0 { Ok(()) } else { self.share.take(bytes) }
     }
 
     /// Memory for a check of the body, which holds nothing yet.
     pub fn scratch(&self) -> Scratch {
-        Scratch { share: self.share.another(), most_bytes: self.most_bytes }
+        let share = self.share.another();
+        // The body itself holds its share all the while.
+        let most_bytes = self.most_bytes.min(share.most_bytes().saturating_sub(self.share.held()));
+        Scratch { share, most_bytes, refusal: BodyError::NoMemory }
     }
 }
 
@@ -147,12 +155,23 @@ impl Body {
 pub struct Scratch {
     share: Share,
     most_bytes: usize,
+    /// Why there was no room.
+    refusal: BodyError,
 }
 
 impl Scratch {
     /// Takes what is missing to hold `bytes` in all, and says whether there was room.
     pub fn hold(&mut self, bytes: usize) -> bool {
-        bytes <= self.most_bytes && self.share.hold(bytes).is_ok()
+        let held = if bytes > self.most_bytes { Err(BodyError::TooLarge) } else { self.share.hold(bytes) };
+        if let Err(error) = held {
+            self.refusal = error;
+        }
+        held.is_ok()
+    }
+
+    /// Why there was no room: `too_large` if there never will be.
+    pub fn refusal(&self, too_large: &'static str) -> Refusal {
+        if self.refusal == BodyError::TooLarge { Refusal::TooLarge(too_large) } else { self.refusal.into() }
     }
 }
 

@@ -74,28 +74,29 @@ pub fn read_body<'a, T: serde::Deserialize<'a>>(body: &'a Body) -> Result<T, Ref
         return read(&body.bytes);
     }
     let mut memory = body.scratch();
-    json::check_within(&body.bytes, |bytes| memory.hold(bytes)).map_err(not_json)?;
+    let checked = json::check_within(&body.bytes, |bytes| memory.hold(bytes));
+    checked.map_err(|error| match error {
+        JsonError::NoMemory => memory.refusal(TOO_MANY_KEYS),
+        error @ (JsonError::Malformed(_)
+        | JsonError::DuplicateKey(_)
+        | JsonError::DuplicateLongKey(_)
+        | JsonError::TooDeep) => not_json(&error),
+    })?;
     read_checked(&body.bytes)
 }
 
 /// Reads a JSON object out of a short text; an error says what is wrong with it.
 pub fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
-    json::check(bytes).map_err(not_json)?;
+    json::check(bytes).map_err(|error| not_json(&error))?;
     read_checked(bytes)
 }
 
-/// The refusal of an object with more keys than there is memory to compare.
-pub const NO_MEMORY_FOR_KEYS: Refusal =
-    Refusal::Busy("The keys of one object take more memory than is left for bodies; send fewer, or try again.");
+/// Refuses an object with more keys than the server ever has memory to compare.
+pub const TOO_MANY_KEYS: &str =
+    "The objects in the body have more keys than this server has memory to compare; send fewer keys in one object.";
 
-fn not_json(error: JsonError) -> Refusal {
-    match error {
-        JsonError::NoMemory => NO_MEMORY_FOR_KEYS,
-        error @ (JsonError::Malformed(_)
-        | JsonError::DuplicateKey(_)
-        | JsonError::DuplicateLongKey(_)
-        | JsonError::TooDeep) => invalid("The body is not the JSON it must be", &error.to_string()),
-    }
+fn not_json(error: &JsonError) -> Refusal {
+    invalid("The body is not the JSON it must be", &error.to_string())
 }
 
 fn read_checked<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {

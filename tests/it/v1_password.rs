@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::credential_stub::{Behaviour, CredentialStub};
+use crate::desk::BOB;
 use crate::harness::{ADA, Answer, Server, Setup, until};
 use crate::operators::{Operated, problem};
 
@@ -95,6 +96,32 @@ fn of_many_changes_at_once_with_one_password_one_is_made() {
         let is_in_force = server.create((ADA.0, new), json!({})).status != 401;
         assert_eq!(is_in_force, *status == 200, "{new}");
     }
+}
+
+#[test]
+fn sign_ins_go_on_while_new_passwords_that_are_slow_to_judge_arrive() {
+    const CHANGES: usize = 32;
+    let server = Server::start(Setup::with_config("[credential]\ncache = \"off\"\nhashing_threads = 1\n"));
+    server.add_customer(ADA);
+    server.add_customer(BOB);
+    // Each of its 26 pieces is judged, and none is good enough to spare the others.
+    let slow = "p4$$w0rd".repeat(128);
+    let body = json!({"email": BOB.0, "password": BOB.1, "new_password": slow});
+
+    let mut signed_in = 0;
+    std::thread::scope(|scope| {
+        let changes: Vec<_> = (0..CHANGES).map(|_| scope.spawn(|| send(&server, &body))).collect();
+        while !changes.iter().all(|change| change.is_finished()) {
+            assert_ne!(server.create(ADA, json!({})).status, 503);
+            signed_in += 1;
+        }
+        for change in changes {
+            assert_eq!(problem(&change.join().unwrap()), (422, "password_refused".into()));
+        }
+    });
+
+    // On the thread of the sign-ins, each would wait for about all passwords that are not judged yet.
+    assert!(signed_in > CHANGES / 4, "{signed_in} sign-ins while {CHANGES} passwords were judged");
 }
 
 fn server() -> Server {

@@ -27,6 +27,8 @@ pub(super) struct Budget(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     most_bytes_an_address: usize,
+    /// What one share could hold if it were the only one.
+    most_bytes_a_share: usize,
     free: Mutex<Free>,
 }
 
@@ -53,12 +55,18 @@ impl Budget {
         // One body of the largest size always fits.
         let reserve = (all_bytes / 16).min(all_bytes.saturating_sub(most_bytes));
         let free = Free { common: all_bytes - reserve, reserve, held: HashMap::new() };
-        Self(Arc::new(Inner { most_bytes_an_address, free: Mutex::new(free) }))
+        let most_bytes_a_share = free.common.min(most_bytes_an_address);
+        Self(Arc::new(Inner { most_bytes_an_address, most_bytes_a_share, free: Mutex::new(free) }))
     }
 
     /// A share that holds nothing yet. Without an address only the memory of all bounds it.
     pub(super) fn share(&self, address: Option<IpAddr>) -> Share {
         Share { budget: self.clone(), address, common: 0, reserve: 0 }
+    }
+
+    /// What one body and all that is made of it can hold at most, however little the others hold.
+    pub(super) fn most_bytes_a_share(&self) -> usize {
+        self.0.most_bytes_a_share
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {
@@ -70,7 +78,7 @@ impl Share {
     /// Takes further bytes.
     ///
     /// # Errors
-    /// [`BodyError::NoMemory`] or [`BodyError::AddressHoldsTooMuch`].
+    /// [`BodyError::NoMemory`] or [`BodyError::AddressHoldsTooMuch`]; [`BodyError::TooLarge`] if waiting can't help.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), BodyError> {
         self.hold(self.held().saturating_add(bytes))
     }
@@ -84,6 +92,9 @@ impl Share {
         let held = self.held();
         if wanted <= held {
             return Ok(());
+        }
+        if wanted > self.budget.most_bytes_a_share() {
+            return Err(BodyError::TooLarge);
         }
         let mut free = self.budget.lock();
         let by_address = self.address.map(|address| free.held.get(&address).copied().unwrap_or_default());
@@ -111,6 +122,11 @@ impl Share {
     /// How many bytes it holds.
     pub(super) fn held(&self) -> usize {
         self.common + self.reserve
+    }
+
+    /// What it could hold if it were the only one.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.budget.most_bytes_a_share()
     }
 
     /// Whose it is.
@@ -200,7 +216,7 @@ mod tests {
     fn the_largest_body_fits_even_if_the_memory_has_room_for_one_only() {
         let budget = Budget::new(MIB, MIB, MIB);
         assert_eq!(budget.share(address(1)).hold(MIB), Ok(()));
-        assert_eq!(budget.share(address(1)).hold(MIB + 1), Err(BodyError::AddressHoldsTooMuch));
+        assert_eq!(budget.share(address(1)).hold(MIB + 1), Err(BodyError::TooLarge));
     }
 
     proptest! {

@@ -86,7 +86,11 @@ fn read_creation(mut body: Body, content_type: ContentType, most_bytes: usize) -
             // A small pickle is decoded before its memory would matter.
             let is_small = pickle.len() <= LARGEST_PARSED_INLINE_BYTES;
             let mut reserve = |bytes| is_small || memory.hold(bytes);
-            let measured = pickle::decode(&pickle, &limits, &mut reserve).map_err(not_decoded)?;
+            let measured = match pickle::decode(&pickle, &limits, &mut reserve) {
+                Ok(measured) => measured,
+                Err(PickleError::NoMemory) => return Err(memory.refusal(TOO_LARGE_TO_DECODE)),
+                Err(error) => return Err(invalid("The body", &error.to_string())),
+            };
             body.charge(measured.json_bytes())?;
             body.bytes = measured.write().into();
             drop((measured, memory));
@@ -95,14 +99,8 @@ fn read_creation(mut body: Body, content_type: ContentType, most_bytes: usize) -
     }
 }
 
-fn not_decoded(error: PickleError) -> Refusal {
-    if error == PickleError::NoMemory {
-        return Refusal::Busy(
-            "Decoding the pickle takes more memory than is left for bodies; send less, send JSON, or try again.",
-        );
-    }
-    invalid("The body", &error.to_string())
-}
+const TOO_LARGE_TO_DECODE: &str =
+    "Decoding the pickle takes more memory than this server has for one body; send less, or send JSON.";
 
 fn from_json(mut body: Body) -> Result<Creation, Refusal> {
     #[derive(Deserialize)]

@@ -21,7 +21,7 @@ use crate::http::call::Call;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::Refusal;
-use crate::http::input::{NO_MEMORY_FOR_KEYS, invalid};
+use crate::http::input::{TOO_MANY_KEYS, invalid};
 use crate::http::operation::{self, Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::{expect_json, no_content};
 use crate::json::stream::{self, StreamError};
@@ -177,7 +177,7 @@ fn check(mut received: Received, mut memory: Scratch) -> Result<Upload, Refusal>
         Ok(()) if received.begins_with == Some(b'{') => Ok(received.upload),
         Ok(()) => Err(Refusal::Invalid("The body must be a JSON object.".into())),
         Err(StreamError::Json(error)) => Err(invalid("The body is not the JSON it must be", &error.to_string())),
-        Err(StreamError::NoMemory) => Err(NO_MEMORY_FOR_KEYS),
+        Err(StreamError::NoMemory) => Err(memory.refusal(TOO_MANY_KEYS)),
         Err(StreamError::Read(error)) => Err(received.failed.map_or_else(
             || {
                 tracing::error!(error = %error, "a session's data could not be read");
