@@ -18,9 +18,14 @@
 //! | whether all promises were kept | `checks` |
 //! | chance, repeatable in what it chooses | `dice` |
 //!
+//! Some states last so short a time that a run meets them by luck alone. The crash sweep and the tests that hold the
+//! server at a failpoint reach those every time: a session that is stopped while its directory is being written, and a
+//! request that waits in the server while the loss of its agent is being stored.
+//!
 //! Memory and processes are bounded by the plan: one small page a customer, sixteen bytes a session that has ended,
-//! two processes a running session. Each of the 16 clients sends bursts of four requests at once, the first of 200 kB and
-//! the others under idempotency keys. Agents and the server are held for up to three seconds, longer than an answer may take. It needs nothing but the binary.
+//! two processes a running session. Each of the 16 clients sends bursts of four requests at once: the
+//! first has 200 kB, and the others carry idempotency keys. Some keyed requests take longer than the agent may take to
+//! answer. Agents and the server are held for up to three seconds. It needs nothing but the binary.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::clock::{Timestamp, boot_time};
 use crate::id::SessionId;
 
+use super::checks;
 use super::desk::Desk;
 use super::dice::Dice;
 use super::ledger::Ledger;
@@ -150,6 +151,13 @@ impl<'a> Chaos<'a> {
 
     /// Kills the server and starts it again; sometimes kills it once more on its way.
     fn restart(&mut self, desk: &mut Desk) {
+        // A start removes what its predecessor left, so the check comes before some of the kills, and not before others.
+        if self.dice.percent(50) && !desk.has_ended() {
+            self.let_go(|_| true);
+            checks::directories_of(&self.ledger.take_ended(), &desk.data())
+                .into_iter()
+                .for_each(|one| self.ledger.find(one));
+        }
         loop {
             desk.kill();
             self.ledger.count(|tally| tally.servers += 1);

@@ -38,6 +38,24 @@ pub(super) fn check(desk: &Desk, customers: &[Customer]) -> Vec<String> {
     }
 }
 
+/// Returns a sentence for each of these ended sessions whose directory the running server leaves behind.
+pub(super) fn directories_of(ended: &[SessionId], data: &Path) -> Vec<String> {
+    let agents = DataPaths::new(data).agents();
+    let deadline = boot_time() + TO_SETTLE;
+    loop {
+        let left = ended.iter().filter(|session| agents.join(session.to_string()).exists());
+        let findings: Vec<_> = left.copied().map(left_behind).collect();
+        if findings.is_empty() || boot_time() > deadline {
+            return findings;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn left_behind(session: SessionId) -> String {
+    format!("session {session} has ended, and its directory is still there")
+}
+
 fn look(desk: &Desk, expected: &Expected) -> Vec<String> {
     let mut findings = match inspect::read(&DataPaths::new(&desk.data()).database()) {
         Ok(tables) => expected.against_store(&tables),
@@ -96,10 +114,7 @@ impl Expected {
     fn against_directories(&self, agents: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(agents).into_iter().flatten().flatten();
         let sessions = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<SessionId>().ok());
-        sessions
-            .filter(|session| self.ended.contains(session))
-            .map(|session| format!("session {session} has ended, and its directory is still there"))
-            .collect()
+        sessions.filter(|session| self.ended.contains(session)).map(left_behind).collect()
     }
 
     fn against_processes(&self, processes: &[Process]) -> Vec<String> {

@@ -70,6 +70,7 @@ pub(super) struct Customer {
 struct Keyed {
     session: SessionId,
     number: u64,
+    request: Value,
     /// What the agent answered, once it has; whoever asks again gets the same.
     answer: Option<(u16, Value)>,
 }
@@ -78,6 +79,8 @@ struct Keyed {
 const BURST: u64 = 4;
 /// Bytes of a request that fills its agent's pipe.
 const LARGE_BYTES: usize = 200_000;
+/// How long the example agent works on a request that is to time out. No run lasts until it would count that request.
+const TOO_LONG_MILLIS: u64 = 30 * 24 * 3_600_000;
 
 /// An agent's count of the requests that it has handled, and how often chaos had touched it before that one was sent.
 #[derive(Clone, Copy, Debug)]
@@ -119,15 +122,18 @@ impl Customer {
             Known::Nothing | Known::Stopped => self.create(connection, ledger, dice),
             Known::Pending(session) => match dice.below(100) {
                 0..5 => self.stop(connection, ledger, session, false),
-                15..30 if ledger.take_place() => self.stop_while_starting(connection, ledger, dice, session),
+                15..45 if ledger.take_place() => self.stop_while_starting(connection, ledger, dice, session),
                 5..15 => self.look(connection, ledger, session),
                 _ if ledger.take_place() => self.initialise(connection, ledger, session, true),
                 _ => self.look(connection, ledger, session),
             },
             Known::Starting(session) => self.initialise(connection, ledger, session, false),
             Known::Running(session) if dice.percent(8) => self.stop(connection, ledger, session, true),
+            Known::Running(session) if dice.percent(2) => self.ask_for_too_much(connection, ledger, session),
+            Known::Running(session) if !self.keyed.is_empty() && dice.percent(85) => {
+                self.ask_again(connection, ledger, session)
+            }
             Known::Running(session) if dice.percent(20) => self.burst(connection, ledger, session),
-            Known::Running(session) if !self.keyed.is_empty() => self.ask_again(connection, ledger, session),
             Known::Running(session) => self.request(connection, ledger, session).0,
             Known::Stopping(session, has_place) => self.stop(connection, ledger, session, has_place),
         };
@@ -270,7 +276,7 @@ impl Customer {
                                 json!({"EMAIL": email, "REQUEST": {"n": number, "pad": "x".repeat(LARGE_BYTES)}});
                             return connection.ask("PUT", "/handleSessionRequests", Some(&session.token), &body);
                         }
-                        ask_keyed(&mut connection, email, session, number)
+                        ask_keyed(&mut connection, email, session, number, &small(number))
                     })
                 })
                 .collect();
@@ -285,7 +291,7 @@ impl Customer {
                 None => tally.lost += 1,
             });
             if number > first {
-                let mut keyed = Keyed { session: session.id, number, answer: None };
+                let mut keyed = Keyed { session: session.id, number, request: small(number), answer: None };
                 if let Some(answer) = answer {
                     keyed.hear(&self.email, ledger, &answer);
                 }
@@ -293,6 +299,22 @@ impl Customer {
             }
         }
         Known::Running(session)
+    }
+
+    /// Sends a keyed request that takes the agent longer than it may. The answer that says so has to be repeated.
+    fn ask_for_too_much(&mut self, connection: &mut Connection, ledger: &Ledger, session: Session) -> Known {
+        self.next += 1;
+        let (number, request) = (self.next, json!({"n": self.next, "sleep_ms": TOO_LONG_MILLIS}));
+        self.keyed.push(Keyed { session: session.id, number, request, answer: None });
+        let known = self.ask_again(connection, ledger, session);
+        // At once, and before the others.
+        let first = self.keyed.len().min(1);
+        self.keyed.rotate_left(first);
+        match known {
+            Known::Running(session) => self.ask_again(connection, ledger, session),
+            other
+            @ (Known::Nothing | Known::Pending(_) | Known::Starting(_) | Known::Stopping(..) | Known::Stopped) => other,
+        }
     }
 
     /// Sends a keyed request again: what was answered is answered alike.
@@ -303,7 +325,7 @@ impl Customer {
         }
         (self.last, self.unknown) = (None, 0);
         let was_answered = keyed.answer.is_some();
-        let answer = ask_keyed(connection, &self.email, &session, keyed.number);
+        let answer = ask_keyed(connection, &self.email, &session, keyed.number, &keyed.request);
         match answer {
             Some(answer) => {
                 keyed.hear(&self.email, ledger, &answer);
@@ -373,7 +395,7 @@ impl Customer {
         match self.ask(connection, ledger, "DELETE", &path, Some(&token), &Value::Null) {
             Some(answer) if answer.status < 300 => {
                 ledger.count(|tally| tally.stopped += 1);
-                ledger.forget(session.id);
+                ledger.note_end(session.id);
                 if has_place {
                     ledger.give_place();
                 }
@@ -414,8 +436,19 @@ impl Customer {
     }
 }
 
-fn ask_keyed(connection: &mut Connection, email: &str, session: &Session, number: u64) -> Option<Answer> {
-    let body = json!({"EMAIL": email, "REQUEST": {"n": number}});
+/// A request that an agent answers at once.
+fn small(number: u64) -> Value {
+    json!({"n": number})
+}
+
+fn ask_keyed(
+    connection: &mut Connection,
+    email: &str,
+    session: &Session,
+    number: u64,
+    request: &Value,
+) -> Option<Answer> {
+    let body = json!({"EMAIL": email, "REQUEST": request});
     let key = format!("request {number}");
     connection.ask_keyed("PUT", "/handleSessionRequests", Some(&session.token), Some(&key), &body)
 }
@@ -427,7 +460,7 @@ impl Keyed {
         match answer.status {
             200 | 502 | 504 => {
                 let now = (answer.status, answer.body["RESPONSE"].clone());
-                if now.1.get("echo").is_some_and(|echo| *echo != json!({"n": self.number})) {
+                if now.1.get("echo").is_some_and(|echo| *echo != self.request) {
                     ledger.find(format!("{what} got the answer to another request: {}", now.1));
                 }
                 match &self.answer {

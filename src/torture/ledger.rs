@@ -52,6 +52,8 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Book {
     touches: HashMap<SessionId, u32>,
+    /// Sessions whose end was promised, until chaos looks for their directories.
+    ended: Vec<SessionId>,
     tally: Tally,
     findings: Vec<String>,
     is_hopeless: bool,
@@ -119,9 +121,16 @@ impl Ledger {
         *self.book().touches.entry(session).or_default() += 1;
     }
 
-    /// Forgets a session that has ended.
-    pub(super) fn forget(&self, session: SessionId) {
-        self.book().touches.remove(&session);
+    /// Notes that a session's end was promised.
+    pub(super) fn note_end(&self, session: SessionId) {
+        let mut book = self.book();
+        book.touches.remove(&session);
+        book.ended.push(session);
+    }
+
+    /// The sessions whose end was promised since the last call.
+    pub(super) fn take_ended(&self) -> Vec<SessionId> {
+        std::mem::take(&mut self.book().ended)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

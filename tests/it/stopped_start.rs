@@ -1,6 +1,6 @@
 //! A session that is stopped while its agent is being started leaves nothing behind.
 
-use crate::desk::Desk;
+use crate::desk::{BOB, Desk};
 use crate::harness::{ADA, Server, Setup, until};
 
 #[test]
@@ -13,6 +13,7 @@ fn a_session_that_is_stopped_while_its_directory_is_being_written_leaves_none() 
         .env("FRONTDESK_FAILPOINT_RESUME", resume.to_str().unwrap());
     let mut desk = Desk { server: Server::start(setup) };
     desk.server.add_customer(ADA);
+    desk.server.add_customer(BOB);
     let ada = desk.request(ADA);
     std::fs::write(&when, "").unwrap();
     let initialise = desk.initialise_aside(ada.email);
@@ -20,6 +21,11 @@ fn a_session_that_is_stopped_while_its_directory_is_being_written_leaves_none() 
     until("it starts", || desk.row(&ada).phase == "STARTING");
 
     assert!(desk.server.stop(&ada.id, &ada.token).status < 300);
+    // Another session comes and goes whole. The first one has to wait for what writes into its directory.
+    let bob = desk.open(BOB);
+    desk.stop(&bob);
+    assert_eq!(desk.ending(&bob).0, "stopped");
+    assert_ne!(desk.row(&ada).phase, "ENDED");
     std::fs::write(&resume, "").unwrap();
 
     assert_eq!(desk.ending(&ada).0, "stopped");
