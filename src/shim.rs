@@ -23,10 +23,10 @@
 //! | connections, before and after they have shown the secret; frames out of bytes | `visitor`, `connection`, `frames` |
 //! | what goes to the agent, and what comes | `input`, `line`; `output`, `spool`, `log` |
 //! | when it has to end, and the end of its tree | `ending`, `tree` |
-//! | as whom an agent runs; what is closed to it | [`user`], [`hardening`] |
+//! | as whom an agent runs; what is closed to it | [`user`], `hardening` |
 //! | what an agent may take: per process, over its tree, by the kernel's groups, and of output | [`limits`], [`watch`], [`cgroup`], [`rate`] |
 //! | what an agent takes, out of `/proc` | [`usage`], [`proc`] |
-//! | which processes are an agent's, also when its shim is gone | [`lineage`], [`process_table`] |
+//! | which processes are an agent's, also when its shim is gone | `lineage`, `process_table` |
 //!
 //! The launcher ends with its server, and with it the shims that have no order. Each of the others goes on alone, listens
 //! in the session's directory for the next server, and ends its agent if none comes for `orphan_timeout`.

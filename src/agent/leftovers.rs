@@ -11,7 +11,7 @@
 //! another session passes over it, whatever its marks say. A sweep before the server serves is bounded in time, and goes
 //! on beside it.
 //!
-//! A process that cleared its environment is found by what its shim has written down of it ([`end_strays`]).
+//! A process that cleared its environment is found by what its shim has written down of it (`end_strays`).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

@@ -1,8 +1,8 @@
 //! Request bodies: bounded one by one, in all, for each address, and in time.
 //!
-//! The memory of all bodies in flight is one [`budget`]. A body takes from it as bytes arrive, never by what a
+//! The memory of all bodies in flight is one `budget`. A body takes from it as bytes arrive, never by what a
 //! Content-Length promises, so that promises block nobody. What is made of a body counts as well: the JSON of a pickle,
-//! and the tables that a check of it needs. A body that comes too slowly (see [`pace`]) is ended, and when the server
+//! and the tables that a check of it needs. A body that comes too slowly (see `pace`) is ended, and when the server
 //! drains, every one that is not there yet.
 
 use std::net::IpAddr;

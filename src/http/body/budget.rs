@@ -86,7 +86,7 @@ impl Share {
     /// Takes what is missing to hold `bytes` in all.
     ///
     /// # Errors
-    /// As [`Self::take`].
+    /// As `take`.
     pub fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
         let wanted = if bytes == 0 { 0 } else { bytes.max(LEAST_BYTES) };
         let held = self.held();
