@@ -228,13 +228,13 @@ impl Report {
     /// One closing line.
     pub fn summary(&self) -> String {
         let notes = self.findings.iter().filter(|finding| finding.is_note()).count();
-        let found = match self.findings.len() - notes {
-            0 => "nothing wrong".to_owned(),
-            number => count(number, "finding", "findings"),
-        };
-        let found = match notes {
-            0 => found,
-            number => format!("{found}; {} on what the next start settles", count(number, "note", "notes")),
+        let wrong = self.findings.len() - notes;
+        let noted = format!("{} on what the next start settles", count(notes, "note", "notes"));
+        let found = match (wrong, notes) {
+            (0, 0) => "nothing wrong".to_owned(),
+            (0, _) => noted,
+            (_, 0) => count(wrong, "finding", "findings"),
+            (_, _) => format!("{}; {noted}", count(wrong, "finding", "findings")),
         };
         let on = match self.running_on {
             0 => String::new(),

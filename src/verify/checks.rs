@@ -64,18 +64,12 @@ impl Findings {
 
     /// Something that the next start settles; a running server should have.
     fn leftover(&mut self, session: Option<SessionId>, what: impl std::fmt::Display, settled: &str) {
-        let nature = if self.has_server { Nature::Lasting } else { Nature::Leftover };
-        self.add(nature, session, what, self.cure(settled));
-    }
-
-    /// The same of something that runs and that nobody bounds until then: more than a note.
-    fn unwatched(&mut self, session: SessionId, what: impl std::fmt::Display, settled: &str) {
-        self.add(Nature::Lasting, Some(session), what, self.cure(settled));
-    }
-
-    /// What to do about something that the next start settles as `settled` says.
-    fn cure<'a>(&self, settled: &'a str) -> &'a str {
-        if self.has_server { "the running server should have seen to it: restart it, and report this" } else { settled }
+        if self.has_server {
+            let advice = "the running server should have seen to it: restart it, and report this";
+            self.add(Nature::Lasting, session, what, advice);
+        } else {
+            self.add(Nature::Leftover, session, what, settled);
+        }
     }
 }
 

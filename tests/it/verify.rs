@@ -159,7 +159,7 @@ fn programs_read_the_findings_as_json() {
     assert_eq!(report["findings"][0]["nature"], "leftover");
     let (_, text, _) = server.run(&["verify"], "");
     assert!(text.starts_with("note: the file data/"), "{text}");
-    assert!(text.contains("nothing wrong; 1 note on what the next start settles"), "{text}");
+    assert!(text.contains(": 1 note on what the next start settles"), "{text}");
 }
 
 #[test]

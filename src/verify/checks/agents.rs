@@ -161,9 +161,7 @@ impl<'a> Agents<'a> {
                     let what = format!("its process {pid} is of epoch {found}, and the session's is {epoch}");
                     findings.leftover(Some(session), what, ENDS);
                 } else if process.shim.is_none() {
-                    // Nobody bounds how long it runs, so it is more than a note also where the next start ends it.
-                    let what = format!("its process {pid} runs without a shim");
-                    findings.unwatched(session, what, ENDS);
+                    findings.leftover(Some(session), format!("its process {pid} runs without a shim"), ENDS);
                 }
             }
             Claim::None(why) => {
