@@ -10,7 +10,7 @@ use std::time::Duration;
 use frontdesk::agent::http::Services;
 use frontdesk::agent::{AgentLimits, Launcher, Means, leftovers};
 use frontdesk::clock::{Clock, Heartbeat, SystemClock, Timestamp, WallTime};
-use frontdesk::config::{Persona, Protocol};
+use frontdesk::config::Persona;
 use frontdesk::data_dir::DataDir;
 use frontdesk::events::EventLog;
 use frontdesk::id::{CustomerKey, Revision, SessionId};
@@ -73,9 +73,8 @@ impl Desk {
         let (agents, services, metrics) = (data_dir.paths().agents(), Services::default(), Arc::default());
         let means = Means { launch, agents, services, events, metrics };
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&shared), tasks.clone(), limits, means);
-        let command = ["sleep", "600"].map(str::to_owned).to_vec();
-        let persona = Persona { command, protocol: Protocol::None, ..Persona::default() };
-        let personas = BTreeMap::from([("SLEEPER".parse().unwrap(), persona)]);
+        let command = [env!("CARGO_BIN_EXE_frontdesk"), "agent", "echo"].map(str::to_owned).to_vec();
+        let personas = BTreeMap::from([("ECHO".parse().unwrap(), Persona { command, ..Persona::default() })]);
         let registry =
             Registry::new(Arc::clone(&store), Arc::clone(&shared), launcher, tasks, &personas, 1, Duration::ZERO);
         let id = SessionId::new(shared.wall(), [1; 10]);
@@ -84,7 +83,7 @@ impl Desk {
             id,
             customer: customer.clone(),
             email: None,
-            persona: "SLEEPER".into(),
+            persona: "ECHO".into(),
             created: shared.wall(),
             revision: Revision::FIRST,
             phase: Phase::admitted(shared.now() + Duration::from_mins(1)),
