@@ -1,7 +1,8 @@
 //! Live sessions whose rows can't be read.
 //!
-//! Such a session is neither live nor over: its row stays as it is, its customer gets no other one, and its agent is left
-//! alone, until somebody mends the store. Where no session can be named, every session that is not known may be one.
+//! Such a session is neither live nor over: its row stays as it is and its agent is left alone until somebody mends the
+//! store. Its customer gets no other session, unless the customer can't be read either: then nothing keeps the place.
+//! Where no session can be named, every session that is not known may be one.
 
 use std::collections::HashMap;
 
