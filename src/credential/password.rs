@@ -2,9 +2,9 @@
 //!
 //! Length counts and composition does not: any characters will do, as they come, if the whole is not among the first
 //! million that somebody would guess. The estimate is zxcvbn's: it knows 30,000 passwords out of leaks, words, names,
-//! keyboards, dates and repetitions, and how people vary them. A guesser who meets the throttle's bound of 200 guesses
-//! an hour for one account needs more than half a year for a million. Passwords that were chosen earlier stay good:
-//! only whoever sets one is held to this.
+//! keyboards, dates and repetitions, and how people vary them. By the throttle's defaults a million guesses at one
+//! account take more than a year from addresses that it does not know, and about ten weeks from one that it knows.
+//! Passwords that were chosen earlier stay good: the rule holds for those that are set.
 
 use zxcvbn::zxcvbn;
 
