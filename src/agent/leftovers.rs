@@ -13,6 +13,7 @@
 //!
 //! A process that cleared its environment is found by what its shim has written down of it (`end_strays`).
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
@@ -20,7 +21,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 
 use crate::clock::boot_time;
@@ -97,9 +97,9 @@ impl Sweeper {
             let (desk, agents) = (Arc::clone(&self.desk), Arc::clone(&self.agents));
             let wanted: HashSet<_> = batch.iter().map(|waiting| waiting.session).collect();
             let found = tokio::task::spawn_blocking(move || {
-                kill_marked(&desk, |marked| {
-                    wanted.contains(&marked.session) && !is_below_other_shim(marked, &living_shims(&agents))
-                })
+                // Most rounds find nothing, and then need none of the directories.
+                let shims = LazyCell::new(|| living_shims(&agents));
+                kill_marked(&desk, |marked| wanted.contains(&marked.session) && !is_below_other_shim(marked, &shims))
             });
             let found = found.await;
             let found = found.unwrap_or_default();
@@ -266,18 +266,10 @@ fn end_found(find: impl Fn(&ProcessTable) -> Option<HashSet<Identity>>) -> Resul
             return Err(left.len());
         }
         for process in &left {
-            kill(*process);
+            process_table::kill(*process);
         }
         std::thread::sleep(BETWEEN_ROUNDS);
     }
-}
-
-/// The handle is opened before the process is looked at: a pid that was reused since is not hit.
-fn kill(process: Identity) -> Option<()> {
-    let handle = Pid::from_raw(i32::try_from(process.pid).ok()?)?;
-    let handle = rustix::process::pidfd_open(handle, PidfdFlags::empty()).ok()?;
-    process_table::identity(process.pid).filter(|found| *found == process)?;
-    rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()
 }
 
 /// Kills the marked processes that there are, and returns them. None means that none is left: a process that is
@@ -300,7 +292,7 @@ fn kill_marked(desk: &str, wanted: impl Fn(&Marked) -> bool) -> Vec<Marked> {
             settled.insert(pid);
             let marks = marks_in(pid, &environment, desk);
             if let Some(marked) = marks.filter(&wanted) {
-                kill_if_marked(marked, desk);
+                process_table::kill_if(marked.pid, || marks_of(marked.pid, desk) == Some(marked));
                 found.push(marked);
             }
         }
@@ -311,14 +303,6 @@ fn kill_marked(desk: &str, wanted: impl Fn(&Marked) -> bool) -> Vec<Marked> {
         std::thread::sleep(BETWEEN_LOOKS);
     }
     found
-}
-
-/// The handle is opened before the marks are read for good: a pid that was reused since is not hit.
-fn kill_if_marked(marked: Marked, desk: &str) -> Option<()> {
-    let handle = Pid::from_raw(i32::try_from(marked.pid).ok()?)?;
-    let handle = rustix::process::pidfd_open(handle, PidfdFlags::empty()).ok()?;
-    marks_of(marked.pid, desk).filter(|again| *again == marked)?;
-    rustix::process::pidfd_send_signal(handle, Signal::KILL).ok()
 }
 
 fn pids() -> impl Iterator<Item = u32> {

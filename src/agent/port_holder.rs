@@ -10,13 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::net::sockopt;
-use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::config::Listen;
 use crate::data_dir::DataPaths;
 use crate::id::SessionId;
 use crate::shim::place::Place;
 use crate::shim::proc;
+use crate::shim::process_table::{self, Identity};
 use crate::store::sqlite;
 
 use super::leftovers;
@@ -34,10 +34,10 @@ enum Held {
 pub(crate) fn end_holders(data: &DataPaths, listen: &Listen) -> BTreeSet<SessionId> {
     let Some(held) = held(listen) else { return BTreeSet::new() };
     let processes = processes(data);
-    let holders = processes.iter().filter(|(pid, _)| holds(**pid, &held));
+    let holders = processes.iter().filter(|(process, _)| holds(process.pid, &held));
     let sessions: BTreeSet<_> = holders.map(|(_, session)| *session).collect();
-    for (pid, _) in processes.iter().filter(|(_, session)| sessions.contains(*session)) {
-        kill(*pid);
+    for (process, _) in processes.iter().filter(|(_, session)| sessions.contains(*session)) {
+        process_table::kill(*process);
     }
     sessions
 }
@@ -70,15 +70,16 @@ fn inodes(table: &str, address: SocketAddr) -> impl Iterator<Item = u64> {
 }
 
 /// The processes of agents: those below a living shim, and those that carry this desk's marks.
-fn processes(data: &DataPaths) -> BTreeMap<u32, SessionId> {
+fn processes(data: &DataPaths) -> BTreeMap<Identity, SessionId> {
+    let known = |pid: u32, session: SessionId| Some((process_table::identity(pid)?, session));
     let mut found = BTreeMap::new();
     if let Ok(desk) = sqlite::desk_id(data.root()) {
-        found.extend(leftovers::marked(&desk).into_iter().map(|marked| (marked.pid, marked.session)));
+        found.extend(leftovers::marked(&desk).into_iter().filter_map(|marked| known(marked.pid, marked.session)));
     }
     for entry in fs::read_dir(data.agents()).into_iter().flatten().flatten() {
         let Some(session) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if let Some(shim) = living_shim(&Place::new(&entry.path())) {
-            found.extend(proc::descendants(shim).into_iter().map(|pid| (pid, session)));
+            found.extend(proc::descendants(shim).into_iter().filter_map(|pid| known(pid, session)));
         }
     }
     found
@@ -104,14 +105,6 @@ fn holds(pid: u32, held: &Held) -> bool {
 fn is_one(file: &Path, inodes: &BTreeSet<u64>) -> bool {
     let inode = file.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
     inode.is_some_and(|inode| inodes.contains(&inode))
-}
-
-fn kill(pid: u32) {
-    let handle = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(Ok(handle)) = handle.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
-        // It may have ended meanwhile.
-        let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
-    }
 }
 
 #[cfg(test)]

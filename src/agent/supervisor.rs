@@ -18,12 +18,12 @@ use crate::shim::wire::{End, Welcome};
 use super::calls::CallError;
 use super::conversation::Conversation;
 use super::journal::{Journal, LOG_PATIENCE};
+use super::line_budget::LineBudget;
 use super::lines::Lines;
 use super::link::{self, Ear, Mouth};
 use super::log_tail::log_tail;
 use super::process::Shown;
 use super::start::{self, Started};
-use super::turns::Turns;
 use super::verdict::{self, Cause, Moment};
 use super::{AgentEnd, AgentEvent, AgentSpec, Ahead, Herald, Json, Launcher, initialize, survivors};
 
@@ -54,7 +54,7 @@ pub(super) struct Supervisor {
     stops: mpsc::UnboundedReceiver<Timestamp>,
     events: Herald,
     lines: Lines,
-    turns: Turns,
+    line_budget: LineBudget,
     /// Nothing as long as it has said nothing of itself.
     journal: Option<Journal>,
     is_ready: bool,
@@ -106,7 +106,7 @@ impl Supervisor {
             stops,
             events,
             lines: Lines::new(0, 0),
-            turns: Turns::default(),
+            line_budget: LineBudget::default(),
             journal: None,
             is_ready,
             is_deaf: false,

@@ -55,6 +55,13 @@ impl Serve {
             tracing::warn!("{warning}");
         }
         hardening::close_to_others().context("cannot close this process to others of its user")?;
+        if hardening::is_left_open() {
+            tracing::warn!(
+                "{} is set: other processes of this user can read this server's memory; unset it, unless this is a \
+                 server of `frontdesk torture`",
+                hardening::RUN_VARIABLE
+            );
+        }
         descriptors::raise();
         // While there is one thread.
         let handed_over = HandedOver::from_environment().map_err(|error| Failure::Failed(error.to_string()))?;

@@ -130,76 +130,90 @@ mod tests {
 
     #[tokio::test]
     async fn a_wall_clock_31_days_ahead_deletes_no_history_and_31_days_of_the_desks_time_do() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = DataDir::open(root.path()).unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.paths()).unwrap());
-        let events = EventLog::open(directory.paths(), 1 << 20).unwrap();
-        let manual = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
-        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
-        let session = ended_session(&*store, &*clock).await;
-        let mut household = Household::new(&InForce::new(Config::default()), &store, &events, &clock);
+        let desk = Desk::new();
+        let session = desk.ended_session().await;
+        let mut household = desk.household(Config::default());
         household.beat().await;
 
-        manual.set_wall_ahead(31 * DAY);
-        manual.advance(Duration::from_secs(10));
+        desk.manual.set_wall_ahead(31 * DAY);
+        desk.manual.advance(Duration::from_secs(10));
         household.beat().await;
         household.forget_some().await.unwrap();
-        assert!(store.session(session).await.unwrap().is_some());
+        assert!(desk.store.session(session).await.unwrap().is_some());
 
-        manual.set_wall_ahead(Duration::ZERO);
-        manual.advance(31 * DAY);
+        desk.manual.set_wall_ahead(Duration::ZERO);
+        desk.manual.advance(31 * DAY);
         household.forget_some().await.unwrap();
-        assert!(store.session(session).await.unwrap().is_none());
+        assert!(desk.store.session(session).await.unwrap().is_none());
     }
 
     #[tokio::test]
     async fn of_a_customer_who_ended_too_much_the_oldest_sessions_go_with_their_events() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = DataDir::open(root.path()).unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(directory.paths()).unwrap());
-        let events = EventLog::open(directory.paths(), 1 << 20).unwrap();
-        let manual = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
-        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
+        let desk = Desk::new();
         let mut config = Config::default();
         config.history.per_customer = 3_000;
-        let household = Household::new(&InForce::new(config), &store, &events, &clock);
+        let household = desk.household(config);
         let mut ended = Vec::new();
         for _ in 0..4 {
-            ended.push(ended_session(&*store, &*clock).await);
-            manual.advance(Duration::from_secs(1));
+            ended.push(desk.ended_session().await);
+            desk.manual.advance(Duration::from_secs(1));
         }
 
         household.count_some().await.unwrap();
 
         let mut kept = Vec::new();
         for session in &ended {
-            kept.push(store.session(*session).await.unwrap().is_some());
+            kept.push(desk.store.session(*session).await.unwrap().is_some());
         }
         assert_eq!(kept, [false, false, true, true]);
     }
 
-    async fn ended_session(store: &dyn Store, clock: &dyn Clock) -> SessionId {
-        let record = SessionRecord {
-            id: SessionId::new(clock.wall(), crate::random::bytes()),
-            customer: CustomerKey::new("ann"),
-            email: None,
-            persona: "SALES".into(),
-            created: clock.wall(),
-            revision: Revision::FIRST,
-            phase: Phase::admitted(clock.now() + DAY),
-        };
-        let new = NewSession {
-            record: record.clone(),
-            data: SessionData::Inline("{}".into()),
-            token: TokenHash([1; 32]),
-            origin: None,
-            key: None,
-            account: None,
-        };
-        store.admit(new).await.unwrap();
-        let ending = Ending { outcome: Outcome::Stopped, reason: Reason::new("asked to") };
-        let ended = record.after(Phase::Ended { epoch: record.phase.epoch(), ending });
-        store.put(ended, clock.now()).await.unwrap();
-        record.id
+    /// A store, a log and a clock, for a household to look after.
+    struct Desk {
+        _root: tempfile::TempDir,
+        store: Arc<dyn Store>,
+        events: EventLog,
+        manual: ManualClock,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let directory = DataDir::open(root.path()).unwrap();
+            let store = Arc::new(SqliteStore::open(directory.paths()).unwrap());
+            let events = EventLog::open(directory.paths(), 1 << 20).unwrap();
+            let manual = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+            Self { _root: root, store, events, manual }
+        }
+
+        fn household(&self, config: Config) -> Household {
+            let clock: Arc<dyn Clock> = Arc::new(self.manual.clone());
+            Household::new(&InForce::new(config), &self.store, &self.events, &clock)
+        }
+
+        async fn ended_session(&self) -> SessionId {
+            let record = SessionRecord {
+                id: SessionId::new(self.manual.wall(), crate::random::bytes()),
+                customer: CustomerKey::new("ann"),
+                email: None,
+                persona: "SALES".into(),
+                created: self.manual.wall(),
+                revision: Revision::FIRST,
+                phase: Phase::admitted(self.manual.now() + DAY),
+            };
+            let new = NewSession {
+                record: record.clone(),
+                data: SessionData::Inline("{}".into()),
+                token: TokenHash([1; 32]),
+                origin: None,
+                key: None,
+                account: None,
+            };
+            self.store.admit(new).await.unwrap();
+            let ending = Ending { outcome: Outcome::Stopped, reason: Reason::new("asked to") };
+            let ended = record.after(Phase::Ended { epoch: record.phase.epoch(), ending });
+            self.store.put(ended, self.manual.now()).await.unwrap();
+            record.id
+        }
     }
 }

@@ -13,13 +13,18 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// that these stay dumpable.
 pub(crate) const RUN_VARIABLE: &str = "TORTURE_OF_FRONTDESK";
 
+/// Whether this run stays open to other processes of its user.
+pub(crate) fn is_left_open() -> bool {
+    std::env::var_os(RUN_VARIABLE).is_some()
+}
+
 /// Closes this process, and those that it forks, to others of its user.
 ///
 /// # Errors
 /// What the system said.
 pub(crate) fn close_to_others() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    if std::env::var_os(RUN_VARIABLE).is_none() {
+    if !is_left_open() {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     }
     Ok(())

@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
+use rustix::process::{Pid, PidfdFlags, Signal};
+
 /// One process, for good: its number, and when it began in ticks since the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -80,6 +82,19 @@ impl ProcessTable {
 /// The process that has the number now.
 pub fn identity(pid: u32) -> Option<Identity> {
     Some(Identity { pid, start: row(pid)?.start })
+}
+
+/// Kills a process, unless it has ended.
+pub fn kill(process: Identity) -> Option<()> {
+    kill_if(process.pid, || identity(process.pid) == Some(process))
+}
+
+/// Kills the process with this number if it is the one that is meant. The handle is opened before `is_it` looks, so that a
+/// number that was given again since is not hit.
+pub fn kill_if(pid: u32, is_it: impl FnOnce() -> bool) -> Option<()> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    is_it().then(|| rustix::process::pidfd_send_signal(handle, Signal::KILL))?.ok()
 }
 
 /// The user that a process runs as.

@@ -6,9 +6,9 @@
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::agent::line_budget::LineBudget;
 use crate::agent::lines::{Lines, TooLong};
 use crate::agent::rpc::{self, BadLine, Message, Notification};
-use crate::agent::turns::Turns;
 
 /// A first line above this many bytes is not taken for the beginning of an object that goes on.
 const LONGEST_FIRST_LINE_BYTES: usize = 64 << 10;
@@ -72,8 +72,13 @@ pub(super) async fn read(
     id: u64,
     told: impl Fn(Notification, Bytes),
 ) -> Result<Answer, BodyError> {
-    let mut body =
-        Body { stream: body, lines: Lines::new(most_bytes, 0), most_bytes, has_ended: false, turns: Turns::default() };
+    let mut body = Body {
+        stream: body,
+        lines: Lines::new(most_bytes, 0),
+        most_bytes,
+        has_ended: false,
+        line_budget: LineBudget::default(),
+    };
     let mut is_first = true;
     while let Some(line) = body.next_line().await? {
         let (line, message) = match rpc::read_where_it_fits(line.clone()).await {
@@ -102,14 +107,14 @@ struct Body<R> {
     lines: Lines,
     most_bytes: usize,
     has_ended: bool,
-    turns: Turns,
+    line_budget: LineBudget,
 }
 
 impl<R: AsyncRead + Unpin> Body<R> {
     /// The next line that holds something; the last one needs no end, since the body's end is certain.
     async fn next_line(&mut self) -> Result<Option<Bytes>, BodyError> {
         while !self.has_ended {
-            self.turns.take().await;
+            self.line_budget.spend().await;
             self.lines.skip_empty();
             let line = match self.lines.next_line()? {
                 Some(line) => line,

@@ -53,7 +53,7 @@ impl Supervisor {
         }
         self.lines.push(piece);
         loop {
-            self.turns.take().await;
+            self.line_budget.spend().await;
             self.lines.skip_empty();
             let began = self.lines.position();
             let broken = match self.lines.next_line() {

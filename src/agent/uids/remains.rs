@@ -11,10 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, Uid};
+use rustix::process::Uid;
 
 use crate::clock::boot_time;
 use crate::removal;
+use crate::shim::process_table;
 
 /// How long what was killed may take to be gone.
 const TO_DIE: Duration = Duration::from_secs(10);
@@ -73,11 +74,9 @@ fn kill(uid: u32) -> usize {
     pids.filter(|pid| kill_if_of(*pid, uid).is_some()).count()
 }
 
-/// The handle is opened before the user is read: a pid that was reused since is not hit.
-fn kill_if_of(pid: i32, uid: u32) -> Option<()> {
-    let handle = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    is_live_and_of(&status, uid).then(|| rustix::process::pidfd_send_signal(handle, Signal::KILL))?.ok()
+fn kill_if_of(pid: u32, uid: u32) -> Option<()> {
+    let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    process_table::kill_if(pid, || is_live_and_of(&status(), uid))
 }
 
 /// Whether a process with this `/proc/PID/status` runs, and as the user.
