@@ -26,7 +26,8 @@
 //! | the end of tasks; logs; threads that yield to others, and whose turn it is; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], `low_priority`, `turns`, [`descriptors`], [`service_manager`] |
 //! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
 //!
-//! docs/ARCHITECTURE.md tells the story; `session` draws the diagram that everything else serves.
+//! docs/ARCHITECTURE.md has the map and the invariants, docs/design/ the mechanisms. `session` draws the diagram that
+//! everything else serves.
 
 pub mod agent;
 pub mod backup;

@@ -29,7 +29,8 @@ fn every_code_has_its_line() {
 #[test]
 fn every_call_that_a_page_names_is_there() {
     let routes: BTreeSet<String> = ROUTES.iter().map(|route| call(route.method.as_str(), route.path)).collect();
-    let docs = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["docs", "docs/design"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
+    let docs = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let mut named = 0;
     for page in docs.chain([repository().join("README.md")]) {

@@ -57,11 +57,11 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn every_dependency_has_its_reason_written_down() {
     let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
-    let reasons = fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
+    let reasons = fs::read_to_string(repository().join("docs/design/dependencies.md")).unwrap();
     let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("[profile").next().unwrap();
     let names = dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
     for name in names.filter(|name| !name.starts_with(['#', '['])) {
-        assert!(reasons.contains(name), "docs/ARCHITECTURE.md does not say why {name} is here");
+        assert!(reasons.contains(name), "docs/design/dependencies.md does not say why {name} is here");
     }
 }
 
