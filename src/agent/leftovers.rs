@@ -341,6 +341,7 @@ fn marks_in(pid: u32, environment: &[u8], desk: &str) -> Option<Marked> {
 mod tests {
     use super::*;
     use crate::clock::WallTime;
+    use std::cell::RefCell;
     use std::process::{Child, Command};
 
     #[test]
@@ -362,6 +363,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_multiplies_faster_than_it_is_killed_is_left_when_the_time_is_over() {
+        const DESK: &str = "desk-where-processes-multiply";
+        const MOST: usize = 50;
+        const TO_END_ALL: Duration = Duration::from_mins(1);
+        let children = RefCell::new(vec![sleeper(DESK, session(1))]);
+        // For each that is found another one is there before that is killed.
+        let multiplies = |_: &Marked| {
+            let mut children = children.borrow_mut();
+            if children.len() < MOST {
+                children.push(sleeper(DESK, session(1)));
+            }
+            true
+        };
+
+        let swept = end_marked(DESK, Duration::ZERO, multiplies);
+
+        assert_eq!(swept.left, HashSet::from([(session(1), Epoch(1))]));
+        assert_eq!(end_marked(DESK, TO_END_ALL, |_| true).left, HashSet::new());
+        for mut child in children.into_inner() {
+            assert!(!child.wait().unwrap().success());
+        }
+    }
+
     fn session(n: u8) -> SessionId {
         SessionId::new(WallTime::from_unix_millis(1), [n; 10])
     }
@@ -371,6 +396,7 @@ mod tests {
             .arg("60")
             .env(DESK_VARIABLE, desk)
             .env(SESSION_VARIABLE, session.to_string())
+            .env(EPOCH_VARIABLE, "1")
             .spawn()
             .unwrap()
     }

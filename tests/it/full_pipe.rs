@@ -48,6 +48,33 @@ fn a_server_killed_while_keyed_requests_wait_behind_a_full_pipe_starts_again_and
     assert!(desk.server.interrupt().success());
 }
 
+#[test]
+fn a_keyed_request_that_waits_behind_a_full_pipe_when_its_agent_dies_is_handed_to_the_next_one() {
+    let desk = Desk::new("");
+    let operator = make_token(&desk.server, "operator", Scope::SessionsRead);
+    let ada = desk.open(ADA);
+    let agent = desk.row(&ada).pid.unwrap();
+    signal(agent, Signal::STOP);
+    let large: Vec<_> =
+        (0..LARGE_REQUESTS).map(|_| ask_aside(&desk, &ada, None, &json!("x".repeat(LARGE_BYTES)))).collect();
+    until("the large requests are queued", || open_requests(&desk, &operator, &ada) == LARGE_REQUESTS);
+    let keyed = ask_aside(&desk, &ada, Some("a"), &json!("hello"));
+    until("the keyed request is noted", || noted(&desk) == 1);
+
+    signal(agent, Signal::KILL);
+
+    assert_eq!(keyed.join().unwrap().unwrap().pair(), (503, "AGENT_RESTARTING".into()));
+    for large in large {
+        assert!(matches!(large.join().unwrap().unwrap().status, 502 | 503));
+    }
+    until("the next agent answers it", || {
+        let answer = ask_aside(&desk, &ada, Some("a"), &json!("hello")).join().unwrap().unwrap();
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        answer.status == 200
+    });
+    assert_eq!(desk.row(&ada).epoch, 2);
+}
+
 /// How many requests the session's agent has in flight, as an operator sees it.
 fn open_requests(desk: &Desk, operator: &str, session: &Opened) -> usize {
     let headers = [("Authorization", &*format!("Bearer {operator}"))];

@@ -181,6 +181,7 @@ impl From<BadLine> for BodyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::line_budget::tests::turns_of_others;
     use std::sync::Mutex;
     use tokio::io::AsyncReadExt;
 
@@ -204,6 +205,18 @@ mod tests {
             assert_eq!(answer_in(body).await.unwrap(), Answer::Result("[1]".into()), "{body}");
         }
         assert!(matches!(answer_in(pretty).await.unwrap(), Answer::Result(_)));
+    }
+
+    #[tokio::test]
+    async fn others_go_on_while_a_body_of_many_lines_is_read_and_empty_ones_are_passed_over_at_once() {
+        const LINES: usize = 6_400;
+        let tiny = "{\"jsonrpc\":\"2.0\",\"method\":\"later\"}\n".repeat(LINES);
+        let (answer, turns) = turns_of_others(answer_in(&format!("{tiny}{ANSWER}"))).await;
+        assert_eq!(answer.unwrap(), Answer::Result("[1]".into()));
+        assert!(turns >= LINES / 100, "{turns}");
+        let (answer, turns) = turns_of_others(answer_in(&format!("{}{ANSWER}", "\n".repeat(LINES)))).await;
+        assert_eq!(answer.unwrap(), Answer::Result("[1]".into()));
+        assert!(turns < 10, "{turns}");
     }
 
     #[tokio::test]

@@ -146,3 +146,57 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::agent::conversation::Conversation;
+    use crate::agent::line_budget::tests::turns_of_others;
+    use crate::agent::{AgentSpec, news};
+    use crate::clock::{Clock, SystemClock, WallTime};
+    use crate::data_dir::DataDir;
+    use crate::events::EventLog;
+    use crate::id::{Epoch, SessionId};
+    use crate::store::sqlite::SqliteStore;
+
+    #[tokio::test]
+    async fn others_go_on_while_a_piece_of_many_lines_is_read_and_empty_ones_are_passed_over_at_once() {
+        const LINES: usize = 6_400;
+        let (mut supervisor, _directory) = supervisor();
+        let tiny = "{\"jsonrpc\":\"2.0\",\"method\":\"later\"}\n".repeat(LINES);
+        let ((), turns) = turns_of_others(supervisor.hear_lines(tiny.into())).await;
+        assert!(turns >= LINES / 100, "{turns}");
+        let ((), turns) = turns_of_others(supervisor.hear_lines("\r\n\n".repeat(LINES).into())).await;
+        assert!(turns < 10, "{turns}");
+        assert!(!supervisor.is_deaf);
+    }
+
+    /// One that hears what it is told, of an agent that there is not.
+    fn supervisor() -> (Supervisor, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::open(directory.path()).unwrap();
+        let store = Arc::new(SqliteStore::open(data_dir.paths()).unwrap());
+        let log = EventLog::open(data_dir.paths(), 1 << 20).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(None));
+        let launcher = Launcher::to_end(store, Arc::clone(&clock), log, data_dir.paths().agents());
+        let spec = AgentSpec {
+            session: SessionId::new(WallTime::from_unix_millis(1), [1; 10]),
+            epoch: Epoch(1),
+            email: "ada@example.org".into(),
+            persona_name: "CUSTOMERS".into(),
+            persona: Arc::default(),
+            not_before: clock.now(),
+            deadline: clock.now(),
+        };
+        let conversation = Arc::new(Conversation::new(1, clock));
+        let shown = Arc::new(Mutex::default());
+        let mut supervisor =
+            Supervisor::new(launcher, spec, conversation, shown, mpsc::unbounded_channel().1, news().0, true);
+        supervisor.lines = Lines::new(1_000, 0);
+        (supervisor, directory)
+    }
+}

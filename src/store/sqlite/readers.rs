@@ -120,33 +120,33 @@ mod tests {
 
     use super::*;
 
+    /// How long the read goes on unless the file is closed under it, which takes a few milliseconds.
+    const READ: Duration = Duration::from_secs(1);
+
     #[tokio::test]
     async fn a_close_waits_for_reads_whose_callers_are_gone_and_so_no_log_is_left() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");
         let writer = file::open(&path, &["CREATE TABLE rows (bytes BLOB)"]).unwrap();
         let readers = Arc::new(Readers::new(path.clone(), Arc::default()));
-        let ((begun, is_begun), (go_on, goes_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let ((begun, is_begun), (closed, is_closed)) = (mpsc::channel(), mpsc::channel());
         let mut reads = tokio::task::JoinSet::new();
         reads.spawn(Arc::clone(&readers).read(move |connection| {
             connection.execute_batch("SELECT * FROM rows").unwrap();
             begun.send(()).unwrap();
-            goes_on.recv().unwrap();
+            let _ = is_closed.recv_timeout(READ);
             Ok(())
         }));
         tokio::task::spawn_blocking(move || is_begun.recv().unwrap()).await.unwrap();
         reads.shutdown().await;
 
         let closing = Arc::clone(&readers);
-        let closed = std::thread::spawn(move || {
+        let closing = std::thread::spawn(move || {
             closing.close();
             writer.close().unwrap();
+            let _ = closed.send(());
         });
-        while !readers.pool().is_closed {
-            std::thread::yield_now();
-        }
-        go_on.send(()).unwrap();
-        closed.join().unwrap();
+        closing.join().unwrap();
 
         assert!(!path.with_extension("db-wal").exists());
         assert!(readers.read(|_| Ok(())).await.is_err());
