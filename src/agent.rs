@@ -67,6 +67,7 @@ pub mod log_tail;
 mod news;
 pub(crate) mod port_holder;
 mod process;
+mod queued_line;
 pub mod restart;
 pub mod rpc;
 mod start;

@@ -24,7 +24,8 @@
 //!
 //! Memory and processes are bounded by the plan: one small page a customer, sixteen bytes a session that has ended,
 //! two processes a running session. Each of the 16 clients sends bursts of four requests at once: the
-//! first has 200 kB, and the others carry idempotency keys. Some keyed requests take longer than the agent may take to
+//! first has 200 kB, and the others carry idempotency keys. Now and then all four are that large and keyed, and their agent is
+//! held until they have come, and then killed: it can have got one of them. Some keyed requests take longer than the agent may take to
 //! answer. Agents and the server are held for up to three seconds. It needs nothing but the binary.
 
 use std::sync::Arc;
@@ -105,8 +106,8 @@ pub fn run(
     let ledger = Ledger::new(plan.running);
     let mut dice = Dice::new(plan.seed);
     let mut desk = Desk::start(plan, directory)?;
-    let address = desk.address();
-    let crowd = Crowd::new(plan, &mut dice, &ledger, &address, interrupted);
+    let (address, marks) = (desk.address(), desk.marks().clone());
+    let crowd = Crowd::new(plan, &mut dice, &ledger, &address, &marks, interrupted);
     let begun = boot_time();
     let customers = std::thread::scope(|scope| {
         let working = crowd.start(scope);

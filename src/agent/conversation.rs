@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -22,6 +21,7 @@ use super::calls::{CallError, Calls};
 use super::journal::Backlog;
 use super::link::{Control, Queues};
 use super::log_tail::kept;
+use super::queued_line::QueuedLine;
 use super::rpc;
 use super::within::within;
 
@@ -57,80 +57,8 @@ struct Shim {
     control: mpsc::UnboundedSender<Control>,
     notes: mpsc::Sender<Box<str>>,
     /// Nothing once the agent is ending.
-    lines: Option<mpsc::Sender<Line>>,
+    lines: Option<mpsc::Sender<QueuedLine>>,
     taken: Arc<Notify>,
-}
-
-/// A line on its way to the agent, until it is written or taken back. Its place in the queue is that of its number; its
-/// text may come later.
-#[derive(Clone, Debug)]
-pub(super) struct Line {
-    number: u64,
-    slot: Arc<Slot>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    text: Mutex<Text>,
-    changed: Notify,
-}
-
-/// What stands in a line.
-#[derive(Debug)]
-enum Text {
-    /// It is being made, or has to be noted before the agent may get it.
-    ToCome,
-    There(Bytes),
-    /// It was written, or taken back.
-    Gone,
-}
-
-impl Line {
-    fn to_come(number: u64) -> Self {
-        Self::with(number, Text::ToCome)
-    }
-
-    /// One without a number, which is complete.
-    fn of_notification(text: Bytes) -> Self {
-        Self::with(0, Text::There(text))
-    }
-
-    fn with(number: u64, text: Text) -> Self {
-        Self { number, slot: Arc::new(Slot { text: Mutex::new(text), changed: Notify::new() }) }
-    }
-
-    fn fill(&self, text: Bytes) {
-        *lock(&self.slot.text) = Text::There(text);
-        self.slot.changed.notify_one();
-    }
-
-    /// Whether it was too late: the line was written.
-    fn take_back(&self) -> bool {
-        let before = std::mem::replace(&mut *lock(&self.slot.text), Text::Gone);
-        self.slot.changed.notify_one();
-        matches!(before, Text::Gone)
-    }
-
-    /// The number of its call, or zero for a notification.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The text, once it is there; `None` if it was taken back. Cancel-safe: what is not returned stays.
-    pub(super) async fn text(&self) -> Option<Bytes> {
-        loop {
-            {
-                let mut text = lock(&self.slot.text);
-                if !matches!(*text, Text::ToCome) {
-                    return match std::mem::replace(&mut *text, Text::Gone) {
-                        Text::There(text) => Some(text),
-                        Text::ToCome | Text::Gone => None,
-                    };
-                }
-            }
-            self.slot.changed.notified().await;
-        }
-    }
 }
 
 impl Conversation {
@@ -189,11 +117,11 @@ impl Conversation {
 
     /// Notes a call, and queues its line. Both in one step: what comes to a shim with a number below one that it has seen
     /// is a repetition to it.
-    fn begin(&self, reply: oneshot::Sender<Result<Json, CallError>>) -> Result<Line, CallError> {
+    fn begin(&self, reply: oneshot::Sender<Result<Json, CallError>>) -> Result<QueuedLine, CallError> {
         // Held over both, so that no queue is opened or closed in between.
         let shim = lock(&self.shim);
         let mut calls = lock(&self.calls);
-        let line = Line::to_come(calls.begin(reply)?);
+        let line = QueuedLine::to_come(calls.begin(reply)?);
         let queued = shim.as_ref().and_then(|shim| shim.lines.as_ref()).map(|lines| lines.try_send(line.clone()));
         let error = match queued {
             Some(Ok(())) => return Ok(line),
@@ -255,6 +183,13 @@ impl Conversation {
         }
     }
 
+    /// The same for an agent that has ended: it was given those up to `last_given`, or it is not known which. What it was
+    /// not given it can't be given any more.
+    pub(super) fn inherit_from_dead(&self, numbers: &[u64], last_given: Option<u64>) {
+        self.inherit(numbers, last_given.unwrap_or(u64::MAX));
+        self.refuse(CallError::NotGiven(Reason::new("it ended while no server ran")));
+    }
+
     /// Waits for the answer to a call of an earlier server.
     pub(super) async fn inherited(&self, number: u64, timeout: Duration) -> Fate<'_> {
         let answer = match self.take_inherited(number) {
@@ -265,7 +200,14 @@ impl Conversation {
         let answer = within(timeout, pin!(answer)).await;
         let outcome = answer.and_then(Result::ok).unwrap_or(Err(CallError::TimedOut));
         lock(&self.calls).finish(number);
-        Fate::Answered(KeptCall { kept: Some((self, number)), outcome })
+        let call = KeptCall { kept: Some((self, number)), outcome };
+        match call.outcome {
+            Err(CallError::NotGiven(_)) => {
+                lock(&self.inherited).insert(number, None);
+                Fate::NeverGiven
+            }
+            _ => Fate::Answered(call),
+        }
     }
 
     /// Takes an inherited call out of the table. One that the agent was never given stays, for whoever asks next.
@@ -388,10 +330,10 @@ impl Conversation {
         let _ = reply.map(|reply| reply.send(Err(CallError::Refused { message })));
     }
 
-    /// Fails the calls that the agent will not be given: those above `last_call`, once a connection was lost.
-    pub(super) fn fail_above(&self, last_call: u64) {
-        let error = CallError::NotGiven(Reason::new("the connection to its shim was lost"));
-        let never_given = lock(&self.calls).take_above(last_call);
+    /// Fails the calls that the agent was not and will not be given: those above `last`.
+    pub(super) fn fail_above(&self, last: u64, reason: Reason) {
+        let error = CallError::NotGiven(reason);
+        let never_given = lock(&self.calls).take_above(last);
         for reply in never_given {
             let _ = reply.send(Err(error.clone()));
         }
@@ -441,7 +383,7 @@ impl Conversation {
         let _ = lock(&self.shim).as_ref().map(|shim| shim.control.send(control));
     }
 
-    fn lines(&self) -> Option<mpsc::Sender<Line>> {
+    fn lines(&self) -> Option<mpsc::Sender<QueuedLine>> {
         lock(&self.shim).as_ref().and_then(|shim| shim.lines.clone())
     }
 
@@ -488,7 +430,7 @@ impl Drop for KeptCall<'_> {
 /// Takes a call out of the table when its caller goes away, and its line out of the queue, or tells the agent.
 struct PendingCall<'a> {
     conversation: &'a Conversation,
-    line: Line,
+    line: QueuedLine,
     method: &'static str,
 }
 
@@ -510,7 +452,7 @@ impl Drop for PendingCall<'_> {
         if has_waited && was_written && self.method == "request" {
             let line = rpc::notify("cancel", format!("{{\"ID\":{number}}}").as_bytes());
             // An agent that does not read does not notice a cancel either.
-            let _ = self.conversation.lines().map(|lines| lines.try_send(Line::of_notification(line)));
+            let _ = self.conversation.lines().map(|lines| lines.try_send(QueuedLine::of_notification(line)));
         }
     }
 }

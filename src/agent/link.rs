@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::shim::wire::{End, HEADER_BYTES, Header, Kind, Usage, Welcome, frame};
 
-use super::conversation::Line;
+use super::queued_line::QueuedLine;
 
 /// No shim sends a longer payload: see [`crate::shim::wire::LARGEST_OUTPUT_BYTES`].
 const LARGEST_PAYLOAD_BYTES: u32 = 1 << 20;
@@ -56,7 +56,7 @@ pub(super) struct Queues {
     /// Lines for the agent's log.
     pub(super) notes: mpsc::Receiver<Box<str>>,
     /// Lines for the agent. One at a time is on its way: the others can still be taken back.
-    pub(super) lines: mpsc::Receiver<Line>,
+    pub(super) lines: mpsc::Receiver<QueuedLine>,
     /// Says that the one on its way has come.
     pub(super) taken: Arc<Notify>,
 }
@@ -151,7 +151,7 @@ impl Mouth {
 
     /// Writes what is queued, until nobody is left to queue anything or the shim is gone.
     pub(super) async fn speak(mut self, mut queues: Queues) {
-        let (mut is_free, mut has_lines, mut next) = (true, true, None::<Line>);
+        let (mut is_free, mut has_lines, mut next) = (true, true, None::<QueuedLine>);
         loop {
             let written = tokio::select! {
                 biased;
@@ -201,7 +201,7 @@ impl Mouth {
 }
 
 /// The text of a line, once it is there. Cancel-safe.
-async fn text(line: Option<&Line>) -> Option<Bytes> {
+async fn text(line: Option<&QueuedLine>) -> Option<Bytes> {
     match line {
         Some(line) => line.text().await,
         None => std::future::pending().await,

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
 use crate::config::Protocol;
-use crate::session::Reason;
 use crate::shim::wire::Usage;
 
 use super::calls::CallError;
@@ -57,11 +56,8 @@ pub(super) fn start(
     match &origin {
         Origin::New(_) => {}
         Origin::Alive(alive) => conversation.inherit(&before.calls, alive.2.last_call),
-        // What it was not given it can't be given any more.
-        Origin::Ended(..) | Origin::Lost(_) => {
-            conversation.inherit(&before.calls, u64::MAX);
-            conversation.refuse(CallError::NotGiven(Reason::new("it ended while no server ran")));
-        }
+        Origin::Ended(end, _) => conversation.inherit_from_dead(&before.calls, end.last_begun),
+        Origin::Lost(_) => conversation.inherit_from_dead(&before.calls, None),
     }
     let tasks = launcher.tasks.clone();
     let shown = Arc::clone(&agent.shown);

@@ -320,13 +320,17 @@ impl Supervisor {
 
     /// What the agent's end means.
     async fn ended(&mut self, end: &End) -> AgentEnd {
-        match self.cause.take() {
+        let end_of_agent = match self.cause.take() {
             Some(cause) => cause.into(),
             None => {
                 let moment = if self.is_ready { Moment::AfterReady } else { Moment::BeforeReady };
                 verdict::of(end, self.speaks, moment, &log_tail(&self.place).await)
             }
+        };
+        if let Some(last) = end.last_begun {
+            self.conversation.fail_above(last, end_of_agent.reason());
         }
+        end_of_agent
     }
 
     /// Connects again to a shim that lives: it may have been unable to take a line, and that ends no agent.
@@ -334,7 +338,8 @@ impl Supervisor {
         let (ear, mouth, welcome) =
             survivors::reach(&self.launcher, self.spec.session, self.spec.epoch, &self.place).await?;
         tracing::warn!(session.id = %self.spec.session, "connection to a shim was lost and made again");
-        self.conversation.fail_above(welcome.last_call);
+        let reason = Reason::new("the connection to its shim was lost");
+        self.conversation.fail_above(welcome.last_call, reason);
         self.launcher.tasks.spawn(mouth.speak(self.conversation.open()));
         self.welcomed(welcome).await;
         if let Some(kill_at) = self.kill_at {

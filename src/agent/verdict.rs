@@ -87,7 +87,7 @@ mod tests {
     const LOG: &str = "its log is empty";
 
     fn ended(how: How, because: Option<&str>) -> End {
-        End { how, because: because.map(str::to_owned) }
+        End { how, because: because.map(str::to_owned), last_begun: None }
     }
 
     fn lost(end: AgentEnd) -> String {

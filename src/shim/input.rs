@@ -40,18 +40,24 @@ pub(super) struct Input {
     stdin: Option<File>,
     waiting: VecDeque<Waiting>,
     last_call: u64,
+    last_begun: u64,
     is_ending: bool,
 }
 
 impl Input {
     /// Takes the writing end of the agent's stdin, which must not block; nothing for an agent that does not listen.
     pub(super) fn new(stdin: Option<OwnedFd>) -> Self {
-        Self { stdin: stdin.map(File::from), waiting: VecDeque::new(), last_call: 0, is_ending: false }
+        Self { stdin: stdin.map(File::from), waiting: VecDeque::new(), last_call: 0, last_begun: 0, is_ending: false }
     }
 
     /// The highest number of a call that was accepted.
     pub(super) fn last_call(&self) -> u64 {
         self.last_call
+    }
+
+    /// The highest number of a call of which the agent's stdin took at least one byte.
+    pub(super) fn last_begun(&self) -> u64 {
+        self.last_begun
     }
 
     /// The descriptor to be waited for, if there is something to write.
@@ -89,7 +95,11 @@ impl Input {
     pub(super) fn write(&mut self, mut taken: impl FnMut(u64, Sender)) {
         let Some(stdin) = &mut self.stdin else { return };
         while let Some(waiting) = self.waiting.front_mut() {
-            match waiting.line.write_to(stdin) {
+            let written = waiting.line.write_to(stdin);
+            if waiting.line.has_begun() {
+                self.last_begun = self.last_begun.max(waiting.number);
+            }
+            match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // An agent that has closed its stdin gets nothing more; its servers need not wait for it.
@@ -189,5 +199,15 @@ mod tests {
         drop(agent);
         input.accept(1, FIRST, line("1\n"));
         assert_eq!(write(&mut input), [1]);
+    }
+
+    #[test]
+    fn a_line_has_begun_once_the_pipe_took_a_byte_of_it_and_not_if_the_agent_ended_first() {
+        let (mut input, agent) = input();
+        input.accept(1, FIRST, line(&"x".repeat(1 << 20)));
+        assert_eq!((write(&mut input).len(), input.last_begun()), (0, 1));
+        input.accept(2, SECOND, line("2\n"));
+        drop(agent);
+        assert_eq!((write(&mut input), input.last_begun()), (vec![1, 2], 1));
     }
 }

@@ -201,7 +201,7 @@ enum Woken {
 
 /// Tells the server that nothing was started, and why.
 pub(super) fn refuse(stream: OwnedFd, why: String) {
-    let end = End { how: How::NotStarted(why), because: None };
+    let end = End { how: How::NotStarted(why), because: None, last_begun: Some(0) };
     // A new socket has room for it, and a server that is gone needs none.
     let _ = File::from(stream).write_all(&frame(Kind::Ended, 0, &serde_json::to_vec(&end).unwrap_or_default()));
 }

@@ -47,6 +47,11 @@ impl Line {
         Self { content: Content::Memory(text.into()), length: text.len() as u64, written: 0 }
     }
 
+    /// Whether its reader was given any of it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.written > 0
+    }
+
     /// Adds what has come.
     ///
     /// # Errors

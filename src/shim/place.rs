@@ -317,7 +317,7 @@ mod tests {
         assert_eq!((place.fence().unwrap(), place.end().unwrap()), (None, None));
         let fence = Fence { epoch: Epoch(7), boot: "this".into() };
         place.write_fence(&fence).unwrap();
-        let end = End { how: How::Exited(3), because: None };
+        let end = End { how: How::Exited(3), because: None, last_begun: Some(1) };
         let record = Record { epoch: Epoch(7), end, acknowledged: 40, last_call: 2 };
         place.write_end(&record).unwrap();
         assert_eq!(place.fence().unwrap(), Some(fence));

@@ -231,7 +231,8 @@ impl Shim {
             if !self.output.drain(now) {
                 return;
             }
-            self.progress.end = Some(End { how, because: self.because.clone() });
+            self.progress.end =
+                Some(End { how, because: self.because.clone(), last_begun: Some(self.input.last_begun()) });
             self.progress.noting = Noting::At(now);
         }
         if self.progress.has_directory

@@ -159,6 +159,10 @@ pub struct End {
     /// told to, or if the agent ended of its own accord.
     #[serde(default)]
     pub because: Option<String>,
+    /// The highest number of a call of which the agent's stdin took at least one byte. The agent was given none of the
+    /// calls above. Nothing if a shim of an older version says it.
+    #[serde(default)]
+    pub last_begun: Option<u64>,
 }
 
 /// What became of an agent's process.

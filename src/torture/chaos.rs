@@ -17,9 +17,6 @@ use super::dice::Dice;
 use super::ledger::Ledger;
 use super::processes::{Handle, Process, Role};
 
-/// How often one session's processes may be touched: well below the losses that end a session.
-const MOST_TOUCHES: u32 = 4;
-
 /// What may befall a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blow {
@@ -199,7 +196,10 @@ impl<'a> Chaos<'a> {
         let Some((session, agent)) = self.victim(&all) else { return false };
         let process = if shim { all.iter().find(|process| process.pid == agent.parent) } else { Some(&agent) };
         let Some(process) = process.filter(|process| !shim || process.role == Role::Shim) else { return false };
-        self.ledger.touch(session);
+        // A customer may have been quicker.
+        if self.ledger.touch_untouched(session).is_none() {
+            return false;
+        }
         match desk.marks().signal(*process, signal) {
             // It counts as touched until it is let go.
             Some(handle) if signal == Signal::STOP => {
@@ -223,10 +223,7 @@ impl<'a> Chaos<'a> {
                 Role::Agent(session, _) => Some((session, *process)),
                 Role::Server | Role::Launcher | Role::Spare | Role::Shim => None,
             })
-            .filter(|(session, _)| {
-                let touches = self.ledger.touches(*session);
-                touches.is_multiple_of(2) && touches < 2 * MOST_TOUCHES
-            })
+            .filter(|(session, _)| self.ledger.is_untouched(*session))
             .collect();
         self.dice.pick(&agents).copied()
     }

@@ -12,6 +12,7 @@ use super::connection::{Address, Connection};
 use super::customer::{Customer, Known};
 use super::dice::Dice;
 use super::ledger::Ledger;
+use super::processes::Marks;
 
 const CLIENTS: usize = 16;
 /// Between two calls of one client, in milliseconds: all of them make 800 calls a second at most.
@@ -24,6 +25,7 @@ const TO_SETTLE: Duration = Duration::from_secs(60);
 pub(super) struct Crowd<'a> {
     ledger: &'a Ledger,
     address: &'a Address,
+    marks: &'a Marks,
     interrupted: &'a Arc<AtomicBool>,
     is_settling: Arc<AtomicBool>,
     plans: std::sync::Mutex<Vec<(Dice, Vec<Customer>)>>,
@@ -36,6 +38,7 @@ impl<'a> Crowd<'a> {
         dice: &mut Dice,
         ledger: &'a Ledger,
         address: &'a Address,
+        marks: &'a Marks,
         interrupted: &'a Arc<AtomicBool>,
     ) -> Self {
         let clients = CLIENTS.min(plan.sessions).max(1);
@@ -43,7 +46,7 @@ impl<'a> Crowd<'a> {
         for number in 0..plan.sessions {
             plans[number % clients].1.push(Customer::new(number));
         }
-        Self { ledger, address, interrupted, is_settling: Arc::default(), plans: plans.into() }
+        Self { ledger, address, marks, interrupted, is_settling: Arc::default(), plans: plans.into() }
     }
 
     /// Starts the clients; each returns its customers once they are settled.
@@ -75,7 +78,7 @@ impl<'a> Crowd<'a> {
             } else {
                 dice.below(begun.max(1))
             };
-            customers[index].step(&mut connection, self.ledger, &mut dice);
+            customers[index].step(&mut connection, self.ledger, self.marks, &mut dice);
             running.retain(|other| *other != index);
             if matches!(customers[index].known(), Known::Running(_)) {
                 running.push(index);

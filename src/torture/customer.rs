@@ -16,6 +16,13 @@ use crate::id::SessionId;
 use super::connection::{Answer, Connection};
 use super::dice::Dice;
 use super::ledger::Ledger;
+use super::processes::Marks;
+
+mod flood;
+mod keyed;
+
+use flood::Flood;
+use keyed::{Keyed, ask_keyed};
 
 /// The persona of all sessions.
 pub(super) const PERSONA: &str = "TORTURE";
@@ -61,18 +68,10 @@ pub(super) struct Customer {
     unknown: u64,
     /// Keyed requests that are to be sent again.
     keyed: Vec<Keyed>,
+    /// What its last flood came to.
+    flood: Option<Flood>,
     /// What was heard last, for whoever looks for the fault.
     heard: String,
-}
-
-/// A request under an idempotency key.
-#[derive(Debug)]
-struct Keyed {
-    session: SessionId,
-    number: u64,
-    request: Value,
-    /// What the agent answered, once it has; whoever asks again gets the same.
-    answer: Option<(u16, Value)>,
 }
 
 /// Requests of one burst: the first, without a key, is more than a pipe holds.
@@ -102,6 +101,7 @@ impl Customer {
             last: None,
             unknown: 0,
             keyed: Vec::new(),
+            flood: None,
             heard: String::new(),
         }
     }
@@ -117,7 +117,7 @@ impl Customer {
     }
 
     /// Makes one call.
-    pub(super) fn step(&mut self, connection: &mut Connection, ledger: &Ledger, dice: &mut Dice) {
+    pub(super) fn step(&mut self, connection: &mut Connection, ledger: &Ledger, marks: &Marks, dice: &mut Dice) {
         self.known = match std::mem::replace(&mut self.known, Known::Nothing) {
             Known::Nothing | Known::Stopped => self.create(connection, ledger, dice),
             Known::Pending(session) => match dice.below(100) {
@@ -130,6 +130,7 @@ impl Customer {
             Known::Starting(session) => self.initialise(connection, ledger, session, false),
             Known::Running(session) if dice.percent(8) => self.stop(connection, ledger, session, true),
             Known::Running(session) if dice.percent(2) => self.ask_for_too_much(connection, ledger, session),
+            Known::Running(session) if dice.percent(2) => self.flood(connection, ledger, marks, session),
             Known::Running(session) if !self.keyed.is_empty() && dice.percent(85) => {
                 self.ask_again(connection, ledger, session)
             }
@@ -266,22 +267,18 @@ impl Customer {
         let first = self.next + 1;
         self.next += BURST;
         let email = &self.email;
-        let answers: Vec<_> = std::thread::scope(|scope| {
-            let asking: Vec<_> = (first..first + BURST)
-                .map(|number| {
-                    let (mut connection, session) = (connection.another(), &session);
-                    scope.spawn(move || {
-                        if number == first {
-                            let body =
-                                json!({"EMAIL": email, "REQUEST": {"n": number, "pad": "x".repeat(LARGE_BYTES)}});
-                            return connection.ask("PUT", "/handleSessionRequests", Some(&session.token), &body);
-                        }
-                        ask_keyed(&mut connection, email, session, number, &small(number))
-                    })
-                })
-                .collect();
-            asking.into_iter().map(|asked| asked.join().expect("a client does not panic")).collect()
-        });
+        let answers = ask_at_once(
+            connection,
+            first,
+            |connection, number| {
+                if number == first {
+                    let body = json!({"EMAIL": email, "REQUEST": large(number)});
+                    return connection.ask("PUT", "/handleSessionRequests", Some(&session.token), &body);
+                }
+                ask_keyed(connection, email, &session, number, &small(number))
+            },
+            |ask| ask(),
+        );
         // In which order the agent handled them is not known.
         (self.last, self.unknown) = (None, 0);
         for (number, answer) in (first..).zip(answers) {
@@ -291,9 +288,9 @@ impl Customer {
                 None => tally.lost += 1,
             });
             if number > first {
-                let mut keyed = Keyed { session: session.id, number, request: small(number), answer: None };
+                let mut keyed = Keyed::new(session.id, number, small(number));
                 if let Some(answer) = answer {
-                    keyed.hear(&self.email, ledger, &answer);
+                    self.hear(&mut keyed, ledger, &answer);
                 }
                 self.keyed.push(keyed);
             }
@@ -305,7 +302,7 @@ impl Customer {
     fn ask_for_too_much(&mut self, connection: &mut Connection, ledger: &Ledger, session: Session) -> Known {
         self.next += 1;
         let (number, request) = (self.next, json!({"n": self.next, "sleep_ms": TOO_LONG_MILLIS}));
-        self.keyed.push(Keyed { session: session.id, number, request, answer: None });
+        self.keyed.push(Keyed::new(session.id, number, request));
         let known = self.ask_again(connection, ledger, session);
         // At once, and before the others.
         let first = self.keyed.len().min(1);
@@ -324,11 +321,11 @@ impl Customer {
             return Known::Running(session);
         }
         (self.last, self.unknown) = (None, 0);
-        let was_answered = keyed.answer.is_some();
+        let was_answered = keyed.is_answered();
         let answer = ask_keyed(connection, &self.email, &session, keyed.number, &keyed.request);
         match answer {
             Some(answer) => {
-                keyed.hear(&self.email, ledger, &answer);
+                self.hear(&mut keyed, ledger, &answer);
                 if !was_answered {
                     self.keyed.insert(0, keyed);
                 }
@@ -410,6 +407,13 @@ impl Customer {
         }
     }
 
+    /// Takes note of the answer to a keyed request.
+    fn hear(&mut self, keyed: &mut Keyed, ledger: &Ledger, answer: &Answer) {
+        if let Some(status) = keyed.hear(&self.email, ledger, answer) {
+            self.judge_flood(ledger, keyed, status);
+        }
+    }
+
     fn ask(
         &mut self,
         connection: &mut Connection,
@@ -436,46 +440,32 @@ impl Customer {
     }
 }
 
+/// Sends the requests of a burst at once, each on a connection of its own, and waits for what comes of them. `around`
+/// gets what sends them.
+fn ask_at_once(
+    connection: &Connection,
+    first: u64,
+    ask: impl Fn(&mut Connection, u64) -> Option<Answer> + Sync,
+    around: impl FnOnce(&mut dyn FnMut()),
+) -> Vec<Option<Answer>> {
+    std::thread::scope(|scope| {
+        let (ask, mut asking) = (&ask, Vec::new());
+        around(&mut || {
+            asking.extend((first..first + BURST).map(|number| {
+                let mut connection = connection.another();
+                scope.spawn(move || ask(&mut connection, number))
+            }));
+        });
+        asking.into_iter().map(|asked| asked.join().expect("a client does not panic")).collect()
+    })
+}
+
 /// A request that an agent answers at once.
 fn small(number: u64) -> Value {
     json!({"n": number})
 }
 
-fn ask_keyed(
-    connection: &mut Connection,
-    email: &str,
-    session: &Session,
-    number: u64,
-    request: &Value,
-) -> Option<Answer> {
-    let body = json!({"EMAIL": email, "REQUEST": request});
-    let key = format!("request {number}");
-    connection.ask_keyed("PUT", "/handleSessionRequests", Some(&session.token), Some(&key), &body)
-}
-
-impl Keyed {
-    /// Takes note of an answer, and finds one that differs from what was answered before.
-    fn hear(&mut self, email: &str, ledger: &Ledger, answer: &Answer) {
-        let what = format!("{email}: the keyed request {} of session {}", self.number, self.session);
-        match answer.status {
-            200 | 502 | 504 => {
-                let now = (answer.status, answer.body["RESPONSE"].clone());
-                if now.1.get("echo").is_some_and(|echo| *echo != self.request) {
-                    ledger.find(format!("{what} got the answer to another request: {}", now.1));
-                }
-                match &self.answer {
-                    Some(before) if *before != now => {
-                        let sentence =
-                            format!("was answered with {} {}, and then {} {}", before.0, before.1, now.0, now.1);
-                        ledger.find(format!("{what} {sentence}"));
-                    }
-                    Some(_) => {}
-                    None => self.answer = Some(now),
-                }
-            }
-            // The agent was not given it, or the store is away, or the session is on its way elsewhere.
-            503 | 404 | 500 => {}
-            status => ledger.find(format!("{what} was answered with {status} {}", answer.body)),
-        }
-    }
+/// A request that is more than an agent's pipe holds.
+fn large(number: u64) -> Value {
+    json!({"n": number, "pad": "x".repeat(LARGE_BYTES)})
 }

@@ -12,6 +12,9 @@ use crate::id::SessionId;
 /// More than so many findings say nothing new.
 const MOST_FINDINGS: usize = 100;
 
+/// How often one session's processes may be touched: well below the losses that end a session.
+pub(super) const MOST_TOUCHES: u32 = 4;
+
 /// How often something happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
@@ -121,6 +124,22 @@ impl Ledger {
         *self.book().touches.entry(session).or_default() += 1;
     }
 
+    /// Counts up a session that nobody is at and that may be touched once more, and returns the count before.
+    pub(super) fn touch_untouched(&self, session: SessionId) -> Option<u32> {
+        let mut book = self.book();
+        let touches = book.touches.entry(session).or_default();
+        let before = *touches;
+        is_free(before).then(|| {
+            *touches += 1;
+            before
+        })
+    }
+
+    /// Whether nobody is at a session, and it may be touched once more.
+    pub(super) fn is_untouched(&self, session: SessionId) -> bool {
+        is_free(self.touches(session))
+    }
+
     /// Notes that a session's end was promised.
     pub(super) fn note_end(&self, session: SessionId) {
         let mut book = self.book();
@@ -136,4 +155,8 @@ impl Ledger {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_free(touches: u32) -> bool {
+    touches.is_multiple_of(2) && touches < 2 * MOST_TOUCHES
 }

@@ -139,11 +139,20 @@ impl Handle {
 
 /// A process's parent; nothing for one that has ended, even if it was not reaped yet.
 fn parent(pid: u32) -> Option<u32> {
+    let (state, parent) = state_and_parent(pid)?;
+    (!matches!(state, 'Z' | 'X')).then_some(parent)
+}
+
+/// Whether a process is held: it runs nothing until it is let go.
+pub(super) fn is_held(pid: u32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state == 'T')
+}
+
+/// See `proc_pid_stat(5)`.
+fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = status.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(parent)
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
 /// A name for a run that no other has.

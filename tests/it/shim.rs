@@ -30,7 +30,7 @@ fn an_agent_answers_over_its_shim_and_its_end_is_told() {
     assert_eq!(server.line(6), shutdown);
     let total = 6 + shutdown.len() as u64;
     assert_eq!(server.until(Kind::Closed).0, total);
-    assert_eq!(server.end(), (total, End { how: How::Exited(3), because: None }));
+    assert_eq!(server.end(), (total, End { how: How::Exited(3), because: None, last_begun: Some(1) }));
     server.say(Kind::Acknowledge, u64::MAX, b"");
     assert!(server.next().is_none());
     rig.await_leave();
@@ -76,7 +76,7 @@ fn an_agent_that_does_not_speak_has_no_stdin_and_its_stdout_is_part_of_its_log()
     let mut order = rig.order("cat; echo out; echo err >&2; exit 4");
     order.speaks = false;
     let mut server = rig.launch(&order);
-    assert_eq!(server.end(), (0, End { how: How::Exited(4), because: None }));
+    assert_eq!(server.end(), (0, End { how: How::Exited(4), because: None, last_begun: Some(0) }));
     assert_eq!(std::fs::read_to_string(rig.place.log()).unwrap(), "--- agent 1 ---\nout\nerr\n");
 }
 
@@ -252,7 +252,7 @@ fn a_server_that_does_not_wait_for_taken_is_cut_off_and_a_stop_never_waits() {
     assert_eq!(server.welcome().last_call, 1);
     server.say(Kind::Deliver, 2, &line);
     server.say(Kind::Stop, 0, b"");
-    assert_eq!(server.end(), (0, End { how: How::Signaled(9), because: None }));
+    assert_eq!(server.end(), (0, End { how: How::Signaled(9), because: None, last_begun: Some(1) }));
     assert!(!is_alive(welcome.pid));
 }
 
@@ -320,7 +320,7 @@ fn what_an_agent_leaves_behind_ends_with_it_and_its_last_words_are_kept() {
     let rig = Rig::start();
     let (mut server, _) = rig.agent("sleep 1000 & echo last words; exit 6");
     assert_eq!(server.line(0), "last words\n");
-    assert_eq!(server.end(), (11, End { how: How::Exited(6), because: None }));
+    assert_eq!(server.end(), (11, End { how: How::Exited(6), because: None, last_begun: Some(0) }));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn an_agent_without_a_server_is_ended_after_a_while() {
     drop(server);
     rig.await_leave();
     let end = rig.place.end().unwrap().unwrap().end;
-    assert_eq!(end, End { how: How::Exited(0), because: Some("no server for 50ms".into()) });
+    assert_eq!(end, End { how: How::Exited(0), because: Some("no server for 50ms".into()), last_begun: Some(0) });
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn an_agent_whose_directory_is_gone_is_ended() {
     let (mut server, welcome) = rig.agent("exec sleep 1000");
     std::fs::remove_dir_all(rig.place.root()).unwrap();
     let because = Some("its directory is gone".into());
-    assert_eq!(server.end(), (0, End { how: How::Signaled(9), because }));
+    assert_eq!(server.end(), (0, End { how: How::Signaled(9), because, last_begun: Some(0) }));
     assert!(!is_alive(welcome.pid));
 }
 
@@ -375,7 +375,7 @@ fn a_shim_that_is_told_to_end_ends_its_agent_first() {
     signal(shim, Signal::HUP);
     signal(shim, Signal::TERM);
     let because = Some("its shim was told to end by a signal".into());
-    assert_eq!(server.end(), (0, End { how: How::Exited(8), because }));
+    assert_eq!(server.end(), (0, End { how: How::Exited(8), because, last_begun: Some(0) }));
 }
 
 #[test]
@@ -523,7 +523,7 @@ fn an_agent_is_not_started_if_another_is_allowed_to_act_at_the_last_moment() {
     rig.allow(2);
     std::fs::write(&resume, "").unwrap();
     let why = How::NotStarted("a newer agent of the session was started".into());
-    assert_eq!(server.end(), (0, End { how: why, because: None }));
+    assert_eq!(server.end(), (0, End { how: why, because: None, last_begun: Some(0) }));
     assert!(!rig.place.work().exists());
 }
 
