@@ -23,7 +23,8 @@
 //! An agent that ended is reported only when its whole process tree is gone. [`restart`], [`calls`], [`lines`], [`rpc`]
 //! and `verdict` are pure.
 //!
-//! For people who write agents there are [`kit`], their side of the protocol, and [`mod@check`], which says what is wrong.
+//! For people who write agents there are the crate `frontdesk-agent`, their side of the protocol, and [`mod@check`], which says
+//! what is wrong.
 
 use std::collections::HashMap;
 use std::io;
@@ -58,7 +59,6 @@ pub mod echo;
 pub mod http;
 mod initialize;
 mod journal;
-pub mod kit;
 pub mod leftovers;
 mod line_budget;
 pub mod lines;

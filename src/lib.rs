@@ -21,10 +21,12 @@
 //! | what the server counts of itself, and its last hour | [`metrics`] |
 //! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
 //! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
-//! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], [`pickle`], [`http_client`] |
+//! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], `frontdesk-pickle`, [`http_client`] |
 //! | the data directory, whether all in it and around it is as it must be, and the removal of trees in it | [`data_dir`], [`verify`], `removal` |
 //! | the end of tasks; logs; threads that yield to others, and whose turn it is; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], `low_priority`, `turns`, [`descriptors`], [`service_manager`] |
 //! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
+//!
+//! Crates of their own are `frontdesk-pickle`, which reads pickles as data, and `frontdesk-agent`, for authors of agents.
 //!
 //! docs/ARCHITECTURE.md has the map and the invariants, docs/design/ the mechanisms. `session` draws the diagram that
 //! everything else serves.
@@ -51,7 +53,6 @@ mod low_priority;
 pub mod metrics;
 pub mod node;
 pub mod operator_token;
-pub mod pickle;
 pub mod principal;
 mod random;
 mod removal;

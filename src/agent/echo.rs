@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::kit::{self, Agent, Answer, Desk, Failure, Ready, Request, Session};
+use frontdesk_agent::{Agent, Answer, Desk, Failure, Ready, Request, Session};
 
 /// Serves until the desk says `shutdown` or closes stdin.
 pub fn run() -> ExitCode {
-    kit::run(Echo::default())
+    frontdesk_agent::run(Echo::default())
 }
 
 #[derive(Default)]

@@ -48,7 +48,8 @@ fn refusals_get_their_status_in_one_file() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for path in rust_files(&repository().join("src")) {
+    let all = ["src", "crates"].map(|directory| rust_files(&repository().join(directory)));
+    for path in all.into_iter().flatten() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("//!") || path.ends_with("tests.rs"), "{} has no head", path.display());
     }
@@ -56,12 +57,17 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn every_dependency_has_its_reason_written_down() {
-    let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let reasons = fs::read_to_string(repository().join("docs/design/dependencies.md")).unwrap();
-    let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("[profile").next().unwrap();
-    let names = dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
-    for name in names.filter(|name| !name.starts_with(['#', '['])) {
-        assert!(reasons.contains(name), "docs/design/dependencies.md does not say why {name} is here");
+    let crates = fs::read_dir(repository().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    for directory in crates.chain([repository().to_owned()]) {
+        let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap();
+        let dependencies = manifest.split("\n[dependencies]").nth(1).unwrap().split("\n[profile").next().unwrap();
+        let lines = dependencies.split("\n[lints]").next().unwrap().lines();
+        let names =
+            lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim_end_matches(".workspace"));
+        for name in names.filter(|name| !name.starts_with(['#', '[']) && !name.starts_with("frontdesk-")) {
+            assert!(reasons.contains(name), "docs/design/dependencies.md does not say why {name} is here");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::http::input::{
     LARGEST_PARSED_INLINE_BYTES, check_email, invalid, media_type, parse, read_body, refuse_encoding,
 };
 use crate::low_priority;
-use crate::pickle::{self, PickleError};
+use frontdesk_pickle::{self as pickle, PickleError};
 
 use super::ok;
 

@@ -4,11 +4,13 @@
 //! and says which JSON is right, by a small converter of its own. Where a pickle was mutated, it
 //! also reads the pickle, with an unpickler that imports nothing but the five plain functions.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-use frontdesk::pickle::{Limits, to_json};
+use frontdesk_pickle::{Limits, to_json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -335,7 +337,7 @@ struct Python {
 impl Python {
     fn start() -> Self {
         let mut command = Command::new("python3");
-        command.args(["-I", "-u", "-c", include_str!("pickle_oracle.py")]);
+        command.args(["-I", "-u", "-c", include_str!("oracle.py")]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let pipes = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, pipes: Mutex::new(pipes) }

@@ -5,7 +5,7 @@
 
 use std::iter::repeat_n;
 
-use frontdesk::pickle::{Limits, PickleError, decode, to_json};
+use frontdesk_pickle::{Limits, PickleError, decode, to_json};
 
 const MEGABYTE: usize = 1 << 20;
 const LEVELS: usize = 200_000;

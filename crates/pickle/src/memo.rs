@@ -58,7 +58,7 @@ impl Memo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pickle::arena::Graph;
+    use crate::arena::Graph;
 
     #[test]
     fn a_value_is_found_under_the_number_it_was_last_stored_under() {

@@ -1,9 +1,11 @@
 //! What each opcode of a pickle becomes in JSON, and which malformed pickles are refused.
 //!
 //! The pickles are written by hand, opcode by opcode, after `CPython`'s `pickletools.py`. That real
-//! pickles of every protocol are read is the matter of `pickle_cpython.rs`.
+//! pickles of every protocol are read is the matter of `cpython.rs`.
 
-use frontdesk::pickle::{Limits, PickleError, to_json};
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+use frontdesk_pickle::{Limits, PickleError, to_json};
 
 #[test]
 fn plain_values_have_an_opcode_each() {

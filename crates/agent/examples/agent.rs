@@ -1,7 +1,7 @@
 //! An agent for Frontdesk in Rust, small enough to copy:
 //!
 //! ```text
-//! cargo build --example agent
+//! cargo build --package frontdesk-agent --example agent
 //! frontdesk agent check target/debug/examples/agent
 //! ```
 //!
@@ -11,7 +11,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use frontdesk::agent::kit::{self, Agent, Answer, Desk, Failure, Ready, Request, Session};
+use frontdesk_agent::{Agent, Answer, Desk, Failure, Ready, Request, Session};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -54,5 +54,5 @@ fn count(request: &Request, most: u32) -> Result<Answer, Failure> {
 }
 
 fn main() -> ExitCode {
-    kit::run(Greeter::default())
+    frontdesk_agent::run(Greeter::default())
 }

@@ -1,4 +1,4 @@
-"""The judge of tests/pickle_cpython.rs: pickles values and says which JSON they are."""
+"""The judge of cpython.rs: pickles values and says which JSON they are."""
 
 import base64
 import io
