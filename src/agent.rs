@@ -17,6 +17,7 @@
 //! | finds what an earlier server has left, and ends what nobody goes on with | [`survivors`], [`leftovers`] |
 //! | ends an agent that listens where the server should | `port_holder` |
 //! | what an agent's end means | `verdict`, [`restart`], [`log_tail`] |
+//! | the log of a failed session, which stays with its history | `kept_logs` |
 //! | calls and their answers; lines; messages | [`calls`], [`lines`], [`rpc`] |
 //! | a service over HTTP | [`http`] |
 //!
@@ -37,7 +38,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{AgentKind, Persona, RunAs};
+use crate::config::{AgentKind, Config, InForce, Persona, RunAs};
 use crate::data_dir::UIDS;
 use crate::events::EventLog;
 use crate::id::{Epoch, SessionId};
@@ -59,6 +60,7 @@ pub mod echo;
 pub mod http;
 mod initialize;
 mod journal;
+pub(crate) mod kept_logs;
 pub mod leftovers;
 mod line_budget;
 pub mod lines;
@@ -85,6 +87,7 @@ pub use news::{Herald, News, news};
 pub use process::Before;
 
 use http::{HttpAgent, Services};
+use kept_logs::KeptLogs;
 use leftovers::Sweeper;
 use process::ProcessAgent;
 use supervisor::Origin;
@@ -295,11 +298,14 @@ pub struct Launcher {
     pub(crate) removals: Arc<Removals>,
     /// The users that sessions have for themselves.
     pub(crate) uids: Uids,
+    /// The logs of sessions that failed.
+    pub(crate) kept_logs: KeptLogs,
     /// Starts that may go on at once.
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) services: Services,
     pub(crate) events: EventLog,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: InForce,
 }
 
 /// What agents are started with and reached by.
@@ -314,6 +320,8 @@ pub struct Means {
     pub events: EventLog,
     /// Counts what happens to them.
     pub metrics: Arc<Metrics>,
+    /// How much is kept of their logs.
+    pub settings: InForce,
 }
 
 /// The bounds of this node on each agent, and on all starts.
@@ -337,12 +345,29 @@ impl Launcher {
     /// Builds a launcher for the desk that `store` belongs to.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tasks: Tasks, limits: AgentLimits, means: Means) -> Self {
         let turns = Arc::new(Semaphore::new(limits.starting));
-        let Means { launch, agents, services, events, metrics } = means;
+        let Means { launch, agents, services, events, metrics, settings } = means;
         let launch = Arc::new(launch);
         let removals = Arc::new(Removals::new(&agents));
         let sweeper = Sweeper::new(&store.desk().id, &agents);
         let uids = Uids::new(agents.with_file_name(UIDS));
-        Self { store, clock, tasks, sweeper, limits, launch, agents, removals, uids, turns, services, events, metrics }
+        let kept_logs = KeptLogs::beside(&agents);
+        Self {
+            store,
+            clock,
+            tasks,
+            sweeper,
+            limits,
+            launch,
+            agents,
+            removals,
+            uids,
+            kept_logs,
+            turns,
+            services,
+            events,
+            metrics,
+            settings,
+        }
     }
 
     /// A launcher that only ends agents, where no server runs.
@@ -350,7 +375,8 @@ impl Launcher {
         let limits =
             AgentLimits { requests: 1, line_bytes: 1, starting: 1, spool_bytes: 1, log_bytes: 1, answers_bytes: 1 };
         let (launch, services, metrics) = (Launch::default(), Services::default(), Arc::default());
-        let means = Means { launch, agents, services, events, metrics };
+        let settings = InForce::new(Config::default());
+        let means = Means { launch, agents, services, events, metrics, settings };
         Self::new(store, clock, Tasks::default(), limits, means)
     }
 

@@ -46,6 +46,8 @@ const EVENTS: &str = "events.db";
 const DEMO_PASSWORD: &str = "demo-password";
 /// The directory of data files.
 const DATA: &str = "data";
+/// The directory of the logs of sessions that failed.
+const LOGS: &str = crate::data_dir::LOGS;
 
 /// Told as it goes: what is being done, and how many bytes of how many.
 pub type Report<'a> = &'a dyn Fn(&str, u64, u64);

@@ -271,11 +271,15 @@ pub struct History {
     /// stays whatever its size. Default 64 MiB.
     #[serde(with = "size")]
     pub per_customer: u64,
+    /// Bytes of the end of its agent's log that stay with a session that failed; at least 1, and of more than 1 MiB only
+    /// that. `None` keeps nothing. Default 128 KiB.
+    #[serde(with = "size::or_off")]
+    pub log: Option<u64>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { keep: Duration::from_hours(30 * 24), per_customer: 64 << 20 }
+        Self { keep: Duration::from_hours(30 * 24), per_customer: 64 << 20, log: Some(128 << 10) }
     }
 }
 

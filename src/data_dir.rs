@@ -6,6 +6,7 @@
 //! events.db        the log of events (likewise)
 //! data/            session data too large for a row, one file a session
 //! agents/          a directory for each session with an agent: see [`crate::shim::place`]
+//! logs/            the ends of the logs of sessions that failed, one file a session: see [`crate::agent`]
 //! uids/            a file for each user that a session has for itself: see [`crate::agent`]
 //! control.sock     where operators' commands reach a running server
 //! ```
@@ -21,6 +22,8 @@ mod trust;
 
 /// The directory that says which users sessions have for themselves.
 pub(crate) const UIDS: &str = "uids";
+/// The directory of the logs of sessions that failed.
+pub(crate) const LOGS: &str = "logs";
 
 /// Where things are in a data directory. Holds nothing open.
 #[derive(Clone, Debug)]
@@ -69,6 +72,11 @@ impl DataPaths {
         self.root.join("agents")
     }
 
+    /// The directory of the logs of sessions that failed.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join(LOGS)
+    }
+
     /// The directory that says which users sessions have for themselves.
     pub fn uids(&self) -> PathBuf {
         self.root.join(UIDS)
@@ -89,7 +97,8 @@ impl DataPaths {
         let events = fs::metadata(self.events()).is_ok_and(|file| file.len() > 0).then_some("events.db has events");
         let data = holds_something(&self.session_data()).then_some("data/ has session data");
         let agents = holds_something(&self.agents()).then_some("agents/ has directories of agents");
-        let found: Vec<_> = [events, data, agents].into_iter().flatten().collect();
+        let logs = holds_something(&self.logs()).then_some("logs/ has logs of agents");
+        let found: Vec<_> = [events, data, agents, logs].into_iter().flatten().collect();
         found.join(" and ")
     }
 
@@ -184,7 +193,7 @@ impl DataDir {
         let paths = DataPaths::new(&root.canonicalize().map_err(failed)?);
         trust::check(&paths, rustix::process::geteuid().as_raw())?;
         paths.expect_store()?;
-        for own in [paths.session_data(), paths.agents()] {
+        for own in [paths.session_data(), paths.agents(), paths.logs()] {
             make_directory(&own).map_err(failed)?;
             if is_open_to_others(&own) {
                 fs::set_permissions(&own, Permissions::from_mode(0o700)).map_err(failed)?;
@@ -352,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_holds_anything_of_a_desk_without_a_store_is_refused_and_stays_as_it_is() {
-        for left in ["data/left.json", "agents/left", "events.db"] {
+        for left in ["data/left.json", "agents/left", "logs/left.log", "events.db"] {
             let root = tempfile::tempdir().unwrap();
             drop(DataDir::open(root.path()).unwrap());
             fs::write(root.path().join(left), "x").unwrap();

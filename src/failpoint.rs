@@ -34,6 +34,10 @@ pub enum Failpoint {
     AfterSpawn,
     /// An agent is gone; the store does not know yet.
     AfterAgentEnd,
+    /// The end of a failed session's log is written but not in place.
+    BeforeKeptLog,
+    /// The log of a failed session is kept; the session's end is not stored.
+    AfterKeptLog,
     /// The end of a session is stored and may have been answered; its data file is still there.
     BeforeDataRemoval,
     /// A keyed request is noted; its agent is not given it yet.
@@ -68,7 +72,7 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of the server, for the sweep.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::BeforeCommit,
         Self::AfterCommit,
         Self::BeforeAnswer,
@@ -81,6 +85,8 @@ impl Failpoint {
         Self::AfterFence,
         Self::AfterSpawn,
         Self::AfterAgentEnd,
+        Self::BeforeKeptLog,
+        Self::AfterKeptLog,
         Self::BeforeDataRemoval,
         Self::AfterNote,
         Self::DuringAdoption,
@@ -117,6 +123,8 @@ impl Failpoint {
             Self::AfterFence => "after-fence",
             Self::AfterSpawn => "after-spawn",
             Self::AfterAgentEnd => "after-agent-end",
+            Self::BeforeKeptLog => "before-kept-log",
+            Self::AfterKeptLog => "after-kept-log",
             Self::BeforeDataRemoval => "before-data-removal",
             Self::AfterNote => "after-note",
             Self::DuringAdoption => "during-adoption",

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use crate::agent::http::Services;
+use crate::agent::kept_logs::KeptLogs;
 use crate::agent::{self, AgentLimits, Launcher, Means, port_holder};
 use crate::backup;
 use crate::clock::{Clock, SystemClock};
@@ -115,12 +116,16 @@ impl Node {
             writes,
             Arc::clone(events.writes()),
         ));
+        let settings = InForce::new(config.clone());
+        let kept_logs = KeptLogs::new(data_dir.paths().logs());
+        kept_logs.remove_strays(&*store).await;
         let means = Means {
             launch: Launch::default(),
             agents: data_dir.paths().agents(),
             services: Services { mapping: Arc::clone(&mapping), client: client.clone() },
             events: events.clone(),
             metrics: Arc::clone(&metrics),
+            settings: settings.clone(),
         };
         let registry = registry(&config, &store, &clock, &tasks, means);
         let began = clock.now();
@@ -131,8 +136,7 @@ impl Node {
         if let Some(tls) = &tls {
             tls.watch(&tasks, &metrics);
         }
-        let settings = InForce::new(config.clone());
-        let household = Household::new(&settings, &store, &events, &clock);
+        let household = Household::new(&settings, &store, &events, &clock, kept_logs);
         tasks.spawn(household.run(tasks.clone()));
         let remote = RemoteVerifier::new(client, config.credential.timeout);
         let (refused, refused_writer) = Refused::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone());

@@ -7,6 +7,7 @@
 //! [`sqlite`] is the embedded backend. A second one, for many machines, takes this trait as it is: uniqueness is then
 //! the database's, where here it is claimed in memory first.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -135,6 +136,10 @@ pub trait Store: Operators + Audit {
 
     /// Up to `most` sessions that ended before `before`.
     fn old_history(&self, before: Timestamp, most: usize) -> Answer<'_, Vec<SessionId>>;
+
+    /// Those of these sessions that have ended and of whose agent's log something is kept. One that can't be read is among
+    /// them.
+    fn with_kept_log(&self, sessions: Vec<SessionId>) -> Answer<'_, HashSet<SessionId>>;
 
     /// Deletes these ended sessions with their noted requests. What is kept of them elsewhere is to be deleted first.
     fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()>;

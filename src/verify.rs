@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::agent::kept_logs::KeptLog;
 use crate::clock::Timestamp;
 use crate::events::inspect::Inspected;
 use crate::id::{Epoch, SessionId};
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub operators: OperatorRows,
     /// The files of large session data.
     pub files: Vec<DataFile>,
+    /// The kept logs of sessions that failed.
+    pub logs: Vec<KeptLog>,
     /// The directories of sessions with an agent.
     pub directories: Vec<Directory>,
     /// The shims.
@@ -148,6 +151,8 @@ pub enum Nature {
     Lasting,
     /// A crash leaves it, and the next start settles it.
     Leftover,
+    /// Something is gone that nothing needs, and stays so.
+    Gone,
 }
 
 /// What a verification found.
@@ -218,9 +223,9 @@ impl Snapshot {
 }
 
 impl Finding {
-    /// Whether nothing is wrong: the next start settles it.
+    /// Whether nothing is wrong: the next start settles it, or nothing needs what is gone.
     pub fn is_note(&self) -> bool {
-        self.nature == Nature::Leftover
+        matches!(self.nature, Nature::Leftover | Nature::Gone)
     }
 }
 
@@ -229,7 +234,9 @@ impl Report {
     pub fn summary(&self) -> String {
         let notes = self.findings.iter().filter(|finding| finding.is_note()).count();
         let wrong = self.findings.len() - notes;
-        let noted = format!("{} on what the next start settles", count(notes, "note", "notes"));
+        let gone = self.findings.iter().filter(|finding| finding.nature == Nature::Gone).count();
+        let about = if gone == 0 { " on what the next start settles" } else { "" };
+        let noted = format!("{}{about}", count(notes, "note", "notes"));
         let found = match (wrong, notes) {
             (0, 0) => "nothing wrong".to_owned(),
             (0, _) => noted,

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
+use crate::agent::kept_logs::KeptLog;
 use crate::clock::WallTime;
 
-use super::{BackupError, DATA, DEMO_PASSWORD, EVENTS, MANIFEST, Manifest, Member, Report, STORE, at};
+use super::{BackupError, DATA, DEMO_PASSWORD, EVENTS, LOGS, MANIFEST, Manifest, Member, Report, STORE, at};
 
 use crate::store::sqlite::inspect;
 
@@ -137,6 +138,7 @@ fn is_member(name: &str) -> bool {
     match name.split_once('/') {
         None => [STORE, EVENTS, DEMO_PASSWORD].contains(&name),
         Some((DATA, name)) => !name.contains('/') && data_file(name),
+        Some((LOGS, name)) => !name.contains('/') && KeptLog::of(name.into()).is_some_and(|log| log.is_finished),
         Some(_) => false,
     }
 }

@@ -45,6 +45,7 @@ impl Moment {
             hold(&store)?;
             let before = missing.take();
             missing = links.add_all(&paths.session_data(), inspect::data_file_names(&store)?)?;
+            links.add_logs(&paths.logs(), inspect::kept_log_names(&store)?)?;
             match &missing {
                 None => return Ok(Self { store, events, links }),
                 // The row goes before its file: a later moment does not name a file that went in order.
@@ -60,6 +61,11 @@ impl Moment {
     /// The data files of the moment, by name.
     pub(super) fn data_files(&self) -> impl Iterator<Item = (&str, PathBuf)> {
         self.links.names.iter().map(|name| (name.as_str(), self.links.path.join(name)))
+    }
+
+    /// The kept logs of the moment, by name.
+    pub(super) fn logs(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        self.links.logs.iter().map(|name| (name.as_str(), self.links.path.join(name)))
     }
 
     /// Copies both databases, as they are at the moment, into a directory, and lets go of them.
@@ -127,6 +133,7 @@ fn forget_strangers(events: &Path, store: &Path) -> Result<(), StoreError> {
 struct Links {
     path: PathBuf,
     names: Vec<String>,
+    logs: Vec<String>,
     _lock: File,
 }
 
@@ -142,7 +149,7 @@ impl Links {
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| at(&made)(errno.into()))?;
         // Only what is locked has a name that another command takes for a killed backup's.
         fs::rename(&made, &path).map_err(at(&path))?;
-        Ok(Self { path, names: Vec::new(), _lock: lock })
+        Ok(Self { path, names: Vec::new(), logs: Vec::new(), _lock: lock })
     }
 
     /// Makes these the links, or returns the name of a file that was not there.
@@ -157,6 +164,22 @@ impl Links {
         }
         self.names = names;
         Ok(None)
+    }
+
+    /// Makes these the links to kept logs, but for those that are not there: their sessions are being forgotten.
+    fn add_logs(&mut self, directory: &Path, mut names: Vec<String>) -> Result<(), BackupError> {
+        let mut failure = None;
+        names.retain(|name| match fs::hard_link(directory.join(name), self.path.join(name)) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                failure = Some(at(&directory.join(name))(error));
+                false
+            }
+        });
+        self.logs = names;
+        failure.map_or(Ok(()), Err)
     }
 }
 

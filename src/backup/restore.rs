@@ -10,7 +10,7 @@ use crate::failpoint::Failpoint;
 use crate::store::sqlite;
 use crate::verify::{self, Finding};
 
-use super::{BackupError, DATA, FORMAT, Manifest, Report, STORE, Workshop, archive, at, parent};
+use super::{BackupError, DATA, FORMAT, LOGS, Manifest, Report, STORE, Workshop, archive, at, parent};
 
 /// What was restored.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub fn restore(file: &Path, directory: &Path, report: Report<'_>) -> Result<Rest
     DirBuilder::new().recursive(true).mode(0o700).create(parent(directory)).map_err(at(directory))?;
     let workshop = Workshop::beside(directory)?;
     let desk = workshop.path.join("desk");
-    for made in [&desk, &desk.join(DATA)] {
+    for made in [&desk, &desk.join(DATA), &desk.join(LOGS)] {
         DirBuilder::new().mode(0o700).create(made).map_err(at(made))?;
     }
     let manifest = archive::unpack(file, &desk, report)?;
@@ -48,7 +48,7 @@ pub fn restore(file: &Path, directory: &Path, report: Report<'_>) -> Result<Rest
     let verified = verify::verify(&desk);
     let verified = verified.map_err(|error| BackupError::Damaged { path: file.to_owned(), why: error.to_string() })?;
     let findings = verified.findings;
-    for made in [&desk.join(DATA), &desk] {
+    for made in [&desk.join(DATA), &desk.join(LOGS), &desk] {
         data_dir::sync_directory(made).map_err(at(made))?;
     }
     Failpoint::RestoreBeforePlace.hit();

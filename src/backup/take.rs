@@ -14,7 +14,9 @@ use crate::store::sqlite::{self, inspect};
 
 use super::archive::{self, Writer};
 use super::moment::Moment;
-use super::{BackupError, DATA, DEMO_PASSWORD, EVENTS, FORMAT, Manifest, Member, Report, STORE, Workshop, at, parent};
+use super::{
+    BackupError, DATA, DEMO_PASSWORD, EVENTS, FORMAT, LOGS, Manifest, Member, Report, STORE, Workshop, at, parent,
+};
 
 /// Takes a backup of a data directory, of a running server or without one, into a new file. Blocks.
 ///
@@ -46,7 +48,8 @@ pub fn take(directory: &Path, target: &Path, report: Report<'_>) -> Result<Manif
     Failpoint::BackupCopied.hit();
     let unfinished = workshop.path.join("archive.tar");
     let (store, events) = (workshop.path.join(STORE), workshop.path.join(EVENTS));
-    let files: Vec<_> = moment.data_files().map(|(name, path)| (format!("{DATA}/{name}"), path)).collect();
+    let data = moment.data_files().map(|(name, path)| (format!("{DATA}/{name}"), path));
+    let files: Vec<_> = data.chain(moment.logs().map(|(name, path)| (format!("{LOGS}/{name}"), path))).collect();
     let whole =
         archive::total([&store, &events].into_iter().chain(files.iter().map(|(_, path)| path)).map(|path| &**path));
     let mut writer = Writer::make(&unfinished, taken, whole, report)?;

@@ -57,7 +57,7 @@ fn a_restored_desk_is_sound_and_has_an_id_of_its_own_and_the_same_key() {
         store.query_row("SELECT value FROM meta WHERE name = 'token_key'", [], |row| row.get(0)).unwrap()
     };
     assert_eq!(key(&elsewhere), key(&directory));
-    assert_eq!(names(&elsewhere), ["data", "frontdesk.db"]);
+    assert_eq!(names(&elsewhere), ["data", "frontdesk.db", "logs"]);
     assert_eq!(fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777, 0o700);
 }
 

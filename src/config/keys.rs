@@ -81,6 +81,7 @@ pub(super) const KEYS: &[Key] = &[
     text("events.keep"),
     text("history.keep"),
     text("history.per_customer"),
+    text("history.log"),
     text("shutdown.grace"),
     text("shutdown.readiness_delay"),
 ];

@@ -46,6 +46,9 @@ pub struct SessionDetail {
     pub created: String,
     /// Rises with each change.
     pub revision: u32,
+    /// Bytes of its agent's log that are kept, if it failed.
+    #[serde(default)]
+    pub log_bytes: Option<u32>,
 }
 
 impl Operator {
@@ -81,6 +84,7 @@ impl Operator {
             limits: driven.map(|driven| driven.limits.clone()).unwrap_or_default(),
             created: record.created.to_string(),
             revision: record.revision.0,
+            log_bytes: record.phase.kept_log(),
         }
     }
 }

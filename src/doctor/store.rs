@@ -26,7 +26,7 @@ pub(super) fn check(directory: &Path) -> Vec<Finding> {
 fn finding(found: verify::Finding) -> Finding {
     let level = match found.nature {
         Nature::Damage | Nature::Lasting => Level::Error,
-        Nature::Leftover => Level::Note,
+        Nature::Leftover | Nature::Gone => Level::Note,
     };
     Finding::told(ABOUT, level, found.sentence)
 }

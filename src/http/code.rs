@@ -72,7 +72,7 @@ codes! {
     PasswordKeptElsewhere = CONFLICT "PASSWORD_KEPT_ELSEWHERE":
         "A remote credential server keeps the customers' passwords. Change it there.",
     LogsGone = GONE "LOGS_GONE":
-        "The session has ended, and its agent's log went with it.",
+        "The session has ended, and its agent's log went with it. Only that of a session that failed is kept.",
     RequestTooLarge = PAYLOAD_TOO_LARGE "REQUEST_TOO_LARGE":
         "The body is larger than the server takes.",
     UnsupportedContentType = UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_CONTENT_TYPE":

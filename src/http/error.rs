@@ -196,7 +196,7 @@ impl Refusal {
                 "You have a live session: go on with it by `session` and `token`, or stop it first."
             }
             Self::LogsGone => {
-                "The session has ended, and its log went with it; operators see the last lines in its `reason_detail`."
+                "The session has ended, and its log went with it; only that of a session that failed is kept (`history.log`)."
             }
             Self::Failed => "The server failed; its log says why.",
         })

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::agent::kept_logs::KeptLogs;
 use crate::clock::{Clock, Heartbeat};
 use crate::config::InForce;
 use crate::events::EventLog;
@@ -25,15 +26,22 @@ pub(super) struct Household {
     store: Arc<dyn Store>,
     events: EventLog,
     clock: Arc<dyn Clock>,
+    logs: KeptLogs,
     /// The last heartbeat: the one before this server's start, if there was one.
     last: Option<Heartbeat>,
 }
 
 impl Household {
-    pub(super) fn new(settings: &InForce, store: &Arc<dyn Store>, events: &EventLog, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        settings: &InForce,
+        store: &Arc<dyn Store>,
+        events: &EventLog,
+        clock: &Arc<dyn Clock>,
+        logs: KeptLogs,
+    ) -> Self {
         let (settings, store, events, clock) = (settings.clone(), Arc::clone(store), events.clone(), Arc::clone(clock));
         let last = store.desk().last_heartbeat.clone();
-        Self { settings, store, events, clock, last }
+        Self { settings, store, events, clock, logs, last }
     }
 
     /// Goes on until the server drains.
@@ -80,7 +88,7 @@ impl Household {
             return Ok(false);
         }
         let keep = self.settings.get().history.per_customer;
-        let sizes = self.events.sizes(ended).await?;
+        let sizes = self.with_logs(self.events.sizes(ended).await?).await;
         for customer in self.store.count_history(sizes).await? {
             loop {
                 let surplus = self.store.surplus_history(&customer, keep, AT_ONCE).await?;
@@ -92,6 +100,16 @@ impl Household {
             }
         }
         Ok(is_full)
+    }
+
+    /// The same sizes with what is kept of the sessions' logs.
+    async fn with_logs(&self, mut sizes: Vec<(SessionId, u64)>) -> Vec<(SessionId, u64)> {
+        let (logs, events_only) = (self.logs.clone(), sizes.clone());
+        let counted = tokio::task::spawn_blocking(move || {
+            sizes.iter_mut().for_each(|(session, size)| *size += logs.size(*session));
+            sizes
+        });
+        counted.await.unwrap_or(events_only)
     }
 
     /// Deletes some of the sessions that have been history for `history.keep`; whether there may be more.
@@ -110,6 +128,12 @@ impl Household {
         // Events go first: a crash in between leaves a session without events, and never events without a session.
         self.events.forget(old.clone()).await?;
         self.store.delete_history(old.clone()).await?;
+        // Logs go last: a crash in between leaves files that the next start removes, and never a row without its log.
+        let (logs, gone) = (self.logs.clone(), old.clone());
+        let removed = tokio::task::spawn_blocking(move || gone.into_iter().for_each(|session| logs.remove(session)));
+        if let Err(error) = removed.await {
+            tracing::warn!(error = %error, "removing kept logs panicked");
+        }
         // A reader may have appended the end of one of them meanwhile.
         self.events.forget(self.events.kept(old).await?).await
     }
@@ -123,6 +147,7 @@ mod tests {
     use crate::data_dir::DataDir;
     use crate::id::{CustomerKey, Revision};
     use crate::session::{Ending, NewSession, Outcome, Phase, Reason, SessionData, SessionRecord};
+    use crate::shim::place::Place;
     use crate::store::sqlite::SqliteStore;
     use crate::token::TokenHash;
 
@@ -168,9 +193,50 @@ mod tests {
         assert_eq!(kept, [false, false, true, true]);
     }
 
+    #[tokio::test]
+    async fn kept_logs_count_as_history_and_go_with_it() {
+        let desk = Desk::new();
+        let mut config = Config::default();
+        config.history.per_customer = 10_000;
+        let household = desk.household(config);
+        let mut ended = Vec::new();
+        for _ in 0..3 {
+            ended.push(desk.ended_session().await);
+            desk.keep_log(ended[ended.len() - 1], 6_000);
+            desk.manual.advance(Duration::from_secs(1));
+        }
+
+        household.count_some().await.unwrap();
+
+        let kept = ended.iter().map(|session| desk.logs().size(*session));
+        assert_eq!(kept.collect::<Vec<_>>(), [0, 0, 6_000]);
+        for (n, session) in ended.iter().enumerate() {
+            assert_eq!(desk.store.session(*session).await.unwrap().is_some(), n == 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_removes_logs_of_sessions_that_have_not_ended_with_one_and_leaves_the_others() {
+        let desk = Desk::new();
+        let [with, without] = [desk.failed_session(9).await, desk.ended_session().await];
+        let unknown = SessionId::new(desk.manual.wall(), [9; 10]);
+        for session in [with, without, unknown] {
+            desk.keep_log(session, 9);
+        }
+        let directory = desk.root.path().join("logs");
+        std::fs::write(directory.join(format!("{with}.part")), "x").unwrap();
+        std::fs::write(directory.join("notes.txt"), "x").unwrap();
+
+        desk.logs().remove_strays(&*desk.store).await;
+
+        let mut left: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        left.sort();
+        assert_eq!(left, [directory.join(format!("{with}.log")), directory.join("notes.txt")]);
+    }
+
     /// A store, a log and a clock, for a household to look after.
     struct Desk {
-        _root: tempfile::TempDir,
+        root: tempfile::TempDir,
         store: Arc<dyn Store>,
         events: EventLog,
         manual: ManualClock,
@@ -183,15 +249,35 @@ mod tests {
             let store = Arc::new(SqliteStore::open(directory.paths()).unwrap());
             let events = EventLog::open(directory.paths(), 1 << 20).unwrap();
             let manual = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
-            Self { _root: root, store, events, manual }
+            Self { root, store, events, manual }
         }
 
         fn household(&self, config: Config) -> Household {
             let clock: Arc<dyn Clock> = Arc::new(self.manual.clone());
-            Household::new(&InForce::new(config), &self.store, &self.events, &clock)
+            Household::new(&InForce::new(config), &self.store, &self.events, &clock, self.logs())
+        }
+
+        fn logs(&self) -> KeptLogs {
+            KeptLogs::new(self.root.path().join("logs"))
+        }
+
+        /// Keeps a log of so many bytes.
+        fn keep_log(&self, session: SessionId, bytes: usize) {
+            let place = Place::new(&self.root.path().join("place"));
+            place.make().unwrap();
+            std::fs::write(place.log(), "x".repeat(bytes)).unwrap();
+            self.logs().keep(session, &place, 1 << 20).unwrap();
         }
 
         async fn ended_session(&self) -> SessionId {
+            self.session_ended_as(Outcome::Stopped, 0).await
+        }
+
+        async fn failed_session(&self, log_bytes: u32) -> SessionId {
+            self.session_ended_as(Outcome::Failed, log_bytes).await
+        }
+
+        async fn session_ended_as(&self, outcome: Outcome, log_bytes: u32) -> SessionId {
             let record = SessionRecord {
                 id: SessionId::new(self.manual.wall(), crate::random::bytes()),
                 customer: CustomerKey::new("ann"),
@@ -210,8 +296,8 @@ mod tests {
                 account: None,
             };
             self.store.admit(new).await.unwrap();
-            let ending = Ending { outcome: Outcome::Stopped, reason: Reason::new("asked to") };
-            let ended = record.after(Phase::Ended { epoch: record.phase.epoch(), ending });
+            let ending = Ending { outcome, reason: Reason::new("asked to") };
+            let ended = record.after(Phase::Ended { epoch: record.phase.epoch(), ending, log_bytes });
             self.store.put(ended, self.manual.now()).await.unwrap();
             record.id
         }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn ended(outcome: Outcome) -> Phase {
-        Phase::Ended { epoch: Epoch(1), ending: Ending::new(outcome, Reason::new("no luck")) }
+        Phase::Ended { epoch: Epoch(1), ending: Ending::new(outcome, Reason::new("no luck")), log_bytes: 0 }
     }
 
     /// What a session's life counts as, a second a step: started, failed starts, restarts, failed, seconds of starts.

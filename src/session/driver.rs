@@ -4,7 +4,7 @@
 //! and leaves a session that is pending again to the store's deadlines. Events come from one queue of commands and
 //! one of the agent's; commands go first, so that a stop is never behind a flood of news.
 //!
-//! For each event: [`machine::step`], store the record, append the transition to the session's sequence, publish the
+//! For each event: [`machine::step`], keep the log of a session that fails, store the record, append the transition to the session's sequence, publish the
 //! record, start the effects. Nothing is shown or done that is not stored; only the next step waits for the transition.
 //! When the store fails, whoever commanded is told at once, and the driver waits for the store to come back
 //! and reads what became of the write: events of the agent are facts and are stored then, commands are not retried.
@@ -22,7 +22,7 @@ use crate::failpoint::Failpoint;
 use crate::id::{Epoch, Revision};
 use crate::session::counted::Counted;
 use crate::session::machine::{self, Effect, Event, Limits, Rejection};
-use crate::session::phase::{Phase, Reason};
+use crate::session::phase::{Outcome, Phase, Reason};
 use crate::session::record::{SessionData, SessionRecord};
 use crate::session::registry::Place;
 use crate::session::sequence::{Sequences, Told};
@@ -317,7 +317,7 @@ impl Driver {
     /// Stores a step, publishes it and starts its effects; false if it was a command's and could not be stored.
     async fn advance(&mut self, record: &SessionRecord, step: machine::Step, reply: &mut Option<Reply>) -> bool {
         if step.phase != record.phase {
-            let next = record.after(step.phase);
+            let next = record.after(self.with_log(step.phase).await);
             let ahead = self.begin_ahead(record, &step.effects);
             self.await_told().await;
             let (stored, ahead) = match self.persist(next, ahead, reply).await {
@@ -340,6 +340,14 @@ impl Driver {
             self.start_all(step.effects, Ahead::default());
         }
         true
+    }
+
+    /// The same phase, once the log of a session that fails is kept: its directory goes when its end is stored.
+    async fn with_log(&self, phase: Phase) -> Phase {
+        let Phase::Ended { epoch, ending, log_bytes: 0 } = phase else { return phase };
+        let has_failed = ending.outcome == Outcome::Failed;
+        let log_bytes = if has_failed { self.context.launcher.keep_log(self.record().id).await } else { 0 };
+        Phase::Ended { epoch, ending, log_bytes }
     }
 
     /// Begins with the start of an agent for a pending session, which has none and nothing of one that still counts.

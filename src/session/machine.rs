@@ -335,7 +335,7 @@ fn stay(phase: &Phase) -> Step {
 }
 
 fn end(epoch: Epoch, ending: Ending) -> Step {
-    Step { phase: Phase::Ended { epoch, ending }, effects: Vec::new() }
+    Step { phase: Phase::Ended { epoch, ending, log_bytes: 0 }, effects: Vec::new() }
 }
 
 fn start(epoch: Epoch, not_before: Timestamp, limits: &Limits, kind: Start) -> Step {

@@ -68,6 +68,9 @@ pub enum Phase {
         epoch: Epoch,
         /// How it ended.
         ending: Ending,
+        /// Bytes of its agent's log that are kept with it; none unless it failed.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        log_bytes: u32,
     },
 }
 
@@ -253,6 +256,14 @@ impl Phase {
         match self {
             Self::Stopping { ending, .. } | Self::Ended { ending, .. } => Some(ending),
             Self::Pending { .. } | Self::Starting { .. } | Self::Running { .. } => None,
+        }
+    }
+
+    /// Bytes of its agent's log that are kept with it, if it has ended and any are.
+    pub fn kept_log(&self) -> Option<u32> {
+        match self {
+            Self::Ended { log_bytes, .. } => Some(*log_bytes).filter(|bytes| *bytes > 0),
+            Self::Pending { .. } | Self::Starting { .. } | Self::Running { .. } | Self::Stopping { .. } => None,
         }
     }
 

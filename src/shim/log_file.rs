@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -31,10 +32,10 @@ impl LogFile {
     pub(crate) fn end(&mut self, lines: usize) -> Bytes {
         let mut text = Vec::new();
         if let Ok(older) = File::open(self.place.older_log()) {
-            text = last_bytes(&older).unwrap_or_default();
+            text = last_bytes(&older, MOST_BYTES).unwrap_or_default();
         }
         if let Ok(file) = File::open(self.place.log()) {
-            let newer = last_bytes(&file).unwrap_or_default();
+            let newer = last_bytes(&file, MOST_BYTES).unwrap_or_default();
             let at = file.metadata().map_or(0, |metadata| metadata.len());
             text.extend(newer);
             self.open = Some((file, at));
@@ -72,6 +73,43 @@ impl LogFile {
     }
 }
 
+/// The end of a log over the file that was begun anew, `most` bytes and 1 MiB at most. What is cut begins with a line, unless that is
+/// longer. Empty if there is no log.
+///
+/// # Errors
+/// What the file system said.
+pub(crate) fn end_within(place: &Place, most: u64) -> io::Result<Vec<u8>> {
+    let most = most.min(MOST_BYTES);
+    // One more tells whether anything is cut, and whether that is a whole line.
+    let mut text = end_of(&place.log(), most + 1)?;
+    let left = (most + 1).saturating_sub(text.len() as u64);
+    if left > 0 {
+        text.splice(..0, end_of(&place.older_log(), left)?);
+    }
+    if text.len() as u64 > most {
+        let first_end = text.iter().position(|byte| *byte == b'\n').filter(|end| end + 1 < text.len());
+        text.drain(..=first_end.unwrap_or(0));
+    }
+    Ok(text)
+}
+
+/// The last lines of one file, 1 MiB of them at most.
+///
+/// # Errors
+/// What the file system said.
+pub(crate) fn last_lines(file: &File, lines: usize) -> io::Result<Bytes> {
+    let text = last_bytes(file, MOST_BYTES)?;
+    let from = start_of_last(&text, lines);
+    Ok(Bytes::from(text).slice(from..))
+}
+
+fn end_of(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        file => last_bytes(&file?, most),
+    }
+}
+
 /// Where the last `lines` lines begin.
 fn start_of_last(text: &[u8], lines: usize) -> usize {
     if lines == 0 {
@@ -83,9 +121,9 @@ fn start_of_last(text: &[u8], lines: usize) -> usize {
     ends.nth(lines - 1).map_or(0, |(position, _)| position + 1)
 }
 
-fn last_bytes(file: &File) -> io::Result<Vec<u8>> {
+fn last_bytes(file: &File, most: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
-    let from = length.saturating_sub(MOST_BYTES);
+    let from = length.saturating_sub(most);
     let mut bytes = vec![0; usize::try_from(length - from).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, from)?;
     Ok(bytes)

@@ -11,6 +11,7 @@
 //! It owns the database file and the session data files. It does not lock the directory (`data_dir` does) and knows
 //! nothing of agents. While the file is being reopened after a failed commit, it takes no changes and says so.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,7 +23,7 @@ use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::data_dir::DataPaths;
 use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::metrics::Writes;
-use crate::session::{Census, NewSession, PhaseName, SessionData, SessionRecord};
+use crate::session::{Census, NewSession, Phase, PhaseName, SessionData, SessionRecord};
 use crate::store::{
     AccountsSeen, Admission, Answer, CheckedAccount, Customer, Damage, Desk, Filter, Found, Glance, Incoming,
     KeyedAnswer, KnownAddresses, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
@@ -426,6 +427,23 @@ impl Store for SqliteStore {
             let ids = ids.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unavailable)?;
             // One without a readable id is found by `frontdesk verify`.
             Ok(ids.into_iter().flatten().collect())
+        })
+    }
+
+    fn with_kept_log(&self, mut sessions: Vec<SessionId>) -> Answer<'_, HashSet<SessionId>> {
+        self.read(move |connection| {
+            let mut phase =
+                connection.prepare_cached("SELECT phase FROM history WHERE id = ?1").map_err(unavailable)?;
+            sessions.retain(|session| {
+                let text = phase.query_row([session.as_bytes()], |row| row.get::<_, String>(0)).optional();
+                let phase = text.map(|text| text.map(|text| serde_json::from_str::<Phase>(&text)));
+                match phase {
+                    Ok(None) => false,
+                    Ok(Some(Ok(phase))) => phase.kept_log().is_some(),
+                    Ok(Some(Err(_))) | Err(_) => true,
+                }
+            });
+            Ok(sessions.into_iter().collect())
         })
     }
 

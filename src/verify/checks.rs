@@ -15,6 +15,7 @@ use super::{Finding, Nature, Server, Snapshot};
 
 mod agents;
 mod events;
+mod logs;
 mod operators;
 
 /// What to do about what no start mends.
@@ -35,6 +36,7 @@ pub fn check(snapshot: &Snapshot) -> Vec<Finding> {
     }
     check_notes(snapshot, &mut findings);
     check_data_files(snapshot, &mut findings);
+    logs::check(snapshot, &mut findings);
     check_customers(snapshot, &mut findings);
     operators::check(snapshot, &mut findings);
     agents::check(snapshot, &mut findings);

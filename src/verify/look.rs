@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::agent::kept_logs::KeptLogs;
 use crate::clock::{Clock, SystemClock};
 use crate::control;
 use crate::data_dir::DataPaths;
@@ -46,6 +47,7 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
     };
     // After the rows: a file or a process that goes with its session is not missed while the row still stands.
     let files = files(&paths.session_data()).map_err(|error| unreadable(&error))?;
+    let logs = KeptLogs::new(paths.logs()).all().map_err(|error| unreadable(&error))?;
     let (directories, shims, processes) =
         agents::look(&paths.agents(), tables.desk.as_deref()).map_err(|error| unreadable(&error))?;
     let events = events::inspect::read(&paths.events()).map_err(|error| unreadable(&error))?;
@@ -60,6 +62,7 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
         customers: tables.customers,
         operators: tables.operators,
         files,
+        logs,
         directories,
         shims,
         processes,

@@ -1,5 +1,6 @@
 //! Each check on a snapshot made by hand: what is right passes, and one thing wrong is said.
 
+use crate::agent::kept_logs::KeptLog;
 use crate::clock::{Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, SessionId};
 use crate::principal::{OperatorTokenId, Scope};
@@ -399,6 +400,33 @@ fn the_log_of_events_is_whole_and_of_known_sessions() {
     assert_found(&snapshot, "its events are kept, and the session is neither live nor in the history");
 }
 
+#[test]
+fn a_kept_log_belongs_to_a_session_that_failed_and_whatever_is_wrong_with_it_is_a_note() {
+    let mut snapshot = sound();
+    let ending = Ending::new(Outcome::Failed, Reason::new("it broke"));
+    snapshot.history[0].phase = Ok(Phase::Ended { epoch: Epoch(1), ending, log_bytes: 9 });
+    assert_found(&snapshot, "its agent's log was kept, and its file in logs/ is gone; nothing else is lost");
+    assert!(check(&snapshot)[0].is_note());
+    snapshot.logs.push(kept_log(3, "log"));
+    assert_eq!(found(&snapshot), [""; 0]);
+    // The end of a session that lives may be about to be stored; without a server nobody stores it.
+    snapshot.logs.push(kept_log(2, "log"));
+    assert_eq!(found(&snapshot), [""; 0]);
+    without_agents(&mut snapshot);
+    snapshot.server = Server::Absent;
+    for (session, extension) in [(2, "log"), (3, "part"), (9, "log")] {
+        snapshot.logs[1] = kept_log(session, extension);
+        let name = format!("{}.{extension}", id(session));
+        let sentence = format!("the file logs/{name} is the log of no session that failed; the next start removes it");
+        assert!(found(&snapshot).contains(&sentence), "{:?}", found(&snapshot));
+        assert!(check(&snapshot).iter().all(super::Finding::is_note));
+    }
+}
+
+fn kept_log(session: u8, extension: &str) -> KeptLog {
+    KeptLog::of(format!("logs/{}.{extension}", id(session)).into()).unwrap()
+}
+
 /// Ends all agents and their shims.
 fn without_agents(snapshot: &mut Snapshot) {
     snapshot.shims.clear();
@@ -431,6 +459,7 @@ fn empty() -> Snapshot {
         customers: Vec::new(),
         operators: OperatorRows { is_guarded: true, ..OperatorRows::default() },
         files: Vec::new(),
+        logs: Vec::new(),
         directories: Vec::new(),
         shims: Vec::new(),
         processes: Vec::new(),
@@ -511,5 +540,5 @@ fn starting(epoch: u32) -> Phase {
 }
 
 fn ended(reason: &str) -> Phase {
-    Phase::Ended { epoch: Epoch(1), ending: Ending::new(Outcome::Stopped, Reason::new(reason)) }
+    Phase::Ended { epoch: Epoch(1), ending: Ending::new(Outcome::Stopped, Reason::new(reason)), log_bytes: 0 }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use frontdesk::agent::http::Services;
 use frontdesk::agent::{AgentLimits, Launcher, Means};
 use frontdesk::clock::{Clock, SystemClock};
-use frontdesk::config::{AgentKind, Persona};
+use frontdesk::config::{AgentKind, Config, InForce, Persona};
 use frontdesk::data_dir::DataDir;
 use frontdesk::events::EventLog;
 use frontdesk::http_client::HttpClient;
@@ -213,6 +213,7 @@ impl Desk {
             services: Services { mapping: Arc::new(mapping), client: HttpClient::new() },
             events: EventLog::open(paths, 1 << 20).unwrap(),
             metrics: Arc::default(),
+            settings: InForce::new(Config::default()),
         };
         let tasks = Tasks::default();
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&clock), tasks.clone(), limits, means);

@@ -180,6 +180,7 @@ fn the_page_of_a_session_that_has_ended_waits_for_nothing_and_shows_the_whole_of
     let page = console.see(Scope::SessionsWrite, &path);
     assert!(page.contains("the agent exited with status 3 before it was ready") && page.contains(&log), "{page}");
     assert!(!page.contains("data-stream") && !page.contains("id=\"request\""), "{page}");
+    assert!(page.contains("kept because the session failed") && page.contains("id=\"log-text\""), "{page}");
 }
 
 #[test]

@@ -26,6 +26,9 @@ const CONFIG: &str = r#"
 command = ["sh", "-c", "sleep 600 & exec \"$ECHO\" agent echo"]
 environment = { ECHO = "BINARY" }
 stop_grace = "2s"
+[personas.FAILING]
+command = ["sh", "-c", "echo why it failed >&2; exit 3"]
+protocol = "none"
 [personas.HASTY]
 command = ["sh", "-c", "sleep 600 & exec \"$ECHO\" agent echo"]
 environment = { ECHO = "BINARY" }
@@ -45,6 +48,8 @@ pub(crate) enum Operation {
     /// The same under a key.
     AskKeyed,
     AgentDies,
+    /// The agent fails, and with it the session.
+    Fail,
     /// An operator has its agent replaced.
     Restart,
     StopPending,
@@ -94,6 +99,7 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (Initialise, 2),
             (AgentDies, 1),
             (AgentDies, 2),
+            (Fail, 3),
             (Restart, 1),
             (Restart, 2),
             (Restart, 3),
@@ -112,6 +118,7 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
             (Initialise, 2),
             (AgentDies, 1),
             (AgentDies, 2),
+            (Fail, 3),
             (Restart, 1),
             (Restart, 2),
             (Restart, 3),
@@ -129,8 +136,9 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
         | Failpoint::AfterFence
         | Failpoint::AfterSpawn => &[(Initialise, 1), (AgentDies, 1), (Restart, 1), (RecoverDead, 1)],
         Failpoint::AfterAgentEnd => {
-            &[(AgentDies, 1), (Restart, 1), (StopRunning, 1), (RecoverDead, 1), (DrainEndingAgents, 1)]
+            &[(AgentDies, 1), (Fail, 1), (Restart, 1), (StopRunning, 1), (RecoverDead, 1), (DrainEndingAgents, 1)]
         }
+        Failpoint::BeforeKeptLog | Failpoint::AfterKeptLog => &[(Fail, 1)],
         Failpoint::BeforeDataRemoval => &[(StopPending, 1), (StopRunning, 1), (Expire, 1)],
         Failpoint::AfterNote => &[(AskKeyed, 1)],
         Failpoint::DuringAdoption | Failpoint::DuringRecovery => &[(Adopt, 1), (RecoverDead, 1)],
@@ -174,12 +182,15 @@ sweep! {
     a_crash_with_an_epoch_that_no_shim_knows_is_settled: AfterFence kill;
     a_crash_with_an_agent_that_nobody_knows_of_is_settled: AfterSpawn kill;
     a_crash_with_an_agent_gone_and_not_yet_noted_is_settled: AfterAgentEnd kill;
+    a_crash_with_a_log_not_yet_kept_is_settled: BeforeKeptLog kill;
+    a_crash_with_a_log_kept_and_its_session_s_end_not_stored_is_settled: AfterKeptLog kill;
     a_crash_with_data_that_outlived_its_session_is_settled: BeforeDataRemoval kill;
     a_crash_with_a_keyed_request_noted_and_not_handed_over_is_settled: AfterNote kill;
     a_crash_in_the_middle_of_an_adoption_is_settled: DuringAdoption kill;
     a_crash_in_the_middle_of_a_recovery_is_settled: DuringRecovery kill;
     a_commit_that_fails_is_answered_as_such_and_the_server_goes_on: BeforeCommit error;
     a_commit_that_fails_after_it_took_place_leaves_nothing_in_doubt: AfterCommit error;
+    a_log_that_can_t_be_kept_does_not_keep_its_session_from_its_end: BeforeKeptLog error;
     a_data_file_that_can_t_be_written_is_answered_as_such: BeforeDataFile error;
     a_data_file_that_can_t_be_made_durable_is_answered_as_such: AfterDataFile error;
 }
@@ -218,6 +229,8 @@ pub(crate) enum Promise {
     Session { id: String, token: String, data: Value, runs: bool },
     /// The session ends.
     End { id: String },
+    /// The session fails, and its agent's log stays unless it could not be written.
+    Failure { id: String, has_log: bool },
 }
 
 /// One operation with one point in its way.
@@ -227,6 +240,8 @@ pub(crate) struct Case {
     pub(crate) when: PathBuf,
     promise: Promise,
     kills: bool,
+    /// Whether the point makes the keeping of a log fail.
+    loses_log: bool,
     has_bob: bool,
     /// The processes of the agent that is there when the operation begins.
     before: Vec<Marked>,
@@ -246,9 +261,13 @@ impl Case {
         server.start_again();
         let kills = failpoint.contains("=kill");
         let (promise, before) = (Promise::None, Vec::new());
-        let mut case = Self { server, operation, when, promise, kills, has_bob: false, before };
+        let loses_log = failpoint == "before-kept-log=error@1";
+        let mut case = Self { server, operation, when, promise, kills, loses_log, has_bob: false, before };
         if operation.has_agent() || matches!(operation, CreateAgain | Initialise | StopPending) {
             case.create(json!({"large": "x".repeat(100 << 10)}), "CUSTOMERS");
+        }
+        if operation == Fail {
+            case.create(json!({}), "FAILING");
         }
         if operation.has_agent() {
             case.initialise();
@@ -319,6 +338,13 @@ impl Case {
                 let _ = self.send("PUT", "/handleSessionRequests", &[], &body.to_string());
             }
             AskKeyed => drop(self.ask_keyed()),
+            Fail => {
+                self.initialise();
+                let Promise::Session { id, .. } = std::mem::replace(&mut self.promise, Promise::None) else {
+                    panic!("there is no session to fail")
+                };
+                self.promise = Promise::Failure { id, has_log: !self.loses_log };
+            }
             Restart => {
                 let _ = self.server.run(&["session", "restart", ADA.0], "");
             }
@@ -327,7 +353,7 @@ impl Case {
                 self.create(json!({"large": "z".repeat(100 << 10)}), "HASTY");
                 self.promise = match std::mem::replace(&mut self.promise, Promise::None) {
                     Promise::Session { id, .. } => Promise::End { id },
-                    other @ (Promise::None | Promise::End { .. }) => other,
+                    other @ (Promise::None | Promise::End { .. } | Promise::Failure { .. }) => other,
                 };
             }
             Adopt | RecoverDead => {
@@ -413,6 +439,11 @@ impl Case {
             Promise::End { id } => {
                 until("the session has ended", || ended(&self.server, id).is_some());
                 assert!(live(&self.server, id).is_none());
+            }
+            Promise::Failure { id, has_log } => {
+                until("the session has ended", || ended(&self.server, id).is_some());
+                let log = std::fs::read_to_string(self.server.data_dir().join(format!("logs/{id}.log")));
+                assert_eq!(log.ok().as_deref(), has_log.then_some("--- agent 1 ---\nwhy it failed\n"));
             }
             Promise::Session { id, token, data, runs } => {
                 assert!(live(&self.server, id).is_some(), "the session is lost");

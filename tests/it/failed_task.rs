@@ -10,7 +10,7 @@ use std::time::Duration;
 use frontdesk::agent::http::Services;
 use frontdesk::agent::{AgentLimits, Launcher, Means, leftovers};
 use frontdesk::clock::{Clock, Heartbeat, SystemClock, Timestamp, WallTime};
-use frontdesk::config::Persona;
+use frontdesk::config::{Config, InForce, Persona};
 use frontdesk::data_dir::DataDir;
 use frontdesk::events::EventLog;
 use frontdesk::id::{CustomerKey, Revision, SessionId};
@@ -71,7 +71,8 @@ impl Desk {
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let events = EventLog::open(data_dir.paths(), 1 << 20).unwrap();
         let (agents, services, metrics) = (data_dir.paths().agents(), Services::default(), Arc::default());
-        let means = Means { launch, agents, services, events, metrics };
+        let settings = InForce::new(Config::default());
+        let means = Means { launch, agents, services, events, metrics, settings };
         let launcher = Launcher::new(Arc::clone(&store), Arc::clone(&shared), tasks.clone(), limits, means);
         let command = [env!("CARGO_BIN_EXE_frontdesk"), "agent", "echo"].map(str::to_owned).to_vec();
         let personas = BTreeMap::from([("ECHO".parse().unwrap(), Persona { command, ..Persona::default() })]);

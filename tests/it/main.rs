@@ -39,6 +39,7 @@ mod generated_client;
 mod harness;
 mod http_agents;
 mod isolation;
+mod kept_logs;
 mod keyed_requests;
 mod kill;
 #[cfg(feature = "failpoints")]

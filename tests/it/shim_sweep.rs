@@ -31,6 +31,8 @@ fn visits(point: Failpoint) -> &'static [Operation] {
         | Failpoint::AfterFence
         | Failpoint::AfterSpawn
         | Failpoint::AfterAgentEnd
+        | Failpoint::BeforeKeptLog
+        | Failpoint::AfterKeptLog
         | Failpoint::BeforeDataRemoval
         | Failpoint::AfterNote
         | Failpoint::DuringAdoption
@@ -103,8 +105,8 @@ fn die_alone(mut case: Case) {
             let Phase::Pending { last_failure, .. } = &phase else { panic!("{phase:?}") };
             assert!(last_failure.as_ref().unwrap().sentence().contains("shim"), "{phase:?}");
         }
-        AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AskKeyed | AgentDies | Restart | StopPending
-        | StopRunning | Expire | Adopt | RecoverDead | Drain => {}
+        AddCustomer | CreateSmall | CreateLarge | CreateAgain | Ask | AskKeyed | AgentDies | Fail | Restart
+        | StopPending | StopRunning | Expire | Adopt | RecoverDead | Drain => {}
     }
     case.assert_kept_promise();
     if matches!(case.operation, Ask | AgentDies | RecoverDead) {

@@ -135,6 +135,7 @@ macro_rules! contract {
             a_revoked_token_stays_so_since_the_first_time_and_ends_its_console_sessions,
             a_console_session_needs_a_token_that_is_not_revoked,
             a_console_session_is_seen_until_it_ends_or_is_forgotten,
+            a_kept_log_is_meant_by_the_row_of_a_session_that_ended_with_one,
             pruning_takes_only_what_ended_before_and_never_more_than_asked,
             of_a_customer_with_too_much_history_the_oldest_sessions_are_surplus_and_the_newest_never,
             large_data_is_kept_until_the_session_ends,
@@ -432,7 +433,10 @@ async fn lists_are_filtered_by_persona_phase_and_outcome(place: &dyn Place) {
         let record = record_of(&store.admit(new).await.unwrap()).clone();
         if let Some(outcome) = outcome {
             let ending = Ending::new(outcome, Reason::new("over"));
-            store.put(record.after(Phase::Ended { epoch: record.phase.epoch(), ending }), NOW).await.unwrap();
+            store
+                .put(record.after(Phase::Ended { epoch: record.phase.epoch(), ending, log_bytes: 0 }), NOW)
+                .await
+                .unwrap();
         }
         ids.push(record.id);
     }
@@ -560,6 +564,19 @@ async fn of_a_customer_with_too_much_history_the_oldest_sessions_are_surplus_and
     assert_eq!(two, ids[..2]);
     assert_eq!(surplus(1).await.len(), 3, "the newest one stays");
     assert_eq!(store.surplus_history(&ann, 1, 2).await.unwrap().len(), 2);
+}
+
+async fn a_kept_log_is_meant_by_the_row_of_a_session_that_ended_with_one(place: &dyn Place) {
+    let store = place.open();
+    let [with, without, live] = [admit(&*store, "ann").await, admit(&*store, "bob").await, admit(&*store, "eve").await];
+    let ending = Ending::new(Outcome::Failed, Reason::new("it broke"));
+    let failed = Phase::Ended { epoch: with.phase.epoch(), ending, log_bytes: 9 };
+    store.put(with.after(failed), at(1)).await.unwrap();
+    store.put(ended(&without), at(1)).await.unwrap();
+    let asked = vec![without.id, with.id, live.id, SessionId::new(WALL, [7; 10])];
+    assert_eq!(store.with_kept_log(asked.clone()).await.unwrap(), [with.id].into());
+    store.delete_history(vec![with.id]).await.unwrap();
+    assert!(store.with_kept_log(asked).await.unwrap().is_empty());
 }
 
 async fn pruning_takes_only_what_ended_before_and_never_more_than_asked(place: &dyn Place) {
@@ -774,7 +791,7 @@ fn record_of(answer: &Admission) -> &SessionRecord {
 
 fn ended(record: &SessionRecord) -> SessionRecord {
     let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
-    record.after(Phase::Ended { epoch: record.phase.epoch(), ending })
+    record.after(Phase::Ended { epoch: record.phase.epoch(), ending, log_bytes: 0 })
 }
 
 fn customer(email: &str) -> Customer {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::harness::Answer;
+
 /// An answer that goes on.
 pub(crate) struct Stream {
     pub(crate) status: u16,
@@ -160,4 +162,16 @@ impl Body {
         }
         usize::from_str_radix(line.trim(), 16).map_err(|_| ErrorKind::UnexpectedEof.into())
     }
+}
+
+/// The text of a whole answer that came in chunks.
+pub(crate) fn unchunked(answer: &Answer) -> String {
+    let mut text = String::new();
+    let mut rest = std::str::from_utf8(&answer.body).unwrap();
+    while let Some((length, chunk)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        text.push_str(&chunk[..length]);
+        rest = &chunk[length + 2..];
+    }
+    text
 }

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::*;
 use crate::agent::{AgentEnd, AgentEvent, AgentLimits, Means, News, news};
 use crate::clock::{Clock, SystemClock, WallTime};
-use crate::config::Persona;
+use crate::config::{Config, InForce, Persona};
 use crate::data_dir::DataDir;
 use crate::events::EventLog;
 use crate::http_client::stub::{Peer, Stub, keep_alive};
@@ -242,6 +242,7 @@ impl Desk {
             services: Services { mapping, ..Services::default() },
             events: EventLog::open(data_dir.paths(), 1 << 20).unwrap(),
             metrics: Arc::default(),
+            settings: InForce::new(Config::default()),
         };
         let launcher = Launcher::new(store, Arc::clone(&clock), Tasks::default(), limits, means);
         Self { launcher, clock, _directory: directory }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::agent::kept_logs::KeptLogs;
 use crate::cli::{Configuration, Failure, Outcome, output};
 use crate::client::{Client, ClientError, Code, LogQuery, Logs as Stream, SessionFilter};
 use crate::config::Config;
@@ -77,13 +78,15 @@ impl Logs {
     fn read_file(&self) -> Result<(), Failure> {
         let config = self.configuration.place()?;
         let EventPage { session, goes_on, .. } = look(&config, &self.session)?;
-        let session = session.to_string();
-        let place = Place::new(&DataPaths::new(&config.data_dir).agents().join(&session));
+        let paths = DataPaths::new(&config.data_dir);
+        let place = Place::new(&paths.agents().join(session.to_string()));
         // Without a server nothing goes on that could be followed, and the agent's log is there all the same.
         if !goes_on && !place.log().exists() {
             let about = About { email: &self.session, persona: None, token: false, doing: Doing::ReadLogs };
-            return Err(about.refused(Code::LogsGone));
+            let kept = KeptLogs::new(paths.logs()).end(session, self.tail as usize);
+            return output::foreign(&kept.ok_or_else(|| about.refused(Code::LogsGone))?);
         }
+        let session = session.to_string();
         let mut log = LogFile::new(place);
         output::foreign(&log.end(self.tail as usize))?;
         if self.follow { follow(&config, &session, &mut log) } else { Ok(()) }

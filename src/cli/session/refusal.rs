@@ -121,10 +121,9 @@ impl About<'_> {
             }
             Code::SessionNotFound => self.words(Code::TokenRequired, detail, after),
             Code::LogsGone => {
-                format!(
-                    "the session has ended, and its log went with it; `frontdesk session show {pasted}` quotes the last \
-                     lines if it failed"
-                )
+                "the session has ended, and its log went with it; only that of a session that failed is kept, unless \
+                 `history.log` is off"
+                    .into()
             }
             Code::AgentNotStarted => {
                 format!("the agent could not be started; on the server's machine, `frontdesk session show {pasted}` says why")

@@ -8,6 +8,7 @@ use crate::cli::operate::operate;
 use crate::cli::{Configuration, Failure, Outcome, output, table};
 use crate::config::roughly_size;
 use crate::control::{Command, Reply, SessionDetail};
+use crate::id::SessionId;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
@@ -62,16 +63,20 @@ fn text(session: &SessionDetail) -> String {
         ("limits", limits),
         ("requested", Some(session.created.clone())),
         ("revision", Some(session.revision.to_string())),
+        ("log", session.log_bytes.map(|bytes| kept_log(*id, bytes))),
     ];
     let lines = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
     lines.map(|(name, value)| format!("{name:9}  {}\n", table::escaped(&value))).collect()
+}
+
+fn kept_log(session: SessionId, bytes: u32) -> String {
+    format!("{} of it kept; `frontdesk session logs {session}` prints it", roughly_size(bytes.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::WallTime;
-    use crate::id::SessionId;
 
     #[test]
     fn a_long_detail_is_shown_whole_and_can_t_command_the_terminal() {
@@ -94,10 +99,13 @@ mod tests {
             limits: String::new(),
             created: "2026-01-01T00:00:00Z".into(),
             revision: 4,
+            log_bytes: Some(4_096),
         };
         let text = text(&session);
         assert!(text.contains("reason     the agent exited with status 1\n"), "{text}");
         assert!(text.contains(&format!("{}\\u{{1b}}[2J\n", "x".repeat(900))), "{text}");
+        let logs = format!("log        4.0 KiB of it kept; `frontdesk session logs {}` prints it\n", session.id);
+        assert!(text.contains(&logs), "{text}");
         assert!(!text.contains("pid") && !text.contains("known as"), "{text}");
     }
 }

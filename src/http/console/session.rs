@@ -56,7 +56,7 @@ async fn page(app: &App, admitted: &Admitted) -> Result<Page, Refusal> {
         div.columns #facts data-live { (columns(app, &view)) }
         div.columns.wide {
             (told(&events, last))
-            (log(session.phase))
+            (log(session.phase, session.log_bytes))
         }
         @if may_change && session.phase != PhaseName::Ended && takes_requests(persona.as_ref()) { (by_hand(session.phase)) }
         (limits(&view, persona.as_ref()))
@@ -242,13 +242,16 @@ fn line(event: &EventView) -> Markup {
     }
 }
 
-fn log(phase: PhaseName) -> Markup {
+fn log(phase: PhaseName, kept: Option<u32>) -> Markup {
     html! {
         section aria-labelledby="log" {
             h2 #log { "Log" }
-            @if phase == PhaseName::Ended {
-                p.quiet { "The agent's log went with it when the session ended; the reason above quotes the last lines." }
+            @if phase == PhaseName::Ended && kept.is_none() {
+                p.quiet { "The agent's log went with it when the session ended: only that of a session that failed is kept." }
             } @else {
+                @if let Some(bytes) = kept {
+                    p.quiet { "The end of the log, " (words::bytes(bytes.into())) ", kept because the session failed." }
+                }
                 div.tools {
                     label { "Search" input #log-search type="search" autocomplete="off" spellcheck="false"; }
                     label.check { input #log-follow type="checkbox" checked; "Follow" }

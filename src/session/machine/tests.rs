@@ -827,7 +827,7 @@ fn stopping(epoch: u32, deadline: Timestamp) -> Phase {
 }
 
 fn ended(epoch: u32, outcome: Outcome, reason: &str) -> Phase {
-    Phase::Ended { epoch: Epoch(epoch), ending: Ending::new(outcome, Reason::new(reason)) }
+    Phase::Ended { epoch: Epoch(epoch), ending: Ending::new(outcome, Reason::new(reason)), log_bytes: 0 }
 }
 
 fn one_failure() -> Failures {

@@ -152,8 +152,10 @@ fn look(record: &SessionRecord, ran: Epoch, joined: &mut Option<Epoch>, owner: O
             Seen::Waits
         }
         Phase::Pending { .. } => Seen::Idle,
-        Phase::Ended { ending, epoch } if has_come_to_it(*epoch) && ending.outcome == Outcome::Completed => Seen::Ready,
-        Phase::Stopping { ending, epoch, .. } | Phase::Ended { ending, epoch } if has_come_to_it(*epoch) => {
+        Phase::Ended { ending, epoch, .. } if has_come_to_it(*epoch) && ending.outcome == Outcome::Completed => {
+            Seen::Ready
+        }
+        Phase::Stopping { ending, epoch, .. } | Phase::Ended { ending, epoch, .. } if has_come_to_it(*epoch) => {
             Seen::Failed(InitialiseError::StartFailed(ending.reason.clone()))
         }
         Phase::Stopping { .. } | Phase::Ended { .. } => Seen::Failed(InitialiseError::NotPending),

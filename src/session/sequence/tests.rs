@@ -124,7 +124,7 @@ impl Desk {
     /// Ends the session as a server does that dies before it has appended the transition.
     async fn end(&self, record: &SessionRecord) -> SessionRecord {
         let ending = Ending::new(Outcome::Stopped, Reason::new("a test"));
-        let ended = record.after(Phase::Ended { epoch: Epoch::default(), ending });
+        let ended = record.after(Phase::Ended { epoch: Epoch::default(), ending, log_bytes: 0 });
         self.sequences.store.put(ended.clone(), crate::clock::Timestamp::from_micros(1)).await.unwrap();
         ended
     }

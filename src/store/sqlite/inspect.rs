@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
 
+use crate::agent::kept_logs::KeptLog;
 use crate::clock::Heartbeat;
 use crate::data_dir::DataPaths;
 use crate::id::{CustomerKey, SessionId};
@@ -118,6 +119,20 @@ pub(crate) fn data_file_names(connection: &Connection) -> Result<Vec<String>, St
     let rows = statement.query_map([], |row| {
         let (session, version): (_, Option<i64>) = (SessionId::from_bytes(row.get(0)?), row.get(1)?);
         Ok(version.map(|version| DataFile { session, version }.name()))
+    });
+    let names = rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(file::unavailable)?;
+    Ok(names.into_iter().flatten().collect())
+}
+
+/// The names of the kept logs of sessions that failed.
+pub(crate) fn kept_log_names(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection
+        .prepare("SELECT id, phase FROM history WHERE instr(phase, 'log_bytes')")
+        .map_err(file::unavailable)?;
+    let rows = statement.query_map([], |row| {
+        let (session, phase): (_, String) = (SessionId::from_bytes(row.get(0)?), row.get(1)?);
+        let phase = serde_json::from_str::<Phase>(&phase).ok();
+        Ok(phase.and_then(|phase| phase.kept_log()).map(|_| KeptLog::name(session)))
     });
     let names = rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>).map_err(file::unavailable)?;
     Ok(names.into_iter().flatten().collect())

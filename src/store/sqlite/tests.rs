@@ -510,7 +510,7 @@ fn record_of(answer: &Admission) -> &SessionRecord {
 
 fn ended(record: &SessionRecord) -> SessionRecord {
     let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
-    record.after(Phase::Ended { epoch: record.phase.epoch(), ending })
+    record.after(Phase::Ended { epoch: record.phase.epoch(), ending, log_bytes: 0 })
 }
 
 fn live_in_memory(store: &SqliteStore) -> Vec<String> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADA, Answer, Setup, until};
 use crate::operators::{Operated, problem};
-use crate::stream::Stream;
+use crate::stream::{Stream, unchunked};
 
 #[test]
 fn a_log_is_read_from_its_end_and_followed_over_its_rotation_to_the_end_of_the_session() {
@@ -51,15 +51,8 @@ fn logs(desk: &Operated, session: &Answer, query: &str) -> Answer {
     desk.call(Scope::SessionsRead, "GET", &path, &Value::Null)
 }
 
-/// What is said in an answer in chunks.
+/// What is said in an answer that is a log.
 fn text(answer: &Answer) -> String {
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; charset=utf-8"));
-    let mut text = String::new();
-    let mut rest = std::str::from_utf8(&answer.body).unwrap();
-    while let Some((length, chunk)) = rest.split_once("\r\n") {
-        let length = usize::from_str_radix(length, 16).unwrap();
-        text.push_str(&chunk[..length]);
-        rest = &chunk[length + 2..];
-    }
-    text
+    unchunked(answer)
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::kept_logs::KeptLogs;
 use crate::http::App;
 use crate::http::access::Admitted;
 use crate::http::call::Call;
@@ -31,7 +32,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     summary: "Read the log of a session's agent",
     description: "What the agent writes to stderr, as text: the last `tail` lines, 1 MiB of them at most; with `follow` \
                   what it writes from then on, too, until the session ends, or the \
-                  caller's token. The log goes when its session has ended.",
+                  caller's token. The log goes when its session has ended; of one that failed the end of it stays with \
+                  the session's history (`history.log`).",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,
@@ -71,16 +73,22 @@ async fn logs(app: &Arc<App>, admitted: &Admitted, parts: &Parts) -> Result<Resp
         return Err(Refusal::Invalid("`tail` is a number from 0 to 100000.".into()));
     }
     let record = &admitted.session()?.record;
-    if !record.phase.is_live() {
-        return Err(Refusal::LogsGone);
-    }
-    let (log, end) = end_of_log(app, record.id, tail as usize).await?;
+    let lines = tail as usize;
+    let (log, end) = if record.phase.is_live() {
+        let (log, end) = end_of_log(app, record.id, lines).await?;
+        // It may have failed since, and its directory be gone.
+        let kept = if end.is_empty() { kept_end(app, record.id, lines).await? } else { None };
+        kept.map_or((Some(log), end), |end| (None, end))
+    } else {
+        (None, kept_end(app, record.id, lines).await?.ok_or(Refusal::LogsGone)?)
+    };
     let begun = begin(app, Some(record.id))?;
     let (writer, response) = Writer::new("text/plain; charset=utf-8");
     let (streamed, id) = (Arc::clone(app), record.id);
     let caller = admitted.caller.clone();
+    let followed = log.filter(|_| follow);
     app.tasks.spawn(async move {
-        while_known(&streamed, &caller, stream(&streamed, id, log, end, follow, writer)).await;
+        while_known(&streamed, &caller, stream(&streamed, id, end, followed, writer)).await;
         drop(begun);
     });
     Ok(response)
@@ -99,18 +107,26 @@ async fn end_of_log(app: &App, id: SessionId, lines: usize) -> Result<(LogFile, 
     })
 }
 
+/// The end of the log that is kept of a session that failed.
+async fn kept_end(app: &App, id: SessionId, lines: usize) -> Result<Option<Bytes>, Refusal> {
+    let logs = KeptLogs::new(app.paths.logs());
+    let read = tokio::task::spawn_blocking(move || logs.end(id, lines));
+    read.await.map_err(|error| {
+        tracing::error!(session.id = %id, error = %error, "reading a kept log panicked");
+        Refusal::Failed
+    })
+}
+
+/// Writes the end, and then what comes to the log that is followed.
 async fn stream(
     app: &App,
     id: SessionId,
-    mut log: LogFile,
     end: Bytes,
-    follow: bool,
+    followed: Option<LogFile>,
     mut writer: Writer,
 ) -> Result<(), Gone> {
     writer.write(end).await?;
-    if !follow {
-        return Ok(());
-    }
+    let Some(mut log) = followed else { return Ok(()) };
     loop {
         // Looked at first: what was written before the session ended is read below.
         let is_live = matches!(app.store.session(id).await, Ok(Some(stored)) if stored.record.phase.is_live());

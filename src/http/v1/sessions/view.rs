@@ -46,6 +46,9 @@ pub struct SessionView {
     /// What stands behind the reason, such as the last lines of the agent's log. Only operators see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason_detail: Option<String>,
+    /// Bytes of its agent's log that are kept, if it failed. Only operators see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<u32>,
     /// What its agent last said of its progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
@@ -60,7 +63,7 @@ impl SessionView {
         let view = Self::new(record, app.registry.driven(record.id).as_ref(), app.registry.place(record.id));
         match caller.principal {
             Principal::Operator(_) => view,
-            Principal::Session(_) | Principal::Nobody => Self { reason_detail: None, ..view },
+            Principal::Session(_) | Principal::Nobody => Self { reason_detail: None, log_bytes: None, ..view },
         }
     }
 
@@ -77,6 +80,7 @@ impl SessionView {
             outcome: record.phase.ending().map(|ending| ending.outcome),
             reason: why.map(ToString::to_string),
             reason_detail: why.and_then(Reason::detail).map(str::to_owned),
+            log_bytes: record.phase.kept_log(),
             progress: driven.and_then(|driven| driven.progress.clone()),
             queue,
         }

@@ -125,7 +125,7 @@ fn started(stored: Stored) -> Stored {
 
 fn ended(stored: Stored) -> Stored {
     let ending = Ending::new(Outcome::Stopped, Reason::new("asked"));
-    Stored { record: stored.record.after(Phase::Ended { epoch: Epoch(0), ending }), ..stored }
+    Stored { record: stored.record.after(Phase::Ended { epoch: Epoch(0), ending, log_bytes: 0 }), ..stored }
 }
 
 fn of(stored: Option<&Stored>) -> Option<SessionRecord> {
