@@ -92,7 +92,7 @@ pub struct Member {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// There is nothing to take.
-    #[error("{} is no data directory of frontdesk: it holds no frontdesk.db; name the right one with --data-dir", .0.display())]
+    #[error("{} is not a data directory of frontdesk: it has no frontdesk.db; name the right one with --data-dir", .0.display())]
     NoDataDirectory(PathBuf),
     /// This user may not read it.
     #[error("this user may not read {}; run this as the user that the server runs as, such as with `sudo -u USER`", .0.display())]

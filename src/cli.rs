@@ -57,7 +57,7 @@ Every setting is in frontdesk.toml, or in the environment: FRONTDESK_LIMITS__MAX
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the server (what happens without a command).
+    /// Start the server (the default command).
     Serve(serve::Serve),
     /// Manage the customers of the embedded credential server.
     #[command(subcommand)]
@@ -66,7 +66,7 @@ enum Command {
     Stop(stop::Stop),
     /// Take no new sessions and start no agents; with --wait, until no agent runs.
     Drain(drain::Drain),
-    /// Have the server read its configuration again.
+    /// Make the server read its configuration again.
     Reload(reload::Reload),
     /// Say whether the server is ready.
     Status(status::Status),
@@ -81,17 +81,17 @@ enum Command {
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(config::Config),
-    /// Say what keeps a server from running well on this machine, and what to do about it.
+    /// Find what keeps a server from running well on this machine, and say how to mend it.
     Doctor(doctor::Doctor),
-    /// Write everything that is stored into one file, beside the running server or without one.
+    /// Write all stored data into one file, with or without a running server.
     Backup(backup::Backup),
     /// Make a data directory out of a backup.
     Restore(backup::Restore),
-    /// Check a data directory, of a running server or without one, for everything that must not be.
+    /// Check a data directory against every promise, with or without a running server.
     Verify(verify::Verify),
-    /// Kill a server of its own at random, and check that nothing was stuck, doubled, lost or orphaned.
+    /// Kill a server of its own at random, and check that no session was stuck, doubled, lost or orphaned.
     Torture(torture::Torture),
-    /// Check an agent of your own, or run the built-in one.
+    /// Check your own agent, or run the built-in one.
     #[command(subcommand)]
     Agent(agent::Agent),
     /// Fork the shims of agents, by order of the server that started this process.

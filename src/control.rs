@@ -131,7 +131,7 @@ pub enum Command {
         name: String,
         /// What it allows.
         scopes: Vec<Scope>,
-        /// For how long it is good; for ever, if nothing.
+        /// How long it is valid; for ever, if nothing.
         valid_for: Option<Duration>,
     },
     /// List operators' tokens, the oldest first.
@@ -318,7 +318,7 @@ async fn send_within(patience: Duration, directory: &Path, command: &Command) ->
         return Err(io::Error::other(format!("it closed the connection without a reply{}", command.doubt())));
     }
     let reply = serde_json::from_slice(&answer).map_err(|error| {
-        io::Error::other(format!("its reply is none that this version knows ({error}); use the server's version"))
+        io::Error::other(format!("this version does not know its reply ({error}); use the server's version"))
     })?;
     Ok(Some(reply))
 }

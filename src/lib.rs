@@ -1,30 +1,30 @@
 //! Frontdesk: a customer session server. Every customer has exactly one live agent, and no crash leaves a session
 //! stuck, doubled, lost or orphaned.
 //!
-//! The map, in the order in which things depend on one another; nothing depends on what stands above it.
+//! The map, in the order in which modules should depend on each other: each on those below it. Cargo does not enforce it.
 //!
-//! | what | module |
+//! | purpose | module |
 //! | --- | --- |
 //! | the command line, one command a file | [`cli`] |
-//! | what keeps a server from running well on this machine, and the cure | [`doctor`] |
-//! | a whole desk in one file, and back | [`backup`] |
-//! | a server of its own, killed at random to see what its promises are worth | [`torture`] |
-//! | a typed client of `/v1`, which sends again what may be sent again | [`client`] |
-//! | one server put together, from a configuration to its end | [`node`] |
-//! | connections; routes, who may call, and every status code; operators' commands | [`server`], [`http`], [`control`] |
-//! | what operators do to customers and their sessions, whichever way they ask | [`customer`] |
-//! | operators' tokens as they are made, whichever way somebody asks | [`operator_token`] |
+//! | finds what keeps a server from running well on this machine, and names the cure | [`doctor`] |
+//! | puts a whole desk into one file, and back | [`backup`] |
+//! | kills a server of its own at random, and checks its promises | [`torture`] |
+//! | a typed client of `/v1`, which repeats calls that are safe to repeat | [`client`] |
+//! | builds one server, from its configuration to its end | [`node`] |
+//! | connections; routes, access and every status code; operators' commands | [`server`], [`http`], [`control`] |
+//! | operators' acts on customers and their sessions, by command or over HTTP | [`customer`] |
+//! | makes operators' tokens, by command or over HTTP | [`operator_token`] |
 //! | a session's life: a pure machine, the driver that does its IO, the table of drivers | [`session`] |
-//! | an agent as the server has it: started or taken up, spoken to, judged by its end; a process behind a shim, or a service | [`agent`] |
-//! | the process between server and agent, so that the agent outlives the server: its launcher, its directory, its limits | [`shim`] |
-//! | who decides about credentials, and how guessing is slowed | [`credential`] |
-//! | what the server counts of itself, and its last hour | [`metrics`] |
-//! | where sessions and customers are kept: a trait, and SQLite behind it | [`store`] |
-//! | the steps of sessions and what agents say of themselves, stored by a writer of its own | [`events`] |
-//! | what comes from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], `frontdesk-pickle`, [`http_client`] |
-//! | the data directory, whether all in it and around it is as it must be, and the removal of trees in it | [`data_dir`], [`verify`], `removal` |
-//! | the end of tasks; logs; threads that yield to others, and whose turn it is; how many files may be open; what a service manager is told | [`shutdown`], [`telemetry`], `low_priority`, `turns`, [`descriptors`], [`service_manager`] |
-//! | identities, who calls and what they may, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
+//! | an agent as the server sees it: starts, takes up, relays, judges its end; a process behind a shim, or a service | [`agent`] |
+//! | the process between server and agent, so that the agent outlives the server: its launcher, directory and limits | [`shim`] |
+//! | decides about credentials, and slows guessing | [`credential`] |
+//! | the server's counters, and its last hour | [`metrics`] |
+//! | keeps sessions and customers: a trait, and SQLite behind it | [`store`] |
+//! | keeps the steps of sessions and agents' events, with a writer of its own | [`events`] |
+//! | input from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], `frontdesk-pickle`, [`http_client`] |
+//! | the data directory, checks of it and around it, and the removal of trees in it | [`data_dir`], [`verify`], `removal` |
+//! | the end of tasks; logs; threads of low priority and their turns; open files; the service manager | [`shutdown`], [`telemetry`], `low_priority`, `turns`, [`descriptors`], [`service_manager`] |
+//! | identities, callers and scopes, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
 //!
 //! Crates of their own are `frontdesk-pickle`, which reads pickles as data, and `frontdesk-agent`, for authors of agents.
 //!

@@ -28,10 +28,10 @@ pub enum TokenError {
     #[error("a token needs a scope; name at least one")]
     NoScope,
     /// It would be good for too short or too long.
-    #[error("a token is good for 1 minute to 36,500 days, or until it is revoked")]
+    #[error("a token is valid for 1 minute to 36,500 days, or until it is revoked")]
     Lifetime,
     /// A token of this name is not revoked.
-    #[error("there is a token of this name already")]
+    #[error("a token of this name exists already")]
     Exists,
     /// The store failed.
     #[error(transparent)]

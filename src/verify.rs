@@ -176,7 +176,7 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// It holds no store.
-    #[error("{0} is no data directory of frontdesk: it holds no frontdesk.db")]
+    #[error("{0} is not a data directory of frontdesk: it has no frontdesk.db")]
     NoDataDirectory(String),
     /// This user may not read it.
     #[error("this user may not read {0}; run this as the user that the server runs as, such as with `sudo -u USER`")]

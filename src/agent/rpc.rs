@@ -83,7 +83,7 @@ pub enum BadLine {
     #[error("it wrote a line to stdout that is not UTF-8")]
     NotText,
     /// The line is no JSON-RPC message.
-    #[error("it wrote a line to stdout that is no JSON-RPC message ({why}): {start}")]
+    #[error("it wrote a line to stdout that is not a JSON-RPC message ({why}): {start}")]
     NotJsonRpc {
         /// What is wrong.
         why: &'static str,

@@ -10,7 +10,7 @@ mod check;
 pub(super) enum Agent {
     /// Run an agent as the server would, and say what is wrong with it.
     Check(check::Check),
-    /// Answer each request with what it was asked: an example, and a first agent to try.
+    /// Answer each request with the request itself: an example, and a first agent to try.
     Echo,
 }
 

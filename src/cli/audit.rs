@@ -22,10 +22,10 @@ pub(super) struct Audit {
     /// Only this action, such as customer.added.
     #[arg(long, value_name = "NAME")]
     action: Option<String>,
-    /// At most so many entries, the youngest [default: 100; with --json all].
+    /// At most this many entries, the newest [default: 100; with --json all].
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Print JSON, one object a line: the export of the audit, the youngest entry first.
+    /// Print JSON, one object a line: the export of the audit, the newest entry first.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(super) struct Backup {
 /// server starts. The desk gets an id of its own, so that it may run beside the one that it comes from.
 #[derive(Debug, Args)]
 pub(super) struct Restore {
-    /// What `frontdesk backup` wrote.
+    /// A file that `frontdesk backup` wrote.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]

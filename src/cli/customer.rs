@@ -19,17 +19,17 @@ pub(super) enum Customer {
     Add(WithPassword),
     /// Replace a customer's password and revoke the tokens of the session; asks for the new one.
     Passwd(WithPassword),
-    /// Disable a customer and stop its session: no password is good until it is enabled again.
+    /// Disable a customer and stop its session: the server refuses the password until you enable it again.
     Disable(Named),
-    /// Enable a customer that is disabled.
+    /// Enable a disabled customer.
     Enable(Named),
     /// Remove a customer and stop its session.
     Remove(Named),
     /// List the customers.
     List(List),
-    /// List whose sign-ins the running server slows, because too many have failed.
+    /// List the customers whose sign-ins the running server slows after too many failures.
     Throttled(Throttled),
-    /// Forget what failed for a customer, so that the next password is checked at once.
+    /// Clear a customer's failed attempts, so that the server checks the next password at once.
     Unthrottle(Named),
 }
 

@@ -20,7 +20,7 @@ use super::{Configuration, Failure, Outcome, output};
 /// server ends the drain, as `--cancel` does.
 #[derive(Debug, Args)]
 pub(super) struct Drain {
-    /// Wait until no agent runs, at most so long, such as 10m; without a duration, as long as it takes.
+    /// Wait until no agent runs, at most this long, such as 10m; without a duration, as long as it takes.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "36500d", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
     /// Take new sessions and start agents again.

@@ -67,7 +67,7 @@ async fn without_server(config: &Config, command: Command) -> Result<Reply> {
     }
     if !is_there.unwrap_or(false) && !adds {
         let what = if config.data_dir.exists() {
-            format!("{place} is no data directory")
+            format!("{place} is not a data directory")
         } else {
             format!("there is no data directory {place}")
         };

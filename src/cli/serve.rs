@@ -162,7 +162,7 @@ fn reload_on_hangup(mut hangup: Signal, reloader: Arc<Reloader>, manager: Servic
             let reloaded = tokio::task::spawn_blocking(move || reading.reload_and_log()).await;
             manager.ready(&match reloaded {
                 Ok(Ok(reloaded)) => format!("configuration read again: {reloaded}"),
-                Ok(Err(_)) | Err(_) => "configuration not taken; the log says why".to_owned(),
+                Ok(Err(_)) | Err(_) => "configuration refused; the log says why".to_owned(),
             });
         }
     });

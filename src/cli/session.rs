@@ -61,7 +61,7 @@ pub(super) enum Session {
     Initialize(initialize::Initialize),
     /// Send the agent a request, and print its answer.
     Send(send::Send),
-    /// Say what a customer's session is doing: IDLE, PENDING or RUNNING.
+    /// Print the status of a customer's session: IDLE, PENDING or RUNNING.
     Status(status::Status),
     /// Stop a session: with its token as its customer, without one as the operator of this machine.
     #[command(after_help = AFTER_STOP)]
@@ -71,11 +71,11 @@ pub(super) enum Session {
     Restart(restart::Restart),
     /// List the sessions on this machine's server.
     List(list::List),
-    /// Show everything that is known of a session on this machine's server.
+    /// Show all about a session on this machine's server.
     Show(show::Show),
-    /// Show what a session's agents said: progress, events, log lines, parts of answers.
+    /// Show a session's steps, and its agents' progress, events, log lines and parts of answers.
     Events(events::Events),
-    /// Show what a session's agent writes to stderr.
+    /// Show the stderr of a session's agent.
     #[command(after_help = AFTER_LOGS)]
     Logs(logs::Logs),
 }

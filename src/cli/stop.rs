@@ -58,9 +58,9 @@ impl Stop {
 /// What a server that stops is about to finish.
 fn waited_for(ends_agents: bool, left: usize) -> String {
     match (ends_agents, left) {
-        (true, 1) => "stopping: 1 agent has yet to end".to_owned(),
-        (true, 2..) => format!("stopping: {left} agents have yet to end"),
-        (true, 0) | (false, _) => "stopping: requests under way are being finished".to_owned(),
+        (true, 1) => "stopping: 1 agent has not ended yet".to_owned(),
+        (true, 2..) => format!("stopping: {left} agents have not ended yet"),
+        (true, 0) | (false, _) => "stopping: finishing requests under way".to_owned(),
     }
 }
 

@@ -20,21 +20,21 @@ pub(super) enum Token {
     Create(Create),
     /// List the tokens, revoked and expired ones, too.
     List(List),
-    /// Revoke a token at once; consoles that were signed in to with it are signed out.
+    /// Revoke a token at once, and end the console sign-ins made with it.
     Revoke(Revoke),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// What people call it; the audit names who used it so.
+    /// Its name, which the audit shows for each of its calls.
     name: String,
-    /// What it allows: sessions:read, sessions:write, customers:write or admin. May be given several times.
+    /// Its scope: sessions:read, sessions:write, customers:write or admin. May be given several times.
     #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = scope)]
     scopes: Vec<Scope>,
-    /// For how long it is good.
+    /// How long it is valid.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "90d")]
     expires: Duration,
-    /// It is good until it is revoked.
+    /// It is valid until it is revoked.
     #[arg(long, conflicts_with = "expires")]
     never_expires: bool,
     #[command(flatten)]
@@ -77,7 +77,7 @@ impl Create {
         let Reply::Token(made) = operate(&config, command)? else { return Err(stranger()) };
         let until = made.row.expires.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {at}"));
         anstream::eprintln!(
-            "token {}: allows {}, good {until}; it is not shown again",
+            "token {}: allows {}, valid {until}; it is not shown again",
             Printable(&made.row.name),
             names(&made.row.scopes)
         );

@@ -41,7 +41,7 @@ pub(super) async fn greet(node: &Node, is_configured: bool) -> Result<()> {
         && is_told
         && let Err(error) = store.greeted().await
     {
-        tracing::warn!(error = %error, "the next start greets as the first one does");
+        tracing::warn!(error = %error, "the next start will greet like the first one");
     }
     // Whoever reads the message above needs no second one.
     if !(to_a_person && std::io::stderr().is_terminal()) {

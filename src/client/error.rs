@@ -35,7 +35,7 @@ pub enum ClientError {
         tried: Tried,
     },
     /// What answers there does not speak as a Frontdesk does.
-    #[error("what answers is no Frontdesk (it said {status}){tried}")]
+    #[error("the server is not Frontdesk (it answered {status}){tried}")]
     Stranger {
         /// The status of its last answer.
         status: StatusCode,

@@ -194,7 +194,7 @@ impl Operator {
         self.store
             .note(entry)
             .await
-            .map_err(|error| format!("it was done ({what}), but could not be noted in the audit: {}", of_store(&error)))
+            .map_err(|error| format!("it was done ({what}), but the audit could not record it: {}", of_store(&error)))
     }
 
     fn entry(&self, action: Action) -> AuditEntry {
@@ -240,9 +240,9 @@ impl Operator {
         tracing::info!(drain = %detail, "server drained");
         self.note(AuditEntry { detail, ..self.entry(Action::ServerDrained) }).await?;
         Ok(done(match (is_drained, app.registry.load().running) {
-            (true, 0) => "draining: nothing new is taken, and no agent runs".to_owned(),
-            (true, 1) => "draining: nothing new is taken; 1 agent runs on".to_owned(),
-            (true, running) => format!("draining: nothing new is taken; {running} agents run on"),
+            (true, 0) => "draining: the server takes nothing new, and no agent runs".to_owned(),
+            (true, 1) => "draining: the server takes nothing new; 1 agent runs on".to_owned(),
+            (true, running) => format!("draining: the server takes nothing new; {running} agents run on"),
             (false, _) => "the server takes new sessions and starts agents again".to_owned(),
         }))
     }
@@ -362,7 +362,7 @@ impl Operator {
     }
 
     async fn clear_throttled(&self, email: &str) -> Result<Reply, String> {
-        let gate = &self.app.as_ref().ok_or("no server runs, and with none nobody is slowed")?.gate;
+        let gate = &self.app.as_ref().ok_or("no server runs, so nobody is slowed")?.gate;
         let keys = customer::keys(&self.embedded, email);
         for key in &keys {
             gate.forgive(key, self.clock.now());

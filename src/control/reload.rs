@@ -47,7 +47,7 @@ impl Reloader {
         // What is new may not go together with what waits for a restart.
         taken.check().map_err(|conflicts| {
             let texts: Vec<_> = conflicts.into_iter().map(|conflict| conflict.text).collect();
-            format!("{}; restart the server to have it all at once", texts.join("\n"))
+            format!("{}; restart the server to put all of it in force", texts.join("\n"))
         })?;
         agent::check_users(&taken)?;
         let filter = telemetry::filter(&taken.log.level)?;
@@ -75,7 +75,7 @@ impl Reloader {
             }
             Err(why) => {
                 for problem in why.lines() {
-                    tracing::error!(problem, "configuration not taken; the one before stays in force");
+                    tracing::error!(problem, "configuration refused; the one before stays in force");
                 }
             }
         }

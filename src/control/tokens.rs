@@ -57,7 +57,7 @@ pub(super) async fn make(
     match operator_token::keep(store, token.clone()).await {
         Ok(()) => Ok((MadeToken { text, row: row(&token, token.created) }, operator_token::in_words(&token))),
         Err(TokenError::Exists) => Err(format!(
-            "there is a token {} already; revoke it first with `frontdesk token revoke`, or choose another name",
+            "a token {} exists already; revoke it first with `frontdesk token revoke`, or choose another name",
             Printable(name)
         )),
         Err(TokenError::Store(error)) => Err(of_store(&error)),

@@ -165,7 +165,7 @@ fn of_room(directory: &Path, room: &StatVfs) -> Vec<Finding> {
     let free = free_bytes(room);
     let sentence = || format!("{shown} has {} left", roughly_size(free));
     let of_bytes = if free < LITTLE_BYTES {
-        Some(Finding::error(ABOUT, sentence(), "free some space: without it nothing new is taken"))
+        Some(Finding::error(ABOUT, sentence(), "free some space: until then the server takes nothing new"))
     } else if free < ROOM_BYTES {
         Some(Finding::warning(ABOUT, sentence(), "free some space, or shorten `history.keep` and `events.keep`"))
     } else {

@@ -36,19 +36,19 @@ codes! {
     InvalidRequest = BAD_REQUEST "INVALID_REQUEST":
         "The request is malformed; `detail` says how. Sending it again changes nothing.",
     TokenRequired = UNAUTHORIZED "TOKEN_REQUIRED":
-        "The call needs a token, and none that is good for it was sent.",
+        "The call needs a token that is valid for it, and the request has none.",
     InvalidEmailOrPassword = UNAUTHORIZED "INVALID_EMAIL_OR_PASSWORD":
-        "The email or the password is wrong, or this account may not use this persona; nobody learns which.",
+        "The email or the password is wrong, or this account may not use this persona. The answer does not say which.",
     ScopeRequired = FORBIDDEN "SCOPE_REQUIRED":
-        "The operator's token is good, and lacks the scope that the call needs.",
+        "The operator's token is valid, but lacks the scope that the call needs.",
     CrossSiteRequest = FORBIDDEN "CROSS_SITE_REQUEST":
         "A page of another site tried to use the console's cookie.",
     UnknownHost = FORBIDDEN "UNKNOWN_HOST":
-        "The console or the customers' page was asked for under a name that is none of this server's; the setting `hosts` has them.",
+        "The request asks for the console or the customers' page under a name that is not this server's. The setting `hosts` lists its names.",
     NotFound = NOT_FOUND "NOT_FOUND":
         "There is nothing at this path.",
     SessionNotFound = NOT_FOUND "SESSION_NOT_FOUND":
-        "There is no such session, or it is somebody else's; nobody learns which.",
+        "There is no such session, or it is somebody else's. The answer does not say which.",
     NoSessionPending = NOT_FOUND "NO_SESSION_PENDING":
         "No session of this customer waits to be initialised.",
     NoSessionRunning = NOT_FOUND "NO_SESSION_RUNNING":
@@ -64,11 +64,11 @@ codes! {
     SessionAlreadyRunning = CONFLICT "SESSION_ALREADY_RUNNING":
         "The customer has a live session. The password was good: `session` is its id and `token` a fresh token of it.",
     WrongPhase = CONFLICT "WRONG_PHASE":
-        "The session is in no phase in which that can be done; `detail` says which would do.",
+        "The session's phase does not allow the call; `detail` says which phase does.",
     CustomerExists = CONFLICT "CUSTOMER_EXISTS":
-        "There is a customer with this email already.",
+        "A customer with this email exists already.",
     TokenExists = CONFLICT "TOKEN_EXISTS":
-        "There is an operator's token of this name that is not revoked. Revoke it first, or choose another name.",
+        "An operator's token of this name exists and is not revoked. Revoke it first, or choose another name.",
     PasswordKeptElsewhere = CONFLICT "PASSWORD_KEPT_ELSEWHERE":
         "A remote credential server keeps the customers' passwords. Change it there.",
     LogsGone = GONE "LOGS_GONE":
@@ -76,7 +76,7 @@ codes! {
     RequestTooLarge = PAYLOAD_TOO_LARGE "REQUEST_TOO_LARGE":
         "The body is larger than the server takes.",
     UnsupportedContentType = UNSUPPORTED_MEDIA_TYPE "UNSUPPORTED_CONTENT_TYPE":
-        "The body's type or encoding is not taken.",
+        "The server does not take the body's type or encoding.",
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "IDEMPOTENCY_KEY_REUSED":
         "The Idempotency-Key came before with another request. Use a new key for a new request.",
     PasswordRefused = UNPROCESSABLE_ENTITY "PASSWORD_REFUSED":
@@ -84,9 +84,9 @@ codes! {
     TooManyAttempts = TOO_MANY_REQUESTS "TOO_MANY_ATTEMPTS":
         "Too many attempts to sign in have failed. Try again after the time in Retry-After.",
     SessionCreationFailed = INTERNAL_SERVER_ERROR "SESSION_CREATION_FAILED":
-        "The session could not be created, for no fault of the caller; nothing is left behind. The log says why.",
+        "The server could not create the session, through no fault of the caller, and left nothing behind. The log says why.",
     ServerError = INTERNAL_SERVER_ERROR "SERVER_ERROR":
-        "The server failed, for no fault of the caller. The log says why.",
+        "The server failed, through no fault of the caller. The log says why.",
     AgentError = BAD_GATEWAY "AGENT_ERROR":
         "The agent refused the request, or ended before it answered; `detail` says which.",
     AgentNotStarted = BAD_GATEWAY "AGENT_NOT_STARTED":
@@ -94,13 +94,13 @@ codes! {
     NoCapacity = SERVICE_UNAVAILABLE "NO_CAPACITY":
         "All agent slots are in use. Try again after the time in Retry-After.",
     AgentRestarting = SERVICE_UNAVAILABLE "AGENT_RESTARTING":
-        "The agent was lost or is to be replaced, and is being started again. Try again after the time in Retry-After.",
+        "The agent was lost or is being replaced, and another one is starting. Try again after the time in Retry-After.",
     ServerBusy = SERVICE_UNAVAILABLE "SERVER_BUSY":
-        "More is asked at once than the server takes. Try again after the time in Retry-After.",
+        "A limit of the server is reached; `detail` says which. Try again after the time in Retry-After.",
     NotReady = SERVICE_UNAVAILABLE "NOT_READY":
-        "The storage is away, or the server is being drained or shutting down. Try again after the time in Retry-After.",
+        "The store is unavailable, or the server is draining or shutting down. Try again after the time in Retry-After.",
     AgentTimeout = GATEWAY_TIMEOUT "AGENT_TIMEOUT":
-        "The agent did not answer in time; whether it acted on the request is unknown.",
+        "The agent did not answer in time. It may have acted on the request.",
 }
 
 impl Code {

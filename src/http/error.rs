@@ -91,7 +91,7 @@ pub enum Refusal {
     UnknownHost,
     /// There is no such customer.
     NoSuchCustomer,
-    /// There is a customer with this email already.
+    /// A customer with this email exists already.
     CustomerExists,
     /// An operator's token of this name is not revoked.
     TokenExists,
@@ -164,15 +164,15 @@ impl Refusal {
             Self::TooSlow => "The body came slower than 1 KiB a second.",
             Self::BadCredentials => "The email or the password is wrong, or this account may not use this persona.",
             Self::TokenRequired => {
-                "This call needs a token that is good for it, as `Authorization: Bearer TOKEN`, or on the seed's paths as \
-                 TOKEN in the body; what was sent, if anything, is not, or no longer."
+                "This call needs a valid token, as `Authorization: Bearer TOKEN`, or on the seed's paths as TOKEN in \
+                 the body; the request has none, or one that is not valid here."
             }
             Self::OperatorRequired => {
-                "This call needs an operator's token that is valid; what was sent, if anything, is none, or no longer."
+                "This call needs a valid operator's token; the request has none, or one that is not valid."
             }
             Self::TooManyAttempts(_) => "Too many attempts have failed; try again after the time in Retry-After.",
             Self::NoSessionPending => "No session of this customer waits to be initialised.",
-            Self::NoCapacity => "As many agents run as this server may have; try again after the time in Retry-After.",
+            Self::NoCapacity => "All agent slots are in use; try again after the time in Retry-After.",
             Self::NoSessionRunning => "No session of this customer is running.",
             Self::AgentTimeout => "The agent did not answer in time.",
             Self::AgentRestarting(_) => "The agent is being started again.",
@@ -186,9 +186,9 @@ impl Refusal {
                 "The console and the customers' page answer under this server's own names only; add this one to `hosts`."
             }
             Self::NoSuchCustomer => "There is no such customer.",
-            Self::CustomerExists => "There is a customer with this email already.",
+            Self::CustomerExists => "A customer with this email exists already.",
             Self::TokenExists => {
-                "There is an operator's token of this name that is not revoked; revoke it first, or choose another name."
+                "An operator's token of this name exists and is not revoked; revoke it first, or choose another name."
             }
             Self::PasswordKeptElsewhere => "A remote credential server keeps the passwords; change yours there.",
             Self::NoSuchToken => "There is no such operator's token.",
@@ -407,7 +407,8 @@ impl From<RelayError> for Refusal {
             RelayError::Restarting { retry_after } => Self::AgentRestarting(retry_after),
             RelayError::Call(CallError::NotGiven(_)) => Self::AgentRestarting(Duration::ZERO),
             RelayError::AnswerDropped => Self::AgentError(
-                "The answer to this request is kept no longer, and the agent does not get it again; use a new key."
+                "The answer to this request is no longer kept, and the agent does not get the request again; use a \
+                 new key."
                     .into(),
             ),
             RelayError::Call(CallError::Refused { message }) => Self::AgentError(beginning(message)),

@@ -19,7 +19,7 @@ pub(super) static LIVE: Operation = Operation {
     id: "getLiveness",
     tag: Tag::Server,
     summary: "Whether the server is there",
-    description: "Answers as long as the process serves: whoever starts the server asks this.",
+    description: "Answers as long as the process serves. Supervisors ask this.",
     query: None,
     headers: &[],
     body: None,

@@ -130,10 +130,10 @@ fn describe(route: &Route, operation: &Operation, generator: &mut SchemaGenerato
 fn description(access: Access, operation: &Operation) -> String {
     let who = match access {
         Access::Anyone => "Anybody may call this.".to_owned(),
-        Access::Password => "Whoever knows the customer's password may call this.".to_owned(),
+        Access::Password => "This call needs the customer's password.".to_owned(),
         Access::LocalOrToken => "Programs on this machine may call this, and the session's token.".to_owned(),
         Access::Token | Access::OwnSession => "The session's token may call this.".to_owned(),
-        Access::SignIn => "Whoever has an operator's token may call this.".to_owned(),
+        Access::SignIn => "This call needs an operator's token in the body.".to_owned(),
         Access::AnyOperator => "Every operator may call this.".to_owned(),
         Access::Known => "A session's token and every operator may call this.".to_owned(),
         Access::Session(scope) => format!("The session's token may call this, and operators with `{scope}`."),

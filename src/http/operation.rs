@@ -158,8 +158,8 @@ impl Tag {
             Self::Sessions => "A session is one customer's use of one agent, from the request to its end.",
             Self::Events => "What sessions go through and what their agents say, as it happens and afterwards.",
             Self::Customers => "The accounts of the embedded credential server.",
-            Self::Operators => "The tokens of those who run the server, the console's sign-in, and the audit.",
-            Self::Server => "Whether the server is well, and what it has to offer.",
+            Self::Operators => "Operators' tokens, the console's sign-in, and the audit.",
+            Self::Server => "The server's health, and its personas.",
         }
     }
 }

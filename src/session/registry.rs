@@ -98,7 +98,7 @@ pub enum RelayError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// Its answer is kept no longer.
-    #[error("the answer to this request is kept no longer")]
+    #[error("the answer to this request is no longer kept")]
     AnswerDropped,
     /// Its idempotency key came before with another request.
     #[error("the idempotency key was used for another request")]
@@ -373,9 +373,9 @@ impl Registry {
         if self.is_drained() {
             "the server is being drained and starts no agents".to_owned()
         } else if self.inner.room.is_full() {
-            format!("as many agents run as may, {}", self.inner.room.most())
+            format!("all {} agent slots are in use", self.inner.room.most())
         } else if turns.available_permits() == 0 {
-            format!("as many agents are starting as may, {}", self.inner.context.launcher.limits.starting)
+            format!("{} agents are starting, the most at once", self.inner.context.launcher.limits.starting)
         } else {
             "about to start".to_owned()
         }

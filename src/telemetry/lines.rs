@@ -93,7 +93,7 @@ impl Shared {
             let _ = log.write_all(&text);
             text.clear();
             if lost > 0 {
-                tracing::warn!(lines = lost, "lines of the log were lost: nobody took them for a while");
+                tracing::warn!(lines = lost, "lines of the log were lost: their reader was too slow");
             }
             self.lock().is_being_written = false;
             self.none.notify_all();

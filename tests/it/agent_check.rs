@@ -31,7 +31,7 @@ fn the_echo_agent_and_the_examples_are_good() {
             "   ok it leaves nothing behind",
             "   ok the end of stdin alone ends it",
             "   ok SIGTERM ends it",
-            "All is well.",
+            "Nothing is wrong.",
         ] {
             checked.says(sentence);
         }
@@ -58,7 +58,7 @@ fn an_answer_that_waits_in_a_buffer_is_told_from_one_that_never_comes() {
 #[test]
 fn stray_prints_are_quoted() {
     let checked = careless("prints", "10s");
-    checked.says("WRONG it writes a line to stdout that is no message: not a JSON object");
+    checked.says("WRONG it writes a line to stdout that is not a message: not a JSON object");
     checked.says("line: got {'hello': 'world'}");
     checked.says("to change: print to stderr, which is the agent's log, and only messages to stdout");
     assert!(!checked.text.contains("it writes nothing but messages"), "{}", checked.text);

@@ -31,7 +31,7 @@ fn a_line_that_is_no_message_ends_the_agent_and_is_quoted_in_the_reason() {
     let (desk, ada, bob) = two_sessions("");
     desk.fails_with_its_agent(&ada, "junk");
     let why = desk.why_lost();
-    assert!(why.contains("no JSON-RPC message (not a JSON object): hello, I am not JSON"), "{why}");
+    assert!(why.contains("not a JSON-RPC message (not a JSON object): hello, I am not JSON"), "{why}");
     assert_eq!(desk.epoch_when_answering(&ada), 2);
     goes_on(&desk, &bob);
 }

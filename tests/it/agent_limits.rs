@@ -96,7 +96,7 @@ fn an_agent_that_exits_after_it_has_answered_is_started_again() {
 fn an_agent_that_hangs_while_nobody_asks_is_found_by_a_ping_and_started_again() {
     let (desk, ada, bob) = two_sessions("ping_interval = \"1s\"\nping_timeout = \"2s\"", "");
     assert_eq!(response(&desk, &ada, &json!({"do": "hang-later"})), "soon");
-    is_started_again(&desk, &ada, "no answer to ping in 2s, nor any other word; its log is empty");
+    is_started_again(&desk, &ada, "no answer to ping in 2s, and nothing else either; its log is empty");
     goes_on(&desk, &bob);
 }
 

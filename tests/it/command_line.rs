@@ -121,7 +121,7 @@ fn a_customer_with_a_session_gets_a_fresh_token_of_it() {
     let (code, second, note) = desk.run(&arguments, ADA.1);
     assert_eq!(code, 0);
     assert_ne!(first, second.trim());
-    assert_eq!(note, "note: ada@example.org has a session already, this is a token of it; the data was not used\n");
+    assert_eq!(note, "note: ada@example.org has a session already; this is a token of it; the data was not used\n");
     let started = desk.run_with(&[("FRONTDESK_TOKEN", second.trim())], &["session", "initialize", ADA.0], "");
     assert_eq!(started.0, 0);
 }

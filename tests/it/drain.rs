@@ -25,7 +25,11 @@ fn a_drained_server_serves_what_runs_and_takes_nothing_new_until_that_is_over() 
     server.initialise(ADA.0);
 
     let (code, output, errors) = drain(&server, &[]);
-    assert_eq!((code, output.as_str()), (Some(0), "draining: nothing new is taken; 1 agent runs on\n"), "{errors}");
+    assert_eq!(
+        (code, output.as_str()),
+        (Some(0), "draining: the server takes nothing new; 1 agent runs on\n"),
+        "{errors}"
+    );
 
     assert!(!is_ready(&server));
     assert_eq!(server.relay(ADA.0, token, &json!("hi")).message(), "REQUEST_HANDLED");

@@ -103,7 +103,7 @@ fn frontdesk_stop_in_a_directory_that_is_none_of_ours_makes_nothing_there() {
 
     let (status, _, errors) = desk.server.run(&["stop", "--data-dir", elsewhere.path().to_str().unwrap()], "");
 
-    assert!(!status.success() && errors.contains("is no data directory"), "{errors}");
+    assert!(!status.success() && errors.contains("is not a data directory"), "{errors}");
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 

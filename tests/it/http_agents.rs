@@ -205,7 +205,7 @@ fn a_start_that_fails_says_why() {
         ("cut", "broke off its answer"),
         ("500", "answered with 500 Internal Server Error instead of 200"),
         ("redirect", "answered with 302 Found, a redirect, which is not followed"),
-        ("garbage", "its answer is no JSON-RPC message (not a JSON object): <html>hello</html>"),
+        ("garbage", "its answer is not a JSON-RPC message (not a JSON object): <html>hello</html>"),
         ("wrong-id", "answered the call 4711, which it was not asked here"),
         ("nothing", "ended its answer without an answer to the call"),
         ("error", "answered initialize with an error: no fuel"),

@@ -59,7 +59,7 @@ fn a_broken_configuration_changes_nothing_and_says_what_is_wrong() {
     let (code, output, errors) = reload(&server, "limits.max_running = 1\nlissten = 1\nlog.level = 5\n");
     assert_eq!((code, output.as_str()), (Some(2), ""), "the command itself reads it first: {errors}");
     signal(server.pid(), Signal::HUP);
-    let line = server.await_log("configuration not taken; the one before stays in force");
+    let line = server.await_log("configuration refused; the one before stays in force");
     assert!(line["problem"].as_str().unwrap().contains("did you mean `listen`?"), "{line}");
     std::fs::write(server.path("frontdesk.toml"), "").unwrap();
     let (_, node, _) = server.run(&["status", "--json"], "");

@@ -71,6 +71,51 @@ fn every_dependency_has_its_reason_written_down() {
     }
 }
 
+/// docs/STYLE.md asks for less than 25 as a rule.
+const WORDS_OF_A_SENTENCE: usize = 35;
+
+#[test]
+fn no_sentence_of_the_docs_is_too_long_to_be_read_once() {
+    let folders = ["docs", "docs/design"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
+    let pages = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for page in pages.chain([repository().join("README.md")]) {
+        for block in blocks(&fs::read_to_string(&page).unwrap()) {
+            let mut words = 0;
+            for word in block.split_whitespace() {
+                words += usize::from(word.contains(char::is_alphanumeric));
+                assert!(words <= WORDS_OF_A_SENTENCE, "{}: too long a sentence in\n{block}", page.display());
+                if word.trim_end_matches([')', '*', '"']).ends_with(['.', '!', '?']) {
+                    words = 0;
+                }
+            }
+        }
+    }
+}
+
+/// The paragraphs of a page, the items of its lists and the cells of its tables; code counts as one word.
+fn blocks(page: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    // Between every other pair of fences stands code.
+    for line in page.split("```").step_by(2).flat_map(|prose| prose.lines().chain([""])) {
+        let line = line.trim();
+        let is_numbered = line.split_once(". ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+        if line.is_empty() || is_numbered || line.starts_with(['#', '|', '>', '-']) {
+            blocks.push(String::new());
+        }
+        let mut cells = line.trim_matches('|').split(if line.starts_with('|') { '|' } else { '\n' });
+        let first = cells.next().unwrap_or_default();
+        let block = blocks.last_mut().expect("there is a first block");
+        *block = format!("{block} {first}");
+        blocks.extend(cells.map(str::to_owned));
+    }
+    blocks.iter().map(|block| without_code(block)).collect()
+}
+
+fn without_code(text: &str) -> String {
+    text.split('`').enumerate().map(|(index, part)| if index % 2 == 0 { part } else { "code" }).collect()
+}
+
 #[test]
 fn every_failpoint_stands_somewhere() {
     let sources: String = rust_files(&repository().join("src"))

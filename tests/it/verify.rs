@@ -168,7 +168,7 @@ fn a_path_that_is_no_data_directory_is_refused_with_exit_code_2() {
     for path in ["frontdesk-data/data", "no-such-path", "frontdesk.toml"] {
         let (status, _, errors) = server.run(&["verify", path], "");
         assert_eq!(status.code(), Some(2), "{path}");
-        assert!(errors.contains("is no data directory of frontdesk"), "{errors}");
+        assert!(errors.contains("is not a data directory of frontdesk"), "{errors}");
     }
 }
 

@@ -118,7 +118,7 @@ impl Listener {
             BadLine::NotText => ("it writes a line to stdout that is not UTF-8".to_owned(), "write UTF-8"),
             BadLine::NotJsonRpc { why, .. } => {
                 let change = if line.trim_ascii_start().starts_with(b"{") { FORM } else { PRINT };
-                (format!("it writes a line to stdout that is no message: {why}"), change)
+                (format!("it writes a line to stdout that is not a message: {why}"), change)
             }
         };
         let finding = || Finding::wrong(sentence, ONLY_MESSAGES, change).quoting(quoted(line));

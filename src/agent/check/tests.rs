@@ -203,7 +203,7 @@ fn what_is_left_behind_is_named() {
 #[test]
 fn what_is_no_message_is_wrong_and_the_conversation_goes_on() {
     for (greeting, sentence) in [
-        (Heard::Line(b"hello".to_vec()), "it writes a line to stdout that is no message: not a JSON object"),
+        (Heard::Line(b"hello".to_vec()), "it writes a line to stdout that is not a message: not a JSON object"),
         (Heard::Line(b"\xff".to_vec()), "it writes a line to stdout that is not UTF-8"),
         (Heard::TooLong, "it writes a line without end to stdout"),
     ] {

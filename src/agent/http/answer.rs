@@ -52,7 +52,7 @@ pub(super) enum BodyError {
     #[error("broke the protocol: its answer is not UTF-8")]
     NotText,
     /// A line is no message.
-    #[error("broke the protocol: its answer is no JSON-RPC message ({why}): {start}")]
+    #[error("broke the protocol: its answer is not a JSON-RPC message ({why}): {start}")]
     NotJsonRpc {
         /// What is wrong.
         why: &'static str,

@@ -69,7 +69,7 @@ impl Supervisor {
         } else if self.pinged_at.is_some_and(|at| now >= at + self.spec.persona.ping_timeout) {
             if self.pinged_at > Some(self.heard_at) {
                 let timeout = humantime::format_duration(self.spec.persona.ping_timeout);
-                self.give_up(format!("no answer to ping in {timeout}, nor any other word")).await;
+                self.give_up(format!("no answer to ping in {timeout}, and nothing else either")).await;
             } else {
                 // Busy, and alive: it has said something else since.
                 self.pinged_at = Some(now);

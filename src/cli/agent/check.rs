@@ -19,7 +19,7 @@ const MOST_LOG_LINES: usize = 1_000;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Check {
-    /// A request that the agent is sent; may be repeated [default: {"hello":"world"}].
+    /// A request to send to the agent; may be repeated [default: {"hello":"world"}].
     #[arg(long = "request", value_name = "JSON", value_parser = json, allow_hyphen_values = true)]
     requests: Vec<Box<RawValue>>,
     /// The session's DATA.
@@ -134,7 +134,7 @@ fn mark(mark: Mark) -> String {
 
 fn summary(findings: &[Finding]) -> String {
     match findings.iter().filter(|finding| finding.mark == Mark::Wrong).count() {
-        0 => "All is well.".to_owned(),
+        0 => "Nothing is wrong.".to_owned(),
         1 => "1 thing is wrong.".to_owned(),
         number => format!("{number} things are wrong."),
     }

@@ -72,7 +72,7 @@ impl Desk {
             ClientError::Refused { refused, .. } => about.failure(refused),
             ClientError::Unsendable(why) => Failure::Usage(format!("this cannot be sent: {why}")),
             ClientError::Stranger { status, .. } => Failure::Failed(format!(
-                "what answers at {server} is no Frontdesk (it said {status}); name the right address with --server"
+                "the server at {server} is not Frontdesk (it answered {status}); name the right address with --server"
             )),
             ClientError::NoAnswer { cause: FetchError::Connect(cause), .. } if is_refused(cause.as_ref()) => {
                 Failure::Failed(format!(

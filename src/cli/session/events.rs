@@ -45,7 +45,7 @@ impl Events {
             session = page.session.to_string();
             let gone = page.first.saturating_sub(1);
             if gone > after {
-                anstream::eprintln!("note: events {} to {gone} are kept no longer (`events.keep`)", after + 1);
+                anstream::eprintln!("note: events {} to {gone} are no longer kept (`events.keep`)", after + 1);
             }
             self.print(&page, is_first)?;
             is_first = false;

@@ -26,7 +26,7 @@ pub(in crate::cli) struct Logs {
     /// The session's id, or its customer's email: then the customer's latest session.
     #[arg(value_name = "ID|EMAIL")]
     session: String,
-    /// Go on with what comes until the session ends.
+    /// Go on with new lines until the session ends.
     #[arg(long)]
     follow: bool,
     /// How many lines from the end.

@@ -91,7 +91,7 @@ impl About<'_> {
                 "no session of {email} is running; start the requested one with `frontdesk session initialize \
                  {pasted}`, or ask for one with `frontdesk session request {pasted}`"
             ),
-            Code::NoCapacity => "as many agents run as this server may have; try again when one has ended, or raise \
+            Code::NoCapacity => "all agent slots are in use; try again when an agent has ended, or raise \
                                  `limits.max_running`"
                 .into(),
             Code::AgentRestarting => {

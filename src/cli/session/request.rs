@@ -23,7 +23,7 @@ pub(in crate::cli) struct Request {
     /// The kind of agent.
     #[arg(long, value_name = "NAME", default_value = PersonaName::BUILT_IN)]
     persona: String,
-    /// What the agent is given at its start, a JSON object [default: {}].
+    /// The agent's data at its start, a JSON object [default: {}].
     #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
     data: Option<String>,
     /// The same from a file.
@@ -88,7 +88,7 @@ impl Request {
             Ok(data) if data.get().starts_with('{') => Ok(data),
             Ok(_) => Err(Failure::Usage(format!("{source} must be a JSON object such as {{\"theme\": \"dark\"}}"))),
             Err(error) => {
-                Err(Failure::Usage(format!("{source} is no JSON ({error}); write it as {{\"theme\": \"dark\"}}")))
+                Err(Failure::Usage(format!("{source} is not JSON ({error}); write it as {{\"theme\": \"dark\"}}")))
             }
         }
     }
@@ -100,7 +100,7 @@ impl Request {
             let email = Printable(&self.email);
             anstream::eprintln!(
                 "{}",
-                caution(&format!("{email} has a session already, this is a token of it{unused}"))
+                caution(&format!("{email} has a session already; this is a token of it{unused}"))
             );
         }
         if self.token_only {

@@ -39,7 +39,7 @@ async fn page(app: &App, parts: &Parts) -> Result<Page, Refusal> {
         div #list data-live {
             @if found.items.is_empty() {
                 p.empty {
-                    "Nothing is noted that is like that."
+                    "No entry matches."
                     @if !form.email.is_empty() { " " (words::WHOLE_EMAIL) }
                 }
             } @else {

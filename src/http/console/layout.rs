@@ -34,7 +34,7 @@ pub(super) fn page(app: &App, operator: Option<&Operator>, page: &Page) -> Marku
             }
         }
         @if operator.is_some() { (said(&NodeView::of(app))) }
-        noscript { p.alert { "Without JavaScript this page shows what is, and changes nothing." } }
+        noscript { p.alert { "Without JavaScript this page shows the state and changes nothing." } }
         main #main tabindex="-1" { (page.content) }
         @if operator.is_some() { (footer(app, page.stream.is_some())) (dialog()) }
     };

@@ -21,7 +21,7 @@ fn page(app: &App, admitted: &Admitted) -> Page {
         h1 { "Personas" }
         p.quiet { "The kinds of session that customers may ask for, as the configuration has them." }
         @if personas.is_empty() {
-            p.empty { "There is none. Add one to the configuration, as " code { "[personas.NAME]" } "." }
+            p.empty { "There is no persona. Add one to the configuration, as " code { "[personas.NAME]" } "." }
         }
         @for persona in &personas { (card(persona)) }
     };

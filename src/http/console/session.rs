@@ -179,7 +179,7 @@ fn limits(view: &OperatorsView, persona: Option<&PersonaView>) -> Markup {
             @if let Some(limits) = &view.limits { p { "In force: " (limits) "." } }
             @match persona {
                 Some(persona) => { (super::personas::limits(persona)) }
-                None => p.quiet { "The configuration has no persona of this name any more." }
+                None => p.quiet { "The configuration no longer has a persona of this name." }
             }
         }
     }

@@ -65,7 +65,7 @@ async fn page(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Page, Ref
         div #list data-live {
             @if found.items.is_empty() {
                 p.empty {
-                    (if form.is_empty() { "There is no live session." } else { "No session is like that." })
+                    (if form.is_empty() { "There is no live session." } else { "No session matches." })
                     @if !form.email.is_empty() { " " (words::WHOLE_EMAIL) }
                 }
             } @else {

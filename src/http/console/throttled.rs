@@ -20,7 +20,7 @@ fn page(app: &App) -> Page {
     let (slowed, now) = (ThrottledView::all(app), app.clock.wall());
     let content = html! {
         h1 { "Throttled" }
-        p.quiet { "Who has failed to sign in too often and is refused at the moment, the longest first." }
+        p.quiet { "Customers who have failed to sign in too often and are refused now, the longest first." }
         div #list data-live {
             @if slowed.is_empty() { p.well { "Nobody is being slowed." } } @else { (table(&slowed, now)) }
         }
@@ -72,7 +72,7 @@ fn forgive(email: &str) -> Markup {
         body: None,
         label: "Let try again",
         question: None,
-        done: "Failed attempts for this customer count no more.",
+        done: "The failed attempts of this customer are cleared.",
         is_dangerous: false,
     };
     forgive.button()

@@ -56,7 +56,7 @@ impl Step {
 pub(super) fn picture(steps: &[Step], now: WallTime) -> Markup {
     let segments = segments(steps, now);
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
-        return html! { p.empty { "Nothing is kept of its steps." } };
+        return html! { p.empty { "No steps of it are kept." } };
     };
     html! {
         figure.timeline {
@@ -249,7 +249,7 @@ mod tests {
         for segment in segments(&steps, WallTime::from_unix_millis(-500_000)) {
             assert!(segment.width > 0.0 && segment.left + segment.width < WIDTH + 0.1 && segment.length.is_zero());
         }
-        assert!(picture(&[], WallTime::from_unix_millis(0)).into_string().contains("Nothing is kept"));
+        assert!(picture(&[], WallTime::from_unix_millis(0)).into_string().contains("No steps of it are kept"));
     }
 
     #[test]

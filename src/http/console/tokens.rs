@@ -105,7 +105,7 @@ fn revoke(token: &TokenView, is_own: bool) -> Markup {
     let name = words::plain(&token.name);
     let own = if is_own { " It is the token by which you are signed in: you are signed out with it." } else { "" };
     let says = format!(
-        "It is good for nothing at once, and who signed in with it is signed out. This can't be taken back.{own}"
+        "It stops working at once, and everybody who signed in with it is signed out. This can't be undone.{own}"
     );
     let revoke = Act {
         method: "DELETE",

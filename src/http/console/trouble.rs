@@ -149,7 +149,7 @@ fn alerts(view: &OverviewView) -> Vec<Alert> {
     if let Some(disk) = view.disk.filter(|disk| is_little(disk.free_bytes, disk.total_bytes)) {
         alert(
             format!("The disk is nearly full: {} are left.", words::bytes(disk.free_bytes)),
-            "Without room nobody is admitted. Make some, or shorten history.keep and events.keep.",
+            "On a full disk the server admits nobody. Free some space, or shorten history.keep and events.keep.",
         );
     }
     if let (Some(left), Some(all)) = (view.memory.machine_available_bytes, view.memory.machine_total_bytes)

@@ -68,7 +68,7 @@ fn levels(app: &App) -> Vec<Family> {
             "version",
             [(env!("CARGO_PKG_VERSION"), 1.0)],
         ),
-        Family::gauges("frontdesk_ready", "1 for each part of /readyz that is well, else 0.", "check", checks),
+        Family::gauges("frontdesk_ready", "1 for each check of /readyz that passes, else 0.", "check", checks),
         Family::gauges(
             "frontdesk_sessions",
             "Live sessions.",

@@ -18,7 +18,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listNodes",
     tag: Tag::Server,
     summary: "List nodes",
-    description: "The servers, of which there is one: whether it is ready, and how much it has to do.",
+    description: "The servers, of which there is one, with its readiness and its load.",
     query: None,
     headers: &[],
     body: None,

@@ -21,8 +21,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "getOverview",
     tag: Tag::Server,
     summary: "How the server is",
-    description: "Whether it can do its work, live sessions by phase, the last hour minute by minute, the credential server, disk and memory, and \
-                  what is in trouble, the worst first. It costs the same however many sessions there are. The counts \
+    description: "The server's readiness, live sessions by phase, the last hour minute by minute, the credential \
+                  server, disk and memory, and sessions in trouble, the worst first. The call costs the same however \
+                  many sessions there are. The counts \
                   of the last hour are in memory: they begin with the server, and `since` says when that was.",
     query: None,
     headers: &[],

@@ -33,10 +33,10 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "changePassword",
     tag: Tag::Customers,
     summary: "Change the own password",
-    description: "The old password is good for nothing from then on. A live session goes on; unless `sign_out_others` is \
-                  false, all of its tokens are good for nothing either, and the answer has the only one that is. Sent \
-                  again after a lost answer it is refused, as the password is the new one already: a request for a \
-                  session with that gives a token.",
+    description: "The old password stops working. A live session goes on. Unless `sign_out_others` is false, all of \
+                  its tokens stop working too, and the answer has the only valid one. A call that is repeated after \
+                  a lost answer is refused, because the password is the new one already. A request for a session \
+                  with the new password gives a token.",
     query: None,
     headers: &[],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<Change>)] }),

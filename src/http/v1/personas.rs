@@ -21,8 +21,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listPersonas",
     tag: Tag::Server,
     summary: "List personas",
-    description: "The kinds of session that this server has, in the order of their names, with what holds for each. \
-                  How their agents are started is for operators with the scope admin; values of variables are for nobody.",
+    description: "The kinds of session that this server has, in the order of their names, with their limits. Only \
+                  operators with the scope admin see how agents are started. Nobody sees the values of variables.",
     query: None,
     headers: &[],
     body: None,

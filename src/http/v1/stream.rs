@@ -184,7 +184,7 @@ pub(super) fn event_schema(names: impl Iterator<Item = &'static str>) -> Schema 
 /// [`Refusal::Busy`] if there are as many as may be.
 pub(super) fn begin(app: &App, session: Option<SessionId>) -> Result<Begun, Refusal> {
     const TOO_MANY: Refusal =
-        Refusal::Busy("As many streams as may be are open, of this session or of all; close one, or try again.");
+        Refusal::Busy("The limit of open streams is reached, for this session or for all; close one, or try again.");
     app.streams.begin(session).ok_or(TOO_MANY)
 }
 

@@ -21,7 +21,7 @@ pub enum InitialiseError {
     #[error("no session is pending")]
     NotPending,
     /// The node has no room for another agent.
-    #[error("as many agents run as may")]
+    #[error("all agent slots are in use")]
     NoCapacity,
     /// The agent did not become ready.
     #[error("the agent did not start: {0}")]

@@ -211,7 +211,7 @@ fn another_server_is_not_mistaken_for_a_frontdesk() {
     let (code, _, errors) = alone(&["session", "status", "a@b.example", "--server", &url], "");
     answering.join().unwrap();
     let said = format!(
-        "error: what answers at {url} is no Frontdesk (it said 404 Not Found); name the right address with --server\n"
+        "error: the server at {url} is not Frontdesk (it answered 404 Not Found); name the right address with --server\n"
     );
     assert_eq!((code, errors), (1, said));
 }

@@ -16,11 +16,14 @@ fn a_token_is_printed_alone_listed_without_its_secret_and_revoked_by_name() {
         let (code, token, told) = desk.run(&[&["token", "create", name][..], &scopes].concat(), "");
         assert_eq!(code, 0, "{told}");
         assert!(token.starts_with("fdo_") && token.trim_end().len() > 80 && token.lines().count() == 1, "{token}");
-        assert!(told.contains("allows sessions:read sessions:write, good until 2") && !told.contains("fdo_"), "{told}");
+        assert!(
+            told.contains("allows sessions:read sessions:write, valid until 2") && !told.contains("fdo_"),
+            "{told}"
+        );
 
         let (code, _, refused) = desk.run(&["token", "create", name, "--scope", "admin"], "");
         assert_eq!(code, 1);
-        assert!(refused.contains(&format!("there is a token {name} already; revoke it first")), "{refused}");
+        assert!(refused.contains(&format!("a token {name} exists already; revoke it first")), "{refused}");
 
         let row = tokens(&desk).into_iter().find(|row| row["name"] == name).unwrap();
         assert_eq!((&row["scopes"], &row["state"]), (&json!(["sessions:read", "sessions:write"]), &json!("valid")));

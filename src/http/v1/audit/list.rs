@@ -29,9 +29,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listAudit",
     tag: Tag::Operators,
     summary: "Read the audit",
-    description: "Who did what to which session, from where; the youngest first. With `Accept: application/x-ndjson` \
-                  everything that matches comes as one stream, an entry a line, whatever `limit` says; a stream that breaks \
-                  off has no proper end.",
+    description: "Who did what to which session, from where; the newest first. With `Accept: application/x-ndjson` \
+                  all matching entries come as one stream, an entry a line, whatever `limit` says. A stream that \
+                  breaks off lacks its last chunk.",
     query: Some(schema_of::<Query>),
     headers: &[Header::text("Accept", "`application/x-ndjson` exports everything that matches.")],
     body: None,

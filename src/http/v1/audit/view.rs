@@ -88,7 +88,7 @@ pub struct ActionName(pub Action);
 impl<'de> Deserialize<'de> for ActionName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Cow::<'de, str>::deserialize(deserializer)?;
-        Action::named(&name).map(Self).ok_or_else(|| D::Error::custom("`action` is none that the audit knows"))
+        Action::named(&name).map(Self).ok_or_else(|| D::Error::custom("`action` is not an action of the audit"))
     }
 }
 
@@ -130,7 +130,7 @@ impl Cursor {
 impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
-        Self::read(&text).ok_or_else(|| D::Error::custom("`cursor` is none that this server has given"))
+        Self::read(&text).ok_or_else(|| D::Error::custom("`cursor` is not one of this server's"))
     }
 }
 

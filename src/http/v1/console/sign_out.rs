@@ -21,7 +21,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "signOut",
     tag: Tag::Operators,
     summary: "Sign out of the console",
-    description: "The cookie is good for nothing from then on, and is taken out of the browser. Repeated, the same.",
+    description: "The cookie stops working, and the browser drops it. Repeated, the answer is the same.",
     query: None,
     headers: &[],
     body: None,

@@ -26,8 +26,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "addCustomer",
     tag: Tag::Customers,
     summary: "Add a customer",
-    description: "Sent again with the same email and password, after an answer that was lost, it answers the same. Emails \
-                  that differ only in case, in the space around them or in how accents are composed are one customer's.",
+    description: "Safe to send again with the same email and password: the answer is the same. Emails that differ \
+                  only in case, surrounding space or composed accents are one customer's.",
     query: None,
     headers: &[],
     body: Some(Body { required: true, contents: &[Content::json(schema_of::<NewCustomer>)] }),

@@ -25,9 +25,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "disableCustomer",
     tag: Tag::Customers,
     summary: "Disable or enable a customer",
-    description: "A disabled customer's password is refused as a wrong one is, and its session is stopped; while a remote \
-                  credential server decides, a session is its customer's, and goes on. Enabled again, the password is what \
-                  it was. Sent again, the same.",
+    description: "The server refuses a disabled customer's password like a wrong one, and stops the customer's \
+                  session. While a remote credential server decides, a session belongs to that server's customer and \
+                  goes on. Enabling restores the old password. Repeated, the answer is the same.",
     query: None,
     headers: &[],
     body: Some(Body { required: true, contents: &[Content::json(schema_of::<Disabled>)] }),

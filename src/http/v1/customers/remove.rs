@@ -21,9 +21,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "removeCustomer",
     tag: Tag::Customers,
     summary: "Remove a customer",
-    description: "Its session is stopped, and its agent killed; while a remote credential server decides, a session is its \
-                  customer's, and goes on. The answer is the same if there is no such customer, so \
-                  that the call can be sent again.",
+    description: "The server stops the customer's session and kills its agent. While a remote credential server \
+                  decides, a session belongs to that server's customer and goes on. The call is safe to send again: \
+                  the answer is the same if there is no such customer.",
     query: None,
     headers: &[],
     body: None,

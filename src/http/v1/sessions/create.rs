@@ -30,10 +30,10 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "createSession",
     tag: Tag::Sessions,
     summary: "Request a session",
-    description: "The session waits to be initialised. A customer has one live session at a time: whoever knows the \
-                  password and asks for a second one is told of the first, with a fresh token. Sent again with the \
-                  same `Idempotency-Key`, which belongs to the customer, it is answered as the first time, and creates \
-                  nothing, also after the session has ended.\n\nThe token of the customer's live session, sent as a \
+    description: "The new session waits to be initialised. A customer has one live session at a time. A call for a \
+                  second one, with the good password, gets the first one's id and a fresh token. A repeated call \
+                  with the same `Idempotency-Key`, which belongs to the customer, gets the first answer again and \
+                  creates nothing, also after the session has ended.\n\nThe token of the customer's live session, sent as a \
                   bearer beside the password, keeps the guesses of strangers from holding the customer up. A page of \
                   this server gets a device cookie that does the same.",
     query: None,

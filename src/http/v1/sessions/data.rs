@@ -32,10 +32,10 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "replaceSessionData",
     tag: Tag::Sessions,
     summary: "Replace a session's data",
-    description: "Takes the place of the `data` that a pending session was created with; for what is too large to come \
-                  with the creation. It goes straight to storage, up to the server's `limits.data`. Of an upload that \
-                  is refused or breaks off nothing stays. The agent gets it when it is started.\n\nA session has four \
-                  uploads at a time and the server 16; one more is answered with 503, to be sent again.",
+    description: "Replaces the `data` of a pending session, for data that is too large for the creation. It goes \
+                  straight to storage, up to the server's `limits.data`. Nothing stays of an upload that is refused \
+                  or breaks off. The agent gets the data when it starts.\n\nA session has at most four uploads at a \
+                  time and the server 16. One more gets 503: send it again.",
     query: None,
     headers: &[],
     body: Some(operation::Body { required: true, contents: &[Content::json(schema_of::<Map<String, Value>>)] }),
@@ -86,7 +86,7 @@ async fn begin(app: &App, admitted: &Admitted, parts: &Parts) -> Result<(Arc<Sto
 }
 
 const TOO_MANY: Refusal =
-    Refusal::Busy("As many uploads as may be are under way, of this session or of all; try again.");
+    Refusal::Busy("The limit of uploads at once is reached, for this session or for all; try again.");
 
 const NOT_PENDING: Refusal = Refusal::WrongPhase("Only a pending session's data can be replaced.");
 

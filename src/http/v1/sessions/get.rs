@@ -23,8 +23,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "getSession",
     tag: Tag::Sessions,
     summary: "See a session",
-    description: "With `wait`, the answer comes once the session is in the phase `until` or past it, or, without \
-                  `until`, once it is another than `If-None-Match` names; and after that time in any case.",
+    description: "With `wait`, the answer comes once the session has reached the phase `until`. Without `until` it \
+                  comes once the session differs from `If-None-Match`. It comes after that time in any case.",
     query: Some(schema_of::<Query>),
     headers: &[Header::text("If-None-Match", "The ETag of what the caller knows already.")],
     body: None,
@@ -33,7 +33,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
             status: 200,
             description: "The session.",
             contents: &[Content::json(schema_of::<SessionView>)],
-            headers: &[Header::text("ETag", "Changes with whatever is shown.")],
+            headers: &[Header::text("ETag", "Changes with every change of the answer.")],
         },
         Answer {
             status: 304,

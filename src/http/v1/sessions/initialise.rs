@@ -27,8 +27,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "initializeSession",
     tag: Tag::Sessions,
     summary: "Start a session's agent",
-    description: "Starts the agent of a pending session and waits until it is ready. Any number of callers may ask: all of \
-                  them wait for the one start. It goes on when a caller goes away or has waited long enough.",
+    description: "Starts the agent of a pending session and waits until it is ready. Any number of callers may ask: \
+                  all of them wait for the one start. The start goes on when a caller goes away or has waited long \
+                  enough.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,

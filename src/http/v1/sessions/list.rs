@@ -26,8 +26,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listSessions",
     tag: Tag::Sessions,
     summary: "List sessions",
-    description: "The youngest first; live ones only, unless `ended`, `outcome` or `phase=ENDED` says otherwise. What \
-                  several filters say must hold together.",
+    description: "The newest first; live ones only, unless `ended`, `outcome` or `phase=ENDED` says otherwise. \
+                  Several filters must all match.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,

@@ -32,8 +32,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "sendRequest",
     tag: Tag::Sessions,
     summary: "Ask a session's agent",
-    description: "Hands the request to the agent and waits for its answer. With an `Idempotency-Key` the agent gets it at \
-                  most once however often it is sent, and everybody who sends it gets the same answer.\n\nWith `Accept: \
+    description: "Hands the request to the agent and waits for its answer. With an `Idempotency-Key` the agent gets \
+                  the request at most once, however often it is sent, and each repetition gets the same answer.\n\nWith `Accept: \
                   text/event-stream` the answer comes in parts: an event `output` for each that the agent sends ahead of \
                   its answer, `gap` where some may be missing because the session's events had to make room, and at last `response`, with the same data as the body would have, or `problem`. A comment \
                   comes every 15 seconds. Without a key, hanging up cancels the request.",

@@ -25,10 +25,10 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "restartSession",
     tag: Tag::Sessions,
     summary: "Restart a session's agent",
-    description: "The agent is asked to end, and killed if it has not after the persona's `stop_grace`; then the next one \
-                  is started at once. That is not counted as a failure. Requests meanwhile are `agent_restarting`. A \
-                  session that waits to start its agent again does not wait any longer. Name the `epoch` that you see, so \
-                  that the call can be sent again: a session that has a later agent is left as it is.",
+    description: "The server asks the agent to end, and kills it after the persona's `stop_grace`. Then it starts \
+                  the next one at once. That is not counted as a failure. Requests meanwhile get `agent_restarting`. \
+                  A session that waits to start its agent again waits no longer. Name the `epoch` that you see, and \
+                  the call is safe to send again: the server leaves a session with a later agent as it is.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,

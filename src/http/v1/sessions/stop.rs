@@ -25,10 +25,10 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "stopSession",
     tag: Tag::Sessions,
     summary: "Stop a session",
-    description: "Its agent is asked to end, and killed if it has not after the persona's `stop_grace`; with `force` it \
-                  is killed at once, also while the store takes no changes: then the answer is 503, its detail says \
-                  that the agent was killed, and the server stores the session's end as soon as it can. Asked again, the \
-                  same: the first reason stays.",
+    description: "The server asks the agent to end, and kills it after the persona's `stop_grace`. With `force` it \
+                  kills the agent at once, also while the store takes no changes. In that case the answer is 503, \
+                  its detail says that the agent was killed, and the server stores the session's end as soon as it \
+                  can. Repeated, the answer is the same, and the first reason stays.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,

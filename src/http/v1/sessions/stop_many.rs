@@ -33,9 +33,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "stopSessions",
     tag: Tag::Sessions,
     summary: "Stop many sessions",
-    description: "Stops the live sessions for which everything holds that the body says, as a stop of each would. One \
-                  call stops at most 1,000, the youngest first: while `more` is true, send it again. Sessions that are \
-                  ending already are left alone, so that it can be sent again at any time. Stopping every session takes \
+    description: "Stops the live sessions that match all conditions of the body, as a stop of each would. One call \
+                  stops at most 1,000, the newest first: while `more` is true, send it again. It leaves sessions \
+                  that are ending alone, so it is safe to send again at any time. To stop every session, say \
                   `\"all\": true`.",
     query: None,
     headers: &[],

@@ -18,8 +18,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "clearThrottled",
     tag: Tag::Customers,
     summary: "Let a customer try again",
-    description: "Attempts that failed for this customer, from whatever address, do not count any more. What failed from \
-                  an address for all customers still does. The answer is the same if nothing had failed.",
+    description: "Clears this customer's failed attempts from every address. An address's failures for all customers \
+                  still count. The answer is the same if nothing had failed.",
     query: None,
     headers: &[],
     body: None,

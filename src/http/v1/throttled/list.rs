@@ -17,8 +17,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listThrottled",
     tag: Tag::Customers,
     summary: "See who is being slowed",
-    description: "The accounts and addresses of which an attempt to sign in was refused because too many have failed, and \
-                  would be at the moment; up to 1,000, the longest first.",
+    description: "The accounts and addresses whose sign-ins the server refuses now, because too many have failed; up \
+                  to 1,000, the longest first.",
     query: None,
     headers: &[],
     body: None,

@@ -27,9 +27,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "createToken",
     tag: Tag::Operators,
     summary: "Make an operator's token",
-    description: "The answer has the token itself, which is not shown again. Only one of each name is good at a time: sent \
-                  again after an answer that was lost, it is `token_exists`. Then look its id up in the list, revoke it, \
-                  and make another.",
+    description: "The answer has the token itself, which is not shown again. Only one token of each name is valid at \
+                  a time. A call that is repeated after a lost answer gets `token_exists`: find the token's id in \
+                  the list, revoke it, and make another.",
     query: None,
     headers: &[],
     body: Some(Body { required: true, contents: &[Content::json(schema_of::<NewToken>)] }),
@@ -59,11 +59,11 @@ pub struct NewToken {
     /// What it allows.
     #[schemars(length(min = 1))]
     pub scopes: Vec<Scope>,
-    /// For how long it is good; 90 days unless said otherwise.
+    /// How long it is valid; 90 days unless said otherwise.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "f64", range(min = LIFETIMES.start().as_secs(), max = LIFETIMES.end().as_secs()))]
     pub valid_for_seconds: Option<f64>,
-    /// It is good until it is revoked, whatever else is said.
+    /// It is valid until it is revoked, whatever else is said.
     #[serde(default)]
     pub never_expires: bool,
 }

@@ -19,7 +19,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "listTokens",
     tag: Tag::Operators,
     summary: "List operators' tokens",
-    description: "All of them, the oldest first, those included that are revoked or expired; never their secrets.",
+    description: "All tokens, the oldest first, also revoked and expired ones; never their secrets.",
     query: None,
     headers: &[],
     body: None,

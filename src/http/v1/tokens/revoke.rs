@@ -18,8 +18,8 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     id: "revokeToken",
     tag: Tag::Operators,
     summary: "Revoke an operator's token",
-    description: "It is good for nothing from then on, and who has signed in at the console with it is signed out. \
-                  Repeated, the same.",
+    description: "The token stops working at once, and everybody who signed in at the console with it is signed out. \
+                  Repeated, the answer is the same.",
     query: None,
     headers: &[],
     body: None,
