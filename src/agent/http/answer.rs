@@ -258,7 +258,7 @@ mod tests {
             ("\n\n", "without an answer"),
             (PROGRESS, "without an answer"),
             (r#"{"jsonrpc":"2.0","id":8,"result":1}"#, "answered the call 8"),
-            ("<html>", "no JSON-RPC message (not a JSON object): <html>"),
+            ("<html>", "not a JSON-RPC message (not a JSON object): <html>"),
             (r#"{"jsonrpc":"2.0","id":7"#, "not a JSON object"),
             ("{\n<html>", "not a JSON object"),
             (&format!("{PROGRESS}\n{{\n}}"), "not a JSON object"),
