@@ -51,6 +51,8 @@ use crate::shim::wire::Usage;
 use crate::shutdown::Tasks;
 use crate::store::Store;
 
+pub use frontdesk_model::restart;
+
 mod ahead;
 pub mod calls;
 pub mod check;
@@ -70,7 +72,6 @@ mod news;
 pub(crate) mod port_holder;
 mod process;
 mod queued_line;
-pub mod restart;
 pub mod rpc;
 mod start;
 mod supervisor;

@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::ops::{Add, Sub};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,74 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-mod rfc3339;
-
-pub use rfc3339::NoTime;
-
-/// An instant on the desk's own timeline, in microseconds. At the very first start it equals the wall clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Timestamp(i64);
-
-impl Timestamp {
-    /// Reads what [`Timestamp::micros`] gave.
-    pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
-    }
-
-    /// Microseconds on the timeline.
-    pub const fn micros(self) -> i64 {
-        self.0
-    }
-
-    /// How long after `earlier` this is; zero if it is not after it.
-    pub fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-}
-
-impl Add<Duration> for Timestamp {
-    type Output = Self;
-
-    fn add(self, duration: Duration) -> Self {
-        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(micros))
-    }
-}
-
-impl Sub<Duration> for Timestamp {
-    type Output = Self;
-
-    fn sub(self, duration: Duration) -> Self {
-        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(micros))
-    }
-}
-
-/// What the wall clock said, in milliseconds since the Unix epoch. For people and for ids, never for a deadline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct WallTime(i64);
-
-impl WallTime {
-    /// Wraps milliseconds since the Unix epoch.
-    pub const fn from_unix_millis(millis: i64) -> Self {
-        Self(millis)
-    }
-
-    /// Milliseconds since the Unix epoch.
-    pub const fn unix_millis(self) -> i64 {
-        self.0
-    }
-}
-
-/// Prints RFC 3339 in UTC, to the second.
-impl fmt::Display for WallTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since_epoch = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
-        humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).fmt(f)
-    }
-}
+pub use frontdesk_model::time::{NoTime, Timestamp, WallTime};
 
 /// Where the desk's timeline stood at a moment, stored so that the next start can go on from there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +35,7 @@ impl Heartbeat {
     /// was started anew in between, when nobody can tell.
     pub fn wall_was_set_by(&self, earlier: &Self) -> Option<i64> {
         let elapsed = self.since_boot.saturating_sub(earlier.since_boot) / 1_000;
-        let shown = self.wall.0.saturating_sub(earlier.wall.0);
+        let shown = self.wall.unix_millis().saturating_sub(earlier.wall.unix_millis());
         (self.boot_id == earlier.boot_id).then(|| shown.saturating_sub(elapsed))
     }
 }
@@ -144,13 +76,13 @@ impl SystemClock {
     pub fn resume(last: Option<&Heartbeat>) -> Self {
         let boot_id = boot_id();
         let now = resumed_now(last, &boot_id, since_boot(), wall_now());
-        Self { offset: now.0 - since_boot(), boot_id }
+        Self { offset: now.micros() - since_boot(), boot_id }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(since_boot() + self.offset)
+        Timestamp::from_micros(since_boot() + self.offset)
     }
 
     fn wall(&self) -> WallTime {
@@ -174,7 +106,7 @@ impl Clock for SystemClock {
     fn heartbeat(&self) -> Heartbeat {
         let since_boot = since_boot();
         Heartbeat {
-            now: Timestamp(since_boot + self.offset),
+            now: Timestamp::from_micros(since_boot + self.offset),
             wall: wall_now(),
             since_boot,
             boot_id: self.boot_id.clone(),
@@ -184,19 +116,19 @@ impl Clock for SystemClock {
 
 fn resumed_now(last: Option<&Heartbeat>, boot_id: &str, since_boot: i64, wall: WallTime) -> Timestamp {
     let Some(last) = last else {
-        return Timestamp(wall.0.saturating_mul(1_000));
+        return Timestamp::from_micros(wall.unix_millis().saturating_mul(1_000));
     };
     let elapsed = if last.boot_id == boot_id {
         since_boot.saturating_sub(last.since_boot)
     } else {
-        wall.0.saturating_sub(last.wall.0).saturating_mul(1_000)
+        wall.unix_millis().saturating_sub(last.wall.unix_millis()).saturating_mul(1_000)
     };
-    Timestamp(last.now.0.saturating_add(elapsed.max(0)))
+    Timestamp::from_micros(last.now.micros().saturating_add(elapsed.max(0)))
 }
 
 /// The boot-time clock as it is. It is a timeline of its own, for processes that live within one boot and without a store.
 pub fn boot_time() -> Timestamp {
-    Timestamp(since_boot())
+    Timestamp::from_micros(since_boot())
 }
 
 fn since_boot() -> i64 {
@@ -206,7 +138,7 @@ fn since_boot() -> i64 {
 
 fn wall_now() -> WallTime {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    WallTime(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000)
+    WallTime::from_unix_millis(time.tv_sec * 1_000 + time.tv_nsec / 1_000_000)
 }
 
 /// Which boot of the machine this is; empty if the system does not say.
@@ -245,7 +177,7 @@ impl Clock for ManualClock {
     }
 
     fn wall(&self) -> WallTime {
-        WallTime(self.now().0 / 1_000 + self.wall_ahead.load(Ordering::Relaxed))
+        WallTime::from_unix_millis(self.now().micros() / 1_000 + self.wall_ahead.load(Ordering::Relaxed))
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -257,7 +189,7 @@ impl Clock for ManualClock {
     }
 
     fn heartbeat(&self) -> Heartbeat {
-        Heartbeat { now: self.now(), wall: self.wall(), since_boot: self.now().0, boot_id: String::new() }
+        Heartbeat { now: self.now(), wall: self.wall(), since_boot: self.now().micros(), boot_id: String::new() }
     }
 }
 
@@ -269,8 +201,8 @@ mod tests {
 
     fn heartbeat() -> Heartbeat {
         Heartbeat {
-            now: Timestamp(100 * HOUR),
-            wall: WallTime(50 * HOUR / 1_000),
+            now: Timestamp::from_micros(100 * HOUR),
+            wall: WallTime::from_unix_millis(50 * HOUR / 1_000),
             since_boot: HOUR,
             boot_id: "this".into(),
         }
@@ -278,30 +210,34 @@ mod tests {
 
     #[test]
     fn the_first_start_takes_the_wall_clock() {
-        assert_eq!(resumed_now(None, "this", 5, WallTime(7)), Timestamp(7_000));
+        assert_eq!(resumed_now(None, "this", 5, WallTime::from_unix_millis(7)), Timestamp::from_micros(7_000));
     }
 
     #[test]
     fn within_one_boot_a_wall_clock_that_jumps_changes_nothing() {
-        let jumped = WallTime(0);
-        assert_eq!(resumed_now(Some(&heartbeat()), "this", 2 * HOUR, jumped), Timestamp(101 * HOUR));
+        let jumped = WallTime::from_unix_millis(0);
+        assert_eq!(resumed_now(Some(&heartbeat()), "this", 2 * HOUR, jumped), Timestamp::from_micros(101 * HOUR));
     }
 
     #[test]
     fn across_a_reboot_the_wall_time_since_the_heartbeat_counts() {
-        let wall = WallTime(53 * HOUR / 1_000);
-        assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp(103 * HOUR));
+        let wall = WallTime::from_unix_millis(53 * HOUR / 1_000);
+        assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp::from_micros(103 * HOUR));
     }
 
     #[test]
     fn across_a_reboot_a_wall_clock_set_back_counts_as_no_time() {
-        let wall = WallTime(49 * HOUR / 1_000);
-        assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp(100 * HOUR));
+        let wall = WallTime::from_unix_millis(49 * HOUR / 1_000);
+        assert_eq!(resumed_now(Some(&heartbeat()), "next", 1, wall), Timestamp::from_micros(100 * HOUR));
     }
 
     #[test]
     fn a_wall_clock_that_was_set_is_known_by_the_boot_time_clock() {
-        let later = Heartbeat { wall: WallTime(51 * HOUR / 1_000 + 5_000), since_boot: 2 * HOUR, ..heartbeat() };
+        let later = Heartbeat {
+            wall: WallTime::from_unix_millis(51 * HOUR / 1_000 + 5_000),
+            since_boot: 2 * HOUR,
+            ..heartbeat()
+        };
         assert_eq!(later.wall_was_set_by(&heartbeat()), Some(5_000));
         assert_eq!(heartbeat().wall_was_set_by(&later), Some(-5_000));
         assert_eq!(Heartbeat { boot_id: "next".into(), ..later }.wall_was_set_by(&heartbeat()), None);

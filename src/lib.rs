@@ -14,7 +14,7 @@
 //! | connections; routes, access and every status code; operators' commands | [`server`], [`http`], [`control`] |
 //! | operators' acts on customers and their sessions, by command or over HTTP | [`customer`] |
 //! | makes operators' tokens, by command or over HTTP | [`operator_token`] |
-//! | a session's life: a pure machine, the driver that does its IO, the table of drivers | [`session`] |
+//! | a session's life: the driver that does its IO, the table of drivers | [`session`] |
 //! | an agent as the server sees it: starts, takes up, relays, judges its end; a process behind a shim, or a service | [`agent`] |
 //! | the process between server and agent, so that the agent outlives the server: its launcher, directory and limits | [`shim`] |
 //! | decides about credentials, and slows guessing | [`credential`] |
@@ -24,12 +24,16 @@
 //! | input from outside: settings, service addresses, JSON, pickles, HTTP answers | [`config`], [`service_mapping`], [`json`], `frontdesk-pickle`, [`http_client`] |
 //! | the data directory, checks of it and around it, and the removal of trees in it | [`data_dir`], [`verify`], `removal` |
 //! | the end of tasks; logs; threads of low priority and their turns; open files; the service manager | [`shutdown`], [`telemetry`], `low_priority`, `turns`, [`descriptors`], [`service_manager`] |
-//! | identities, callers and scopes, time, tokens, points of failure | [`id`], [`principal`], [`clock`], [`token`], [`failpoint`] |
+//! | time, tokens, points of failure | [`clock`], [`token`], [`failpoint`] |
+//! | identities, callers and scopes, phases and the pure machine, records | `frontdesk-model` |
 //!
-//! Crates of their own are `frontdesk-pickle`, which reads pickles as data, and `frontdesk-agent`, for authors of agents.
+//! Crates of their own are `frontdesk-model`, `frontdesk-pickle`, which reads pickles as data, and `frontdesk-agent`, for authors of
+//! agents.
 //!
 //! docs/ARCHITECTURE.md has the map and the invariants, docs/design/ the mechanisms. `session` draws the diagram that
 //! everything else serves.
+
+pub use frontdesk_model::{id, principal};
 
 pub mod agent;
 pub mod backup;
@@ -47,13 +51,11 @@ pub mod events;
 pub mod failpoint;
 pub mod http;
 pub mod http_client;
-pub mod id;
 pub mod json;
 mod low_priority;
 pub mod metrics;
 pub mod node;
 pub mod operator_token;
-pub mod principal;
 mod random;
 mod removal;
 pub mod server;

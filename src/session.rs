@@ -26,23 +26,21 @@
 //! - An agent is started only under an epoch that was stored before, and only when nothing of an older one is left. One
 //!   that lives under its session's epoch is taken up and not started.
 
-pub mod census;
+pub use frontdesk_model::{census, machine, phase, reason, record, trouble};
+
 mod counted;
 mod driver;
-pub mod machine;
-pub mod phase;
-pub mod reason;
-pub mod record;
+mod new_session;
 pub mod registry;
 pub mod sequence;
-pub mod trouble;
 
 pub use census::Census;
 pub use driver::CommandError;
 pub use machine::Limits;
+pub use new_session::NewSession;
 pub use phase::{Ending, Outcome, Phase, PhaseName, Start};
 pub use reason::Reason;
-pub use record::{CreationKey, NewSession, SessionData, SessionRecord};
+pub use record::{CreationKey, SessionData, SessionRecord};
 pub use registry::{InitialiseError, Initialised, Part, Parts, RELAY_OUTCOMES, Registry, RelayError};
 pub use sequence::Sequences;
 pub use trouble::{Trouble, TroubleKind};

@@ -51,7 +51,7 @@ fn every_test_that_the_page_names_is_there() {
     let named: Vec<_> =
         named.into_iter().filter(|text| text.chars().all(|c| c == '_' || c.is_alphanumeric())).collect();
     assert!(named.len() > 30, "{}", named.len());
-    let sources = ["src", "tests"].map(|directory| rust_files(&repository().join(directory))).concat();
+    let sources = ["src", "crates", "tests"].map(|directory| rust_files(&repository().join(directory))).concat();
     let sources: String = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");

@@ -10,7 +10,7 @@ use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
 const MIGRATIONS: [&str; 8] = [
-    // `phase` is JSON (see `session/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
+    // `phase` is JSON (see `crates/model/src/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
         value BLOB NOT NULL

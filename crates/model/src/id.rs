@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::clock::WallTime;
+use crate::time::WallTime;
 
 /// The identity of one session: a `UUIDv7` (RFC 9562, section 5.7), so that ids sort by the time of the request.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -116,12 +116,12 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// The same as [`Printable`], whole, for where the text is bounded or the place is not.
-pub(crate) fn printable_whole(text: &str) -> String {
+pub fn printable_whole(text: &str) -> String {
     text.chars().map(|character| Printable(character.encode_utf8(&mut [0; 4])).to_string()).collect()
 }
 
 /// Bidirectional controls print nothing of their own and change how their neighbours read.
-pub(crate) fn is_reordering(character: char) -> bool {
+pub fn is_reordering(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
-use crate::agent::restart::{Decision, Failures};
-use crate::clock::Timestamp;
 use crate::id::Epoch;
+use crate::restart::{Decision, Failures};
+use crate::time::Timestamp;
 
-use super::phase::{Ending, Outcome, Phase, Start};
-use super::reason::Reason;
+use crate::phase::{Ending, Outcome, Phase, Start};
+use crate::reason::Reason;
 
 /// What may happen to a session.
 #[derive(Clone, Debug)]

@@ -5,17 +5,14 @@
 //! has a default, and none is ever given another meaning. A change that an older reader would get wrong takes a new
 //! schema version, which makes the older binary refuse the store.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::clock::WallTime;
 use crate::id::{CustomerKey, Revision, SessionId};
-use crate::session::phase::Phase;
-use crate::store::CheckedAccount;
-use crate::token::TokenHash;
+use crate::phase::Phase;
+use crate::time::WallTime;
 
 /// One session as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,23 +44,6 @@ impl SessionRecord {
     pub fn after(&self, phase: Phase) -> Self {
         Self { phase, revision: self.revision.next(), ..self.clone() }
     }
-}
-
-/// A session that asks to be admitted.
-#[derive(Clone, Debug)]
-pub struct NewSession {
-    /// The record with which it begins.
-    pub record: SessionRecord,
-    /// The customer's `DATA`.
-    pub data: SessionData,
-    /// The first token of the session.
-    pub token: TokenHash,
-    /// From where the request came, for the audit.
-    pub origin: Option<IpAddr>,
-    /// By which the call that creates it is known if it comes again.
-    pub key: Option<CreationKey>,
-    /// The account whose password was good; nothing if that was a remote credential server's to say.
-    pub account: Option<CheckedAccount>,
 }
 
 /// An idempotency key of a customer's, and the call that it stands for.

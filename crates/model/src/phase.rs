@@ -1,17 +1,17 @@
 //! The phases of a session's life, each with the data that only it has. Pure; stored as JSON.
 //!
-//! The stored form is read by other versions of the server: see `session/record.rs` for what may change in it.
+//! The stored form is read by other versions of the server: see `record.rs` for what may change in it.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::restart::Failures;
-use crate::clock::Timestamp;
 use crate::id::Epoch;
+use crate::restart::Failures;
+use crate::time::Timestamp;
 
-pub use super::reason::Reason;
+pub use crate::reason::Reason;
 
 /// Where a session is in its life, with the data that only this phase has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

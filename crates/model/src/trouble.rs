@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Timestamp, WallTime};
+use crate::time::{Timestamp, WallTime};
 
-use super::phase::{Phase, Start};
-use super::reason::Reason;
-use super::record::SessionRecord;
+use crate::phase::{Phase, Start};
+use crate::reason::Reason;
+use crate::record::SessionRecord;
 
 /// A session that has waited this long in the queue is in trouble.
 const LONG_WAIT: Duration = Duration::from_secs(120);
@@ -47,7 +47,7 @@ pub struct Trouble {
 
 impl Trouble {
     /// Judges a session; `is_queued` if it waits for the node to start it. `None` if nothing is wrong with it.
-    pub(super) fn of(
+    pub fn of(
         record: &Arc<SessionRecord>,
         lost: Option<&Reason>,
         is_queued: bool,
@@ -106,7 +106,7 @@ impl Trouble {
 }
 
 /// Keeps the `most` worst, each session once, the worst first; whether there were more.
-pub(super) fn worst(mut troubles: Vec<Trouble>, most: usize) -> (Vec<Trouble>, bool) {
+pub fn worst(mut troubles: Vec<Trouble>, most: usize) -> (Vec<Trouble>, bool) {
     // The same session may have been seen by its driver and in the store.
     troubles.sort_by_key(|trouble| (trouble.record.id, Reverse(trouble.record.revision), trouble.kind));
     troubles.dedup_by_key(|trouble| trouble.record.id);
@@ -128,9 +128,9 @@ fn in_words(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::restart::{Decision, Failures};
     use crate::id::{CustomerKey, Epoch, Revision, SessionId};
-    use crate::session::phase::{Ending, Outcome};
+    use crate::phase::{Ending, Outcome};
+    use crate::restart::{Decision, Failures};
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000_000);
     const WALL: WallTime = WallTime::from_unix_millis(1_000_000_000);

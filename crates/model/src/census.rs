@@ -1,6 +1,6 @@
 //! How many live sessions there are in each phase. Pure.
 
-use super::phase::Phase;
+use crate::phase::Phase;
 
 /// Live sessions by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +24,12 @@ impl Census {
     }
 
     /// Counts a session in.
-    pub(crate) fn add(&mut self, phase: &Phase) {
+    pub fn add(&mut self, phase: &Phase) {
         self.each_of(phase, |count| *count += 1);
     }
 
     /// Counts a session out that was counted in with this phase.
-    pub(crate) fn remove(&mut self, phase: &Phase) {
+    pub fn remove(&mut self, phase: &Phase) {
         self.each_of(phase, |count| *count -= 1);
     }
 
