@@ -67,7 +67,7 @@ async fn a_reply_of_another_version_is_said_to_be_one() {
         stream.write_all(b"{\"reply\":\"sung\"}\n").await.unwrap();
     });
     let error = reply.await.unwrap_err().to_string();
-    assert!(error.starts_with("its reply is none that this version knows"), "{error}");
+    assert!(error.starts_with("this version does not know its reply"), "{error}");
 }
 
 #[tokio::test]
