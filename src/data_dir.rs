@@ -15,6 +15,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, IFlags, OFlags};
 
@@ -116,6 +117,12 @@ impl DataPaths {
         self.root.join("demo-password")
     }
 }
+
+/// Tries to take the lock of a directory whose holder has ended. A server that is killed while it spawns a process leaves
+/// the lock with that process until its program runs, which a busy machine delays.
+const LOCK_ATTEMPTS: u32 = 500;
+/// Between two of them.
+const BETWEEN_LOCK_ATTEMPTS: Duration = Duration::from_millis(10);
 
 /// An open data directory: as long as this value lives, no other process has it.
 #[derive(Debug)]
@@ -259,20 +266,40 @@ fn take_lock(paths: &DataPaths) -> Result<File, DataDirError> {
         .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default())
         .open(paths.lock())
         .map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            // The holder's id is a courtesy: an unreadable one changes nothing.
-            let _ = file.read_to_string(&mut pid);
-            return Err(DataDirError::InUse { path: paths.root.clone(), pid: pid.trim().to_owned() });
+    let mut attempts = 1..LOCK_ATTEMPTS;
+    while !try_lock(&file).map_err(failed)? {
+        let pid = holder(&mut file);
+        if is_running(&pid) || attempts.next().is_none() {
+            return Err(DataDirError::InUse { path: paths.root.clone(), pid });
         }
-        Err(errno) => return Err(failed(errno.into())),
+        std::thread::sleep(BETWEEN_LOCK_ATTEMPTS);
     }
     file.set_len(0).map_err(failed)?;
     file.rewind().map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
+}
+
+/// Whether nobody else has the lock.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The id of the process that took the lock last, as it wrote it; empty if it can't be read.
+fn holder(file: &mut File) -> String {
+    let mut pid = String::new();
+    let _ = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+    pid.trim().to_owned()
+}
+
+/// Whether there is such a process and it has not ended, reaped or not.
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Writes a file that only this user may read, and makes it durable.
@@ -324,6 +351,21 @@ mod tests {
         let _held = DataDir::open(root.path()).unwrap();
         let refused = DataDir::open(root.path()).unwrap_err().to_string();
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_lock_that_an_ended_server_left_with_a_process_it_was_spawning_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let left = DataDir::open(root.path()).unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        fs::write(left.paths().lock(), format!("{}\n", ended.id())).unwrap();
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| DataDir::open(root.path()));
+            std::thread::sleep(Duration::from_millis(100));
+            drop(left);
+            next.join().unwrap().unwrap();
+        });
     }
 
     #[test]
