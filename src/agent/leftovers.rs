@@ -387,6 +387,19 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_a_start_leaves_is_ended_beside_the_server_and_nothing_else_is() {
+        const DESK: &str = "desk-with-something-left";
+        let agents = tempfile::tempdir().unwrap();
+        let (mut left, mut other) = (sleeper(DESK, session(1)), sleeper(DESK, session(2)));
+        Sweeper::new(DESK, agents.path()).go_on(HashSet::from([(session(1), Epoch(1))]));
+        let ended = tokio::task::spawn_blocking(move || left.wait().unwrap()).await.unwrap();
+        assert!(!ended.success());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
     fn session(n: u8) -> SessionId {
         SessionId::new(WallTime::from_unix_millis(1), [n; 10])
     }

@@ -301,3 +301,44 @@ pub async fn discard(parts: &Parts, Unread { mut body, .. }: Unread) {
 fn content_length(parts: &Parts) -> Option<u64> {
     parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::pace::tests::Drip;
+    use super::*;
+
+    fn bodies() -> (Bodies, Parts) {
+        let bodies = Bodies::new(&Limits::default(), Tasks::default());
+        (bodies, axum::http::Request::new(()).into_parts().0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_holds_much_memory_and_hardly_moves_is_ended() {
+        let (bodies, parts) = bodies();
+        let body = axum::body::Body::new(Drip::new(6 << 20, 1_200));
+        let read = bodies.read(&parts, Unread { body, address: None }).await;
+        assert_eq!(read.err(), Some(BodyError::TooSlow), "it would be fast enough if it held nothing");
+    }
+
+    #[tokio::test]
+    async fn an_address_decodes_one_large_pickle_at_a_time_and_the_others_do_not_wait_for_it() {
+        let (bodies, parts) = bodies();
+        let from = async |last: u8| {
+            let address = Some(IpAddr::from([192, 0, 2, last]));
+            bodies.read(&parts, Unread { body: axum::body::Body::empty(), address }).await.unwrap()
+        };
+        let (first, second, other) = (from(1).await, from(1).await, from(2).await);
+
+        let turn = bodies.large_pickle(&first).await;
+        let mut next = pin!(bodies.large_pickle(&second));
+
+        let waiting = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(waiting, Poll::Pending));
+        drop(bodies.large_pickle(&other).await);
+        drop(turn);
+        next.await;
+    }
+}

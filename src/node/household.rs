@@ -163,12 +163,12 @@ mod tests {
         desk.manual.set_wall_ahead(31 * DAY);
         desk.manual.advance(Duration::from_secs(10));
         household.beat().await;
-        household.forget_some().await.unwrap();
+        household.prune(&Tasks::default()).await.unwrap();
         assert!(desk.store.session(session).await.unwrap().is_some());
 
         desk.manual.set_wall_ahead(Duration::ZERO);
         desk.manual.advance(31 * DAY);
-        household.forget_some().await.unwrap();
+        household.prune(&Tasks::default()).await.unwrap();
         assert!(desk.store.session(session).await.unwrap().is_none());
     }
 
@@ -184,7 +184,7 @@ mod tests {
             desk.manual.advance(Duration::from_secs(1));
         }
 
-        household.count_some().await.unwrap();
+        household.prune(&Tasks::default()).await.unwrap();
 
         let mut kept = Vec::new();
         for session in &ended {

@@ -76,6 +76,40 @@ fn one_damaged_ledger_concerns_its_session_alone() {
     assert!(found.contains(&format!("session {ada}: its log of events is damaged")), "{found}");
 }
 
+#[test]
+fn a_store_that_is_damaged_where_it_is_to_be_changed_is_not_ready_and_serves_what_it_can() {
+    let mut server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    let token = server.create(ADA, json!({})).token();
+    assert_eq!(server.initialise(ADA.0).status, 200);
+    assert!(server.terminate().success());
+    spoil(&server, "audit");
+    server.start_again();
+    assert_eq!(server.send("GET", "/readyz", &[], b"").status, 200, "nobody has met the damage yet");
+
+    let (status, _, errors) = server.run(&["customer", "add", BOB.0, "--password-stdin"], BOB.1);
+
+    assert!(!status.success() && errors.contains("damaged"), "{errors}");
+    let ready = server.send("GET", "/readyz", &[], b"");
+    let check = ready.json()["checks"][1].clone();
+    assert_eq!((ready.status, &check["name"], &check["ok"]), (503, &json!("store"), &json!(false)), "{check}");
+    assert!(check["reason"].as_str().unwrap().contains("changes were refused"), "{check}");
+    assert!(check["cure"].as_str().unwrap().contains("`frontdesk restore`"), "{check}");
+    assert_eq!(server.relay(ADA.0, &token, &json!(1)).status, 200, "agents go on");
+}
+
+/// Overwrites the first page of a table, of a server that does not run.
+fn spoil(server: &Server, table: &str) {
+    let file = server.data_dir().join("frontdesk.db");
+    let query = "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?1";
+    let place = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let (page, bytes) = Connection::open(&file).unwrap().query_row(query, [table], place).unwrap();
+    let (page, bytes) = (usize::try_from(page).unwrap(), usize::try_from(bytes).unwrap());
+    let mut content = std::fs::read(&file).unwrap();
+    content[(page - 1) * bytes..page * bytes].fill(0xff);
+    std::fs::write(file, content).unwrap();
+}
+
 /// Changes a file of a server that does not run; how many rows that were.
 fn change(server: &Server, file: &str, sql: &str) -> usize {
     Connection::open(server.data_dir().join(file)).unwrap().execute(sql, []).unwrap()

@@ -4,6 +4,7 @@
 //! Only root can run agents as other users, so that these tests need root.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use frontdesk::shim::place::Place;
@@ -87,6 +88,24 @@ fn a_range_that_is_used_up_refuses_a_start_until_nothing_of_another_session_is_l
     let processes = run(&desk, &bob, "grep -l \"^Uid:.*$(id -u)\" /proc/[0-9]*/status 2>/dev/null | wc -l");
     assert!(processes.parse::<u32>().unwrap() <= 4, "{processes}");
     assert_eq!(users_of("sleep", uid), 0);
+}
+
+#[test]
+fn a_number_under_which_somebody_elses_process_runs_is_given_to_no_session() {
+    let mut stranger = std::process::Command::new("sleep").arg("600").uid(3_100_000_500).spawn().unwrap();
+    let desk = with_user("3100000500-3100000501");
+    let ada = desk.open(ADA);
+    let bob = desk.request(BOB);
+
+    let refused = desk.server.initialise(bob.email);
+
+    assert_ne!(refused.status, 200);
+    assert_eq!(run(&desk, &ada, "id -u"), "3100000501");
+    assert!(stranger.try_wait().unwrap().is_none(), "it is nobody's to end");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    until("the number is free", || desk.server.initialise(bob.email).status == 200);
+    assert_eq!(run(&desk, &bob, "id -u"), "3100000500");
 }
 
 #[test]

@@ -73,7 +73,6 @@ mod stopped_server;
 #[cfg(feature = "failpoints")]
 mod stopped_start;
 mod store_contract;
-mod strangers;
 mod stream;
 mod throttling;
 mod tidy;

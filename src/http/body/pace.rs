@@ -66,7 +66,7 @@ impl Pace {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, ready};
 
@@ -77,10 +77,17 @@ mod tests {
 
     const BETWEEN_PARTS: Duration = Duration::from_secs(1);
 
-    /// A body without end.
-    struct Drip {
+    /// A body without end: a first part, and then one a second.
+    pub(in crate::http::body) struct Drip {
+        first_bytes: Option<usize>,
         part_bytes: usize,
         next: Pin<Box<Sleep>>,
+    }
+
+    impl Drip {
+        pub(in crate::http::body) fn new(first_bytes: usize, part_bytes: usize) -> Self {
+            Self { first_bytes: Some(first_bytes), part_bytes, next: Box::pin(sleep(BETWEEN_PARTS)) }
+        }
     }
 
     impl axum::body::HttpBody for Drip {
@@ -90,13 +97,14 @@ mod tests {
         fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
             ready!(self.next.as_mut().poll(cx));
             self.next = Box::pin(sleep(BETWEEN_PARTS));
-            Poll::Ready(Some(Ok(Frame::data(vec![0; self.part_bytes].into()))))
+            let bytes = self.first_bytes.take().unwrap_or(self.part_bytes);
+            Poll::Ready(Some(Ok(Frame::data(vec![0; bytes].into()))))
         }
     }
 
     /// How long a body of a part a second is taken that holds so much memory.
     async fn taken_for(part_bytes: usize, held_bytes: usize) -> Option<Duration> {
-        let mut body = axum::body::Body::new(Drip { part_bytes, next: Box::pin(sleep(BETWEEN_PARTS)) });
+        let mut body = axum::body::Body::new(Drip::new(part_bytes, part_bytes));
         let (began, mut pace) = (Instant::now(), Pace::new());
         while began.elapsed() < WINDOW * 5 {
             match pace.next(&mut body, held_bytes).await {

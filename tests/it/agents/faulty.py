@@ -2,6 +2,7 @@
 
 `at-start FAULT` does it instead of answering `initialize`; `on-request` answers each request {"do": FAULT} by doing it,
 and every other one with what it was asked, so that one script serves the faulty session and its neighbour alike.
+`hold-ping` is `on-request`, makes a file `pinged` when it is pinged, and answers once there is a file `answer`.
 """
 
 import errno
@@ -219,6 +220,10 @@ def main(mode, fault=None):
             if fault not in SILENT:
                 send({"id": id, "result": request})
         elif method == "ping":
+            if mode == "hold-ping":
+                open("pinged", "w").close()
+                while not os.path.exists("answer"):
+                    time.sleep(0.01)
             send({"id": id, "result": {}})
         elif method == "cancel":
             cancels.append(params["ID"])

@@ -1,6 +1,7 @@
 //! What the command line says when something cannot be done: one sentence, and the right exit code.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use super::{Desk, alone, frontdesk, output};
@@ -181,6 +182,23 @@ fn a_server_that_cannot_start_says_why_once_and_what_helps() {
         assert_eq!(exit, code, "{errors}");
         assert!(errors.starts_with(begins) && errors.ends_with(ends), "{errors}");
         assert_eq!(errors.matches("(os error").count().max(1), 1, "{errors}");
+    }
+}
+
+#[test]
+fn a_data_directory_that_this_user_may_not_read_is_not_said_to_be_missing() {
+    const USER: u32 = 3_200_000_001;
+    assert!(rustix::process::geteuid().is_root(), "only root can run a command as another user");
+    let server = Server::start(Setup::default());
+    let (data_dir, backup) = (server.data_dir().display().to_string(), server.path("backup").display().to_string());
+    for command in [&["session", "list"][..], &["customer", "list"], &["status"], &["verify"], &["backup", &backup]] {
+        let mut asked = frontdesk();
+        // The test's own directory is closed to this user as well.
+        asked.args(command).args(["--data-dir", &data_dir]).uid(USER).gid(USER).current_dir("/");
+        let (code, _, errors) = output(&mut asked, "");
+        let sentence =
+            format!("error: this user may not read {data_dir}; run this as the user that the server runs as");
+        assert!(code == 1 && errors.starts_with(&sentence), "{command:?}: {code} {errors}");
     }
 }
 
