@@ -177,6 +177,13 @@ pub enum DataDirError {
         .0.display()
     )]
     Link(PathBuf),
+    /// This user may not look into it, or not reach it.
+    #[error(
+        "this user may not use {} as the data directory; run this as the user that the server runs as, or name another one \
+         with --data-dir",
+        .0.display()
+    )]
+    NotAllowed(PathBuf),
     /// The file system refused.
     #[error("cannot use {} as the data directory: {source}; check that it is a writable directory on a local disk", .path.display())]
     Io {
@@ -187,14 +194,23 @@ pub enum DataDirError {
     },
 }
 
+impl DataDirError {
+    /// What the file system said of a data directory or something in it.
+    fn refused(path: &Path, source: io::Error) -> Self {
+        let is_permission = source.kind() == io::ErrorKind::PermissionDenied;
+        let path = path.to_owned();
+        if is_permission { Self::NotAllowed(path) } else { Self::Io { path, source } }
+    }
+}
+
 impl DataDir {
     /// Creates the directory if it is missing (mode 0700) and takes its lock.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] if another process has it, [`DataDirError::Io`] if the file system refuses, and the others if
-    /// the directory can't be trusted or its store is missing.
+    /// [`DataDirError::InUse`] if another process has it, [`DataDirError::NotAllowed`] or [`DataDirError::Io`] if the file
+    /// system refuses, and the others if the directory can't be trusted or its store is missing.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
-        let failed = |source| DataDirError::Io { path: root.to_owned(), source };
+        let failed = |source| DataDirError::refused(root, source);
         make_directory(root).map_err(failed)?;
         // Where agents run and data files lie must not depend on the directory in which somebody started the server.
         let paths = DataPaths::new(&root.canonicalize().map_err(failed)?);
@@ -256,7 +272,7 @@ fn is_open_to_others(path: &Path) -> bool {
 }
 
 fn take_lock(paths: &DataPaths) -> Result<File, DataDirError> {
-    let failed = |source| DataDirError::Io { path: paths.root.clone(), source };
+    let failed = |source| DataDirError::refused(&paths.root, source);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

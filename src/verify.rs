@@ -28,7 +28,7 @@ mod look;
 
 pub use checks::check;
 pub use look::look;
-pub(crate) use look::{holder, server};
+pub(crate) use look::{holder, may_not_read, server};
 
 /// Everything that is checked, as it was found.
 #[derive(Debug)]

@@ -30,6 +30,9 @@ pub fn restore(file: &Path, directory: &Path, report: Report<'_>) -> Result<Rest
         Ok(true) => return Err(BackupError::NotEmpty(directory.to_owned())),
         Ok(false) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(BackupError::NotAllowed(directory.to_owned()));
+        }
         Err(error) => return Err(at(directory)(error)),
     }
     DirBuilder::new().recursive(true).mode(0o700).create(parent(directory)).map_err(at(directory))?;

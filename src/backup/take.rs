@@ -37,6 +37,7 @@ pub fn take(directory: &Path, target: &Path, report: Report<'_>) -> Result<Manif
     let _held = match DataDir::open(directory) {
         Ok(held) => Some(held),
         Err(DataDirError::InUse { .. }) => None,
+        Err(DataDirError::NotAllowed(_)) => return Err(BackupError::NotAllowed(directory.to_owned())),
         Err(DataDirError::Io { source, .. }) => return Err(at(directory)(source)),
         Err(error) => return Err(BackupError::Untrusted(error)),
     };

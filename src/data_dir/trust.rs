@@ -29,7 +29,7 @@ fn check_part(path: &Path, own: u32) -> Result<(), DataDirError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(DataDirError::Io { path: path.to_owned(), source }),
+        Err(source) => return Err(DataDirError::refused(path, source)),
     };
     if metadata.is_symlink() {
         return Err(DataDirError::Link(path.to_owned()));

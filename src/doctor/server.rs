@@ -6,7 +6,7 @@ use crate::config::Listen;
 use crate::control::{self, Command, Reply};
 use crate::data_dir::DataPaths;
 use crate::http::v1::nodes::NodeView;
-use crate::verify::{Server, holder, server};
+use crate::verify::{Server, holder, may_not_read, server};
 
 use super::Finding;
 
@@ -43,6 +43,7 @@ pub(super) async fn check(directory: &Path) -> (Running, Vec<Finding>) {
     let pid = holder(&paths.lock());
     let told = |node, finding| (Running { pid, node }, vec![finding]);
     match server(&paths) {
+        Server::Absent if may_not_read(&paths.lock()) => told(None, unseen()),
         Server::Absent => told(None, Finding::ok(ABOUT, "no server runs on the data directory")),
         Server::Settling => told(None, settling(pid)),
         Server::Serving => match control::send(directory, &Command::Status).await {
@@ -60,6 +61,11 @@ pub(super) async fn check(directory: &Path) -> (Running, Vec<Finding>) {
             }
         },
     }
+}
+
+fn unseen() -> Finding {
+    let cure = "run this as the user that the server runs as, such as with `sudo -u USER`";
+    Finding::note(ABOUT, "this user may not see whether a server runs on the data directory", cure)
 }
 
 fn settling(pid: Option<u32>) -> Finding {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::data_dir::DataPaths;
 use crate::http_client::HttpClient;
 use crate::service_mapping::{Address, CREDENTIAL_SERVER, ServiceMapping};
 use crate::store::sqlite::inspect;
+use crate::verify::may_not_read;
 
 use super::Finding;
 
@@ -19,6 +21,11 @@ pub(super) async fn check_credentials(address: Option<Arc<str>>, directory: &Pat
     const ABOUT: &str = "credential server";
     let Some(address) = address else {
         return vec![match inspect::customer_count(directory) {
+            None if may_not_read(&DataPaths::new(directory).database()) => Finding::note(
+                ABOUT,
+                "the embedded credential server decides, and this user may not see which customers it has",
+                "run this as the user that the server runs as, such as with `sudo -u USER`",
+            ),
             Some(0) | None => Finding::note(
                 ABOUT,
                 "the embedded credential server decides, and has no customers",

@@ -8,6 +8,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+
 use crate::agent::kept_logs::KeptLogs;
 use crate::clock::{Clock, SystemClock};
 use crate::control;
@@ -27,6 +30,10 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
     let paths = DataPaths::new(directory);
     let name = || directory.display().to_string();
     let unreadable = |error: &dyn std::fmt::Display| VerifyError::Unreadable(name(), error.to_string());
+    // SQLite says only that it can't open a file, which sounds like damage.
+    if [paths.database(), paths.events()].iter().any(|file| may_not_read(file)) {
+        return Err(VerifyError::NotAllowed(name()));
+    }
     let server = server(&paths);
     let tables = match paths.database().try_exists() {
         Ok(true) => inspect::read(&paths.database()).map_err(|error| unreadable(&error))?,
@@ -68,6 +75,12 @@ pub fn look(directory: &Path) -> Result<Snapshot, VerifyError> {
         processes,
         events,
     })
+}
+
+/// Whether the file is there, or behind a closed directory, and this user may not read it.
+pub(crate) fn may_not_read(file: &Path) -> bool {
+    let access = rustix::fs::accessat(CWD, file, Access::READ_OK, AtFlags::EACCESS);
+    matches!(access, Err(Errno::ACCESS | Errno::PERM))
 }
 
 /// Whether a server has the directory.

@@ -51,6 +51,7 @@ mod network;
 mod openapi_contract;
 mod operators;
 mod passwords;
+mod permission;
 mod proxies;
 mod reasons;
 mod recovery;
