@@ -8,8 +8,8 @@
 //! see `http_client` for a connection that closed while idle), and logs nothing. Called by the credential check of
 //! [`super::Verifiers`].
 //!
-//! Secrets: the password is borrowed and written once, encoded, into the request's URL. hyper owns that buffer and
-//! frees it without overwriting it, so it cannot be zeroed here; it lives as long as the check and is in no error.
+//! Secrets: the password is borrowed and written once, encoded, into the request's URL, and is in no error. hyper owns that
+//! buffer, and copies it to its connection's; the binary's allocator wipes both when hyper frees them.
 
 #[cfg(test)]
 mod tests;

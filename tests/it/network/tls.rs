@@ -16,6 +16,7 @@ use frontdesk::principal::Scope;
 
 use super::curl;
 use crate::harness::{ADA, Server, Setup, percent, read_answer, until};
+use crate::memory::{assert_gone, occurrences};
 use crate::operators::make_token;
 use crate::wire::Wire;
 
@@ -66,6 +67,24 @@ fn the_metrics_say_when_the_certificate_ends() {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("frontdesk_certificate_expiry_seconds "));
     // The certificates of these tests end at the beginning of the year 4096.
     assert_eq!(lines.next().unwrap().parse(), Ok(67_090_118_400.0));
+}
+
+#[test]
+fn over_tls_no_password_stays_in_memory_once_its_connection_has_closed() {
+    let pair = Pair::new();
+    let server = pair.start();
+    server.add_customer(ADA);
+    // Without the right to look there is nothing to see: `wiped_passwords` says so.
+    let Some(_) = occurrences(server.pid(), ADA.0) else { return };
+    let certificate = pair.certificate();
+    let url = format!("https://localhost:{}/requestSessionCreation", server.address.port());
+    for (version, password) in [("--http2", "Quagga-nimbus-h2"), ("--http1.1", "Quagga-nimbus-h1")] {
+        let body = json!({"EMAIL": ADA.0, "PASSWORD": password, "PERSONA_TYPE": "CUSTOMERS", "DATA": {}}).to_string();
+        let tls = ["--cacert", certificate.to_str().unwrap(), version, &url];
+        let json = ["--header", "Content-Type: application/json", "--data", &body];
+        assert_eq!(curl(&[&tls[..], &json].concat()).1.status, 401);
+        assert_gone(server.pid(), "what came over TLS", password);
+    }
 }
 
 #[test]
