@@ -109,6 +109,34 @@ fn a_number_under_which_somebody_elses_process_runs_is_given_to_no_session() {
 }
 
 #[test]
+fn a_session_that_waits_for_a_user_holds_up_nobody_of_another_persona() {
+    const CARL: (&str, &str) = ("carl@example.org", "battery staple");
+    let echo = persona(
+        "OTHERS",
+        &json!([env!("CARGO_BIN_EXE_frontdesk"), "agent", "echo"]).to_string(),
+        "auto_initialize = true",
+    );
+    assert!(rustix::process::geteuid().is_root(), "only root can run agents as other users");
+    let agent = std::fs::read_to_string(crate::harness::repository().join("tests/it/agents/shell.py")).unwrap();
+    let keys = "user = \"3100000150-3100000150\"\nown_directory = true\nauto_initialize = true";
+    let shell = persona("CUSTOMERS", &json!(["python3", "-c", agent]).to_string(), keys);
+    let desk = Desk::new(&format!("{shell}{echo}"));
+    for customer in [BOB, CARL] {
+        desk.server.add_customer(customer);
+    }
+    let ada = desk.request(ADA);
+    until("the first one has the only user", || desk.row(&ada).phase == "RUNNING");
+    let bob = desk.request(BOB);
+    let carl = desk.request_as("OTHERS", CARL, json!({}));
+
+    until("the one behind runs", || desk.row(&carl).phase == "RUNNING");
+
+    assert_eq!(desk.row(&bob).phase, "PENDING");
+    desk.stop(&ada);
+    until("the one before has the user", || desk.row(&bob).phase == "RUNNING");
+}
+
+#[test]
 fn a_session_keeps_its_user_over_crashes_and_nobody_else_is_given_it() {
     let mut desk = with_user("3100000200-3100000201");
     let ada = desk.open(ADA);

@@ -25,12 +25,7 @@ impl Queue {
         self.waiting.insert(session);
     }
 
-    /// Takes out the one that has waited longest.
-    pub(super) fn take(&mut self) -> Option<SessionId> {
-        self.waiting.pop_first()
-    }
-
-    /// Takes out one that nobody waits for any more.
+    /// Takes out one that starts, or that nobody waits for any more.
     pub(super) fn remove(&mut self, session: SessionId) {
         self.waiting.remove(&session);
     }
@@ -101,7 +96,8 @@ mod tests {
             queue.add(session(millis));
         }
         assert_eq!(queue.first(2), [session(1), session(2)]);
-        assert_eq!(queue.take(), Some(session(1)));
+        queue.remove(session(1));
+        assert_eq!(queue.first(2), [session(2), session(3)]);
         queue.add(session(1));
         let places = queue.places([4, 3, 1].map(session).to_vec(), "no room".into());
         assert_eq!(places.of(session(1)).unwrap(), "place 1 of 3 in the queue: no room");
@@ -118,7 +114,8 @@ mod tests {
             queue.add(session(millis));
         }
         queue.remove(session(1));
-        assert_eq!((queue.take(), queue.take()), (Some(session(2)), None));
+        assert_eq!(queue.first(2), [session(2)]);
+        queue.remove(session(2));
         assert!(queue.is_empty());
     }
 }

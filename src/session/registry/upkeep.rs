@@ -1,6 +1,7 @@
 //! Looks after sessions that nobody calls for: ends those that waited too long, starts those that start by themselves,
 //! and takes over those whose task failed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -10,6 +11,7 @@ use crate::id::SessionId;
 use crate::session::driver::{Command, Context};
 use crate::session::machine::Event;
 use crate::session::phase::Phase;
+use crate::store::{StoreError, Stored};
 
 use super::{Registry, lock};
 
@@ -87,7 +89,7 @@ impl Registry {
         }
     }
 
-    /// Starts the session that has waited longest, as soon as there is one and room for it.
+    /// Starts the session that has waited longest of those that can start, as soon as there is one and room for it.
     async fn start_next(&self) {
         while self.is_drained() || lock(&self.inner.queue).is_empty() {
             self.inner.queue_changed.notified().await;
@@ -99,26 +101,64 @@ impl Registry {
         if self.is_drained() {
             return;
         }
-        let Some(id) = lock(&self.inner.queue).take() else { return };
-        match self.inner.context.store.session(id).await {
-            Ok(Some(stored)) if !self.has_user_for(&stored.record) => {
-                drop(room);
-                lock(&self.inner.queue).add(id);
-                tokio::select! {
-                    () = launcher.user_freed() => {}
-                    () = tokio::time::sleep(WITHOUT_A_USER) => {}
-                }
-            }
-            Ok(Some(stored)) if matches!(stored.record.phase, Phase::Pending { .. }) => {
+        match self.first_that_can_start().await {
+            Ok(Next::Start(stored)) => {
                 let (reply, _) = oneshot::channel();
                 self.claim(&stored.record, Command { event: Event::Initialise, room: Some(room), note: None, reply });
             }
-            Ok(_) => {}
+            Ok(Next::WaitForUser) => {
+                drop(room);
+                tokio::select! {
+                    () = launcher.user_freed() => {}
+                    () = tokio::time::sleep(WITHOUT_A_USER) => {}
+                    () = self.somebody_came() => {}
+                }
+            }
+            Ok(Next::LookAgain) => {}
             Err(error) => {
-                tracing::warn!(session.id = %id, error = %error, "waiting session not read; trying again");
-                lock(&self.inner.queue).add(id);
+                drop(room);
+                tracing::warn!(error = %error, "waiting session not read; trying again");
                 tokio::time::sleep(AFTER_AN_ERROR).await;
             }
         }
     }
+
+    /// Completes soon after the queue has changed: a crowd that comes is looked at together.
+    async fn somebody_came(&self) {
+        const TOGETHER: Duration = Duration::from_millis(50);
+        self.inner.queue_changed.notified().await;
+        tokio::time::sleep(TOGETHER).await;
+    }
+
+    /// Takes the first session out of the queue that can have a user. Those that wait for one keep their places, and hold up
+    /// nobody of another persona.
+    async fn first_that_can_start(&self) -> Result<Next, StoreError> {
+        /// Sessions that are looked at in one round.
+        const MOST: usize = 1_000;
+        let waiting = lock(&self.inner.queue).first(MOST);
+        let mut next = Next::LookAgain;
+        for id in waiting {
+            match self.inner.context.store.session(id).await? {
+                Some(stored) if matches!(stored.record.phase, Phase::Pending { .. }) => {
+                    if self.has_user_for(&stored.record) {
+                        lock(&self.inner.queue).remove(id);
+                        return Ok(Next::Start(stored));
+                    }
+                    next = Next::WaitForUser;
+                }
+                Some(_) | None => lock(&self.inner.queue).remove(id),
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// What the queue has for a place that is free.
+enum Next {
+    /// This session starts.
+    Start(Arc<Stored>),
+    /// Each of those that wait needs a user, and all users are in use.
+    WaitForUser,
+    /// Nobody waits any more.
+    LookAgain,
 }
