@@ -430,10 +430,13 @@ impl Launcher {
         self.sweeper.sweep_all_but(adopted).await
     }
 
-    /// Ends whatever there is of a session's agents, and its directory.
-    pub async fn end_survivor(&self, session: SessionId) {
+    /// Ends whatever there is of a session's agents, and its directory. Returns whether nothing has that any more.
+    pub async fn end_survivor(&self, session: SessionId) -> bool {
         let place = self.place(session);
-        survivors::end_shim(self, session, Epoch::default(), &place).await.remove(self, session).await;
+        let remains = survivors::end_shim(self, session, Epoch::default(), &place).await;
+        let is_free = remains.is_free();
+        remains.remove(self, session).await;
+        is_free
     }
 
     /// Ends every agent that a server has left, with the time that each has to end by itself, and returns how many

@@ -175,7 +175,7 @@ fn what_to_do(error: &anyhow::Error) -> String {
     }
     match error.chain().find_map(|cause| cause.downcast_ref()) {
         Some(StoreError::Unavailable(_)) => "; check that the disk has room and can be written, then try again".into(),
-        Some(StoreError::Corrupt(_) | StoreError::Malformed(_)) => format!("; {CURE}"),
+        Some(StoreError::Corrupt(_) | StoreError::SetAside(_) | StoreError::Malformed(_)) => format!("; {CURE}"),
         Some(StoreError::Conflict | StoreError::Missing | StoreError::Busy | StoreError::Unsupported(_)) | None => {
             String::new()
         }

@@ -25,6 +25,7 @@ mod events;
 mod operator;
 mod reload;
 mod session;
+mod set_aside;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -92,6 +92,7 @@ pub async fn keep(store: &dyn Store, token: OperatorToken) -> Result<(), TokenEr
         | StoreError::Busy
         | StoreError::Unavailable(_)
         | StoreError::Corrupt(_)
+        | StoreError::SetAside(_)
         | StoreError::Malformed(_)
         | StoreError::Unsupported(_)) => TokenError::Store(error),
     })

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::id::{CustomerKey, Epoch, Revision, SessionId};
-use crate::session::phase::{Outcome, Phase, PhaseName};
+use crate::session::phase::{Outcome, Phase, PhaseName, Reason};
 use crate::session::{Census, NewSession, SessionData, SessionRecord};
 use crate::token::{TokenHash, TokenKey};
 
@@ -26,7 +26,7 @@ pub mod sqlite;
 mod tokens;
 
 pub use audit::{Action, Actor, Audit, AuditCursor, AuditEntry, AuditFilter, NumberedEntry};
-pub use damage::{CURE, Damage, Found};
+pub use damage::{CURE, Damage, Found, GIVEN_UP};
 pub use operators::{ConsoleSession, OperatorToken, Operators};
 pub use requests::{ANSWER_DROPPED, KEYS_PER_SESSION, KeyedAnswer, Noted, RequestKey, RequestNote};
 pub use tokens::{TOKENS_PER_SESSION, Tokens};
@@ -184,9 +184,16 @@ pub trait Store: Operators + Audit {
     /// What this store is: fixed while it is open.
     fn desk(&self) -> &Desk;
 
-    /// Whether this is, or may be, a live session whose record is damaged. It is set aside: calls about it fail, its customer
-    /// gets no other session, and whatever agent it has is to be left alone.
+    /// Whether this is, or may be, a live session whose record is damaged. It is set aside: calls about it fail with
+    /// [`StoreError::SetAside`], its customer gets no other session, and whatever agent it has is to be left alone. Where nothing
+    /// tells whose it is, nobody is admitted who has no live session.
     fn is_set_aside(&self, session: SessionId) -> bool;
+
+    /// Gives up a session that is set aside: it ends as failed for this reason and becomes history from `at` on, with what
+    /// can be read of its record, and its customer is free. Nothing of its agent may be left. Its revision is a later one than
+    /// `before`. Returns the record; [`StoreError::Missing`] if it is not set aside by its name.
+    fn give_up(&self, session: SessionId, before: Revision, reason: Reason, at: Timestamp)
+    -> Answer<'_, SessionRecord>;
 
     /// What was found damaged and set aside so far.
     fn damage(&self) -> Found;
@@ -364,6 +371,10 @@ pub enum StoreError {
     /// Another version of this program wrote it.
     #[error("the store is not this version's: {0}")]
     Unsupported(String),
+    /// The record of a session is damaged and set aside: the one that was asked for, or one that has, or may have, the
+    /// customer's place.
+    #[error("a damaged record is set aside: {0}")]
+    SetAside(String),
     /// The database finds that its own file is damaged.
     #[error("the store's file is damaged: {0}")]
     Malformed(String),
@@ -373,7 +384,7 @@ impl StoreError {
     /// Whether what is stored is damaged: trying again does not help.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Corrupt(_) | Self::Malformed(_) => true,
+            Self::Corrupt(_) | Self::SetAside(_) | Self::Malformed(_) => true,
             Self::Conflict | Self::Missing | Self::Busy | Self::Unavailable(_) | Self::Unsupported(_) => false,
         }
     }
@@ -381,7 +392,11 @@ impl StoreError {
     /// What the storage failed with, without saying that it is the store's.
     pub(crate) fn cause(&self) -> String {
         match self {
-            Self::Unavailable(why) | Self::Corrupt(why) | Self::Malformed(why) | Self::Unsupported(why) => why.clone(),
+            Self::Unavailable(why)
+            | Self::Corrupt(why)
+            | Self::SetAside(why)
+            | Self::Malformed(why)
+            | Self::Unsupported(why) => why.clone(),
             Self::Conflict | Self::Missing | Self::Busy => self.to_string(),
         }
     }

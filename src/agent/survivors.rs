@@ -341,6 +341,11 @@ fn bar(place: &Place, is_patient: bool) -> io::Result<Option<Lock>> {
 }
 
 impl Remains {
+    /// Whether no process holds the directory.
+    pub(super) fn is_free(&self) -> bool {
+        !self.is_held
+    }
+
     /// Removes the directory. A shim that comes late finds none, or one whose fence names a newer epoch.
     pub(super) async fn remove(self, launcher: &Launcher, session: SessionId) {
         if !self.is_held {

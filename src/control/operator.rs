@@ -35,11 +35,11 @@ const NO_EFFECT: &str =
 #[derive(Clone)]
 pub struct Operator {
     pub(super) store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) embedded: Arc<Embedded>,
     /// The sessions that the running server drives; `None` if no server runs.
     pub(super) registry: Option<Registry>,
-    sequences: Sequences,
+    pub(super) sequences: Sequences,
     /// The running server.
     app: Option<Arc<App>>,
     reloader: Option<Arc<Reloader>>,
@@ -197,7 +197,7 @@ impl Operator {
             .map_err(|error| format!("it was done ({what}), but the audit could not record it: {}", of_store(&error)))
     }
 
-    fn entry(&self, action: Action) -> AuditEntry {
+    pub(super) fn entry(&self, action: Action) -> AuditEntry {
         AuditEntry {
             at: self.clock.wall(),
             actor: Actor::CommandLine,
@@ -423,6 +423,9 @@ impl Operator {
     }
 
     async fn stop_session(&self, session: &str, force: bool) -> Result<Reply, String> {
+        if let Some((id, why)) = self.set_aside(session).await {
+            return self.give_up(id, &why, force).await;
+        }
         let keys = [self.embedded.key(session), CustomerKey::new(session)];
         let stored = events::find(&*self.store, session, keys).await?;
         let id = stored.id;
@@ -517,7 +520,7 @@ impl Operator {
 
     /// Appends the step that led to the record, unless it is in the session's sequence. A log of events that fails does
     /// not keep the session from its end, which who reads its events finds all the same.
-    async fn tell(&self, record: &SessionRecord) {
+    pub(super) async fn tell(&self, record: &SessionRecord) {
         if let Err(error) = self.sequences.append(record).await {
             tracing::warn!(session.id = %record.id, error = %error, "transition not stored");
         }
@@ -528,7 +531,7 @@ fn state(disabled: bool) -> &'static str {
     if disabled { "disabled" } else { "enabled" }
 }
 
-fn done(message: String) -> Reply {
+pub(super) fn done(message: String) -> Reply {
     Reply::Done { message }
 }
 
@@ -554,6 +557,7 @@ pub(super) fn of_store(error: &StoreError) -> String {
         StoreError::Conflict
         | StoreError::Missing
         | StoreError::Corrupt(_)
+        | StoreError::SetAside(_)
         | StoreError::Malformed(_)
         | StoreError::Unsupported(_) => error.to_string(),
     }

@@ -234,6 +234,7 @@ fn missing_is_unknown(error: StoreError) -> CustomerError {
         | StoreError::Busy
         | StoreError::Unavailable(_)
         | StoreError::Corrupt(_)
+        | StoreError::SetAside(_)
         | StoreError::Malformed(_)
         | StoreError::Unsupported(_)) => CustomerError::Store(error),
     }

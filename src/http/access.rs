@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 
 use crate::id::SessionId;
 use crate::principal::{Principal, Scope};
-use crate::store::{Action, Stored};
+use crate::store::{Action, StoreError, Stored};
 
 use super::App;
 use super::auth::Peer;
@@ -48,16 +48,37 @@ pub struct Admitted {
     /// Who calls.
     pub caller: Caller,
     /// The session that the path names, if it names one.
-    session: Option<Arc<Stored>>,
+    session: Named,
+}
+
+/// The session that a path names.
+enum Named {
+    /// It names none.
+    None,
+    Stored(Arc<Stored>),
+    /// Its record is damaged.
+    SetAside(SessionId),
 }
 
 impl Admitted {
     /// The session that the path names.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchSession`] on a path that names none.
+    /// [`Refusal::NoSuchSession`] on a path that names none, [`Refusal::SetAside`] if its record is damaged.
     pub fn session(&self) -> Result<&Arc<Stored>, Refusal> {
-        self.session.as_ref().ok_or(Refusal::NoSuchSession)
+        match &self.session {
+            Named::None => Err(Refusal::NoSuchSession),
+            Named::Stored(stored) => Ok(stored),
+            Named::SetAside(_) => Err(Refusal::SetAside),
+        }
+    }
+
+    /// The session that the path names, if its record is damaged.
+    pub fn set_aside(&self) -> Option<SessionId> {
+        match self.session {
+            Named::None | Named::Stored(_) => None,
+            Named::SetAside(id) => Some(id),
+        }
     }
 
     /// Whether an operator calls.
@@ -77,7 +98,7 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
         Access::SignIn if !app.is_our_host(peer, parts) => return Err(Refusal::UnknownHost),
         Access::Anyone | Access::Password | Access::LocalOrToken | Access::Token | Access::SignIn => {
             let caller = Caller { principal: Principal::Nobody, peer, shown: Shown::Nothing };
-            return Ok(Admitted { caller, session: None });
+            return Ok(Admitted { caller, session: Named::None });
         }
         Access::Known
         | Access::Session(_)
@@ -103,7 +124,7 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
     match (&caller.principal, access) {
         (Principal::Nobody | Principal::Session(_), Access::AnyOperator) => Err(Refusal::OperatorRequired),
         (Principal::Nobody, Access::OperatorOrLocal(_)) if is_local(app, peer, parts) => {
-            Ok(Admitted { caller, session: None })
+            Ok(Admitted { caller, session: Named::None })
         }
         (Principal::Nobody, _) | (Principal::Operator(_), Access::OwnSession) => Err(Refusal::TokenRequired),
         (
@@ -123,10 +144,15 @@ pub(super) async fn admit(app: &App, route: &Route, peer: Peer, parts: &Parts) -
             let named = named.filter(|id| !matches!(principal, Principal::Session(own) if own != id));
             let named = named.ok_or(Refusal::NoSuchSession)?;
             // Who shows a session's token names that very session here.
-            let stored = if own.is_some() { own } else { app.store.session(named).await? };
-            Ok(Admitted { session: Some(stored.ok_or(Refusal::NoSuchSession)?), caller })
+            let stored = if own.is_some() { Ok(own) } else { app.store.session(named).await };
+            let session = match stored {
+                // An operator may give it up.
+                Err(StoreError::SetAside(_)) => Named::SetAside(named),
+                stored => Named::Stored(stored?.ok_or(Refusal::NoSuchSession)?),
+            };
+            Ok(Admitted { session, caller })
         }
-        (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: None }),
+        (Principal::Session(_) | Principal::Operator(_), _) => Ok(Admitted { caller, session: Named::None }),
     }
 }
 

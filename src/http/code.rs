@@ -99,6 +99,9 @@ codes! {
         "A limit of the server is reached; `detail` says which. Try again after the time in Retry-After.",
     NotReady = SERVICE_UNAVAILABLE "NOT_READY":
         "The store is unavailable, or the server is draining or shutting down. Try again after the time in Retry-After.",
+    SessionSetAside = SERVICE_UNAVAILABLE "SESSION_SET_ASIDE":
+        "The record of a session is damaged: of the named one, or of one that has or may have the customer's place. An \
+         operator has to give that session up or restore a backup. Try again after the time in Retry-After.",
     AgentTimeout = GATEWAY_TIMEOUT "AGENT_TIMEOUT":
         "The agent did not answer in time. It may have acted on the request.",
 }

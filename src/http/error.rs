@@ -105,6 +105,8 @@ pub enum Refusal {
     SessionAlreadyRunning,
     /// The session has ended, and its logs went with it.
     LogsGone,
+    /// The record of this session, or of one that has or may have the customer's place, is damaged.
+    SetAside,
     /// The server failed at something; the log says at what.
     Failed,
 }
@@ -146,6 +148,7 @@ impl Refusal {
             Self::NoSuchToken => Code::TokenNotFound,
             Self::SessionAlreadyRunning => Code::SessionAlreadyRunning,
             Self::LogsGone => Code::LogsGone,
+            Self::SetAside => Code::SessionSetAside,
             Self::Failed => Code::ServerError,
         }
     }
@@ -198,16 +201,23 @@ impl Refusal {
             Self::LogsGone => {
                 "The session has ended, and its log went with it; only that of a session that failed is kept (`history.log`)."
             }
+            Self::SetAside => {
+                "The stored record of a session, which is or may be this customer's, is damaged. An operator of the server \
+                 has to see to it; try again after the time in Retry-After."
+            }
             Self::Failed => "The server failed; its log says why.",
         })
     }
 
     fn retry_after(&self) -> Option<Duration> {
         const SOON: Duration = Duration::from_secs(1);
+        // Somebody has to do something first.
+        const LATER: Duration = Duration::from_mins(1);
         if let Self::TooManyAttempts(after) | Self::AgentRestarting(after) = self {
             return Some(*after);
         }
-        self.code().says_when().then_some(SOON)
+        let when = if matches!(self, Self::SetAside) { LATER } else { SOON };
+        self.code().says_when().then_some(when)
     }
 
     /// The answer in the form of the path's interface.
@@ -352,6 +362,10 @@ impl From<StoreError> for Refusal {
             StoreError::Conflict | StoreError::Missing | StoreError::Unsupported(_) => {
                 tracing::error!(error = %error, "store answered what it must not");
                 Self::Failed
+            }
+            StoreError::SetAside(_) => {
+                tracing::warn!(error = %error, "call refused: stored data is damaged");
+                Self::SetAside
             }
             StoreError::Corrupt(_) | StoreError::Malformed(_) => {
                 tracing::warn!(error = %error, "call failed: stored data is damaged");

@@ -86,7 +86,8 @@ pub struct Check {
 
 const DRAINED: &str = "It takes no new sessions and starts no agents until `frontdesk drain --cancel` ends that.";
 const DAMAGED: &str = "Everything that is not damaged goes on. `frontdesk verify` names what is; stop the server and \
-                       restore the data directory from a backup with `frontdesk restore`.";
+                       restore the data directory from a backup with `frontdesk restore`. Without a backup, `frontdesk \
+                       session stop ID --force` gives up a live session that can't be read.";
 const WRITES_FAIL: &str = "Free space if its disk is full; `frontdesk session stop --force` kills an agent that fills it, also \
                            now. It is opened again by itself; nothing that was acknowledged is lost.";
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::agent::survivors::Survivor;
 use crate::agent::{Agent, CallError, Json, Launcher, News};
 use crate::clock::Clock;
 use crate::config::{Persona, PersonaName};
@@ -40,6 +41,7 @@ mod queue;
 mod recovery;
 mod relayed;
 mod room;
+mod set_aside;
 mod troubles;
 mod upkeep;
 mod waiting;
@@ -74,6 +76,10 @@ struct Inner {
     queue_changed: Notify,
     claims: AtomicU64,
     followed: Mutex<Followed>,
+    /// Agents of sessions whose records are damaged.
+    held: Mutex<HashMap<SessionId, Survivor>>,
+    /// Held while one of those sessions is given up.
+    giving_up: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -161,6 +167,8 @@ impl Registry {
             queue_changed: Notify::new(),
             claims: AtomicU64::new(0),
             followed: Mutex::default(),
+            held: Mutex::default(),
+            giving_up: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }

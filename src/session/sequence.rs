@@ -121,6 +121,11 @@ impl Sequences {
         self.events.append_step(record.id, record.phase.epoch(), step, event)
     }
 
+    /// The revision of the last step in the session's sequence; the first one if nothing tells.
+    pub async fn last_revision(&self, session: SessionId) -> Revision {
+        self.events.read(session, 0, 0).await.map_or(Revision::FIRST, |page| page.revision.max(Revision::FIRST))
+    }
+
     /// Whether anybody follows all sessions.
     pub(super) fn are_followed(&self) -> bool {
         self.events.is_followed()

@@ -5,8 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::id::SessionId;
+
 /// What to do about data that is damaged: one advice, whoever gives it.
 pub const CURE: &str = "restore the data directory from a backup with `frontdesk restore`";
+
+/// What the audit says of a session that was given up because of its damaged record.
+pub const GIVEN_UP: &str = "given up: its record is damaged";
 
 /// Names beyond this are only counted as more.
 const MOST_NAMES: usize = 100;
@@ -42,6 +47,12 @@ impl Damage {
         found.names.insert(what.to_owned());
         drop(found);
         tracing::error!(damage = what, "stored data is damaged and set aside; everything else goes on");
+    }
+
+    /// Forgets the damage of a live session's record that was given up.
+    pub(crate) fn forget_session(&self, id: SessionId) {
+        let of_session = format!("session {id}: ");
+        self.lock().names.retain(|name| !name.starts_with(&of_session));
     }
 
     /// Notes whether SQLite found the file malformed when it was last to be changed.

@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Heartbeat, Timestamp, WallTime};
 use crate::data_dir::DataPaths;
-use crate::id::{CustomerKey, Epoch, SessionId};
+use crate::id::{CustomerKey, Epoch, Revision, SessionId};
 use crate::metrics::Writes;
-use crate::session::{Census, NewSession, Phase, PhaseName, SessionData, SessionRecord};
+use crate::session::{Census, NewSession, Phase, PhaseName, Reason, SessionData, SessionRecord};
 use crate::store::{
     AccountsSeen, Admission, Answer, CheckedAccount, Customer, Damage, Desk, Filter, Found, Glance, Incoming,
     KeyedAnswer, KnownAddresses, Noted, RequestKey, RequestNote, Store, StoreError, Stored,
@@ -47,10 +47,12 @@ mod audit;
 pub(crate) mod availability;
 mod changes;
 pub(crate) mod checkpoint;
+mod clues;
 mod conditions;
 mod customers;
 mod data_files;
 pub(crate) mod file;
+mod given_up;
 mod history_size;
 mod incoming;
 mod index;
@@ -96,7 +98,9 @@ impl SqliteStore {
         let desk = open_desk(&connection, paths)?;
         let index = Arc::new(Index::new());
         let damage = Arc::<Damage>::default();
+        given_up::tidy(&connection);
         recovery::fill(&connection, &index, &damage)?;
+        let given_up = given_up::all(&connection).unwrap_or_default();
         let files = Arc::new(DataFiles::new(paths.session_data()));
         files.remove_strays(|file| {
             // What may belong to a session that can't be read stays.
@@ -104,6 +108,9 @@ impl SqliteStore {
                 Err(error) if error.is_damage() => Ok(true),
                 means => means,
             };
+            if given_up.contains(&file.session) {
+                return Ok(false);
+            }
             if index.is_set_aside(file.session) { Ok(true) } else { means() }
         })?;
         let availability = Arc::<Availability>::default();
@@ -227,13 +234,17 @@ impl SqliteStore {
     }
 
     /// The customer's session that was created with this key: the live one, if it has this id, or an ended one.
-    async fn created_by(&self, new: &NewSession, live: SessionId) -> Result<Option<(Stored, [u8; 32])>, StoreError> {
+    async fn created_by(
+        &self,
+        new: &NewSession,
+        live: Option<SessionId>,
+    ) -> Result<Option<(Stored, [u8; 32])>, StoreError> {
         let Some(key) = new.key else { return Ok(None) };
         let customer = new.record.customer.clone();
         self.read(move |connection| {
             // A session that ends meanwhile is seen in one of the tables.
             let look = connection.unchecked_transaction().map_err(unavailable)?;
-            row::created_by(&look, &customer, &key.key, Some(live))
+            row::created_by(&look, &customer, &key.key, live)
         })
         .await
     }
@@ -247,7 +258,7 @@ impl Store for SqliteStore {
                 match self.index.claim(&new.record.customer) {
                     ClaimOutcome::Won(claim) => break claim,
                     ClaimOutcome::Live(stored) => {
-                        let before = self.created_by(&new, stored.record.id).await?;
+                        let before = self.created_by(&new, Some(stored.record.id)).await?;
                         return Ok(match before {
                             Some((stored, digest)) => Admission::Repeated(stored.record, digest),
                             None => Admission::AlreadyLive(stored.record.clone()),
@@ -257,7 +268,11 @@ impl Store for SqliteStore {
                     ClaimOutcome::Wait(resolved) => drop(resolved.await),
                 }
             };
-            self.index.check_customer(&new.record.customer)?;
+            if let Err(refused) = self.index.check_place(&new.record.customer) {
+                // A call that comes again is answered again: that is no creation.
+                let before = self.created_by(&new, None).await?.ok_or(refused)?;
+                return Ok(Admission::Repeated(before.0.record, before.1));
+            }
             let file = self.place_data(&mut new).await?;
             // From here on the change owns the claim and the file: whoever asked may go, the place is still settled.
             let accounts = Arc::clone(&self.accounts);
@@ -533,6 +548,16 @@ impl Store for SqliteStore {
 
     fn is_set_aside(&self, session: SessionId) -> bool {
         self.index.is_set_aside(session)
+    }
+
+    fn give_up(
+        &self,
+        session: SessionId,
+        before: Revision,
+        reason: Reason,
+        at: Timestamp,
+    ) -> Answer<'_, SessionRecord> {
+        Box::pin(self.give_up_row(session, before, reason, at))
     }
 
     fn damage(&self) -> Found {

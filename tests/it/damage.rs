@@ -26,7 +26,8 @@ fn a_damaged_live_session_neither_stops_the_server_nor_loses_its_agent() {
 
     assert_eq!(desk.server.agents(), [agent], "its agent is left alone");
     assert_eq!(desk.server.initialise(BOB.0).status, 200, "others are served");
-    assert_eq!(desk.server.create(ADA, json!({})).status, 500, "its customer gets no second session");
+    let refused = desk.server.create(ADA, json!({}));
+    assert_eq!(refused.pair(), (503, "SESSION_SET_ASIDE".into()), "its customer gets no second session");
     let records = |server: &Server| {
         let answer = server.send("GET", "/readyz", &[], b"");
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -83,7 +84,7 @@ fn a_store_that_is_damaged_where_it_is_to_be_changed_is_not_ready_and_serves_wha
     let token = server.create(ADA, json!({})).token();
     assert_eq!(server.initialise(ADA.0).status, 200);
     assert!(server.terminate().success());
-    spoil(&server, "audit");
+    spoil_root(&server, "audit");
     server.start_again();
     assert_eq!(server.send("GET", "/readyz", &[], b"").status, 200, "nobody has met the damage yet");
 
@@ -99,7 +100,7 @@ fn a_store_that_is_damaged_where_it_is_to_be_changed_is_not_ready_and_serves_wha
 }
 
 /// Overwrites the first page of a table, of a server that does not run.
-fn spoil(server: &Server, table: &str) {
+fn spoil_root(server: &Server, table: &str) {
     let file = server.data_dir().join("frontdesk.db");
     let query = "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = ?1";
     let place = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
@@ -110,7 +111,65 @@ fn spoil(server: &Server, table: &str) {
     std::fs::write(file, content).unwrap();
 }
 
+#[test]
+fn a_damaged_page_of_customers_tokens_or_the_audit_fails_no_list_and_no_other_customer() {
+    let mut desk = Operated::new(Setup::with_config(PLAIN));
+    assert!(desk.server.terminate().success());
+    for number in 100..180 {
+        for filler in [
+            "INSERT INTO customers SELECT 'filler' || ?1, 'filler' || ?1, password_hash, created, NULL FROM customers
+             WHERE key LIKE 'ada%'",
+            "INSERT INTO operator_tokens SELECT CAST(?1 || substr(id, 4) AS BLOB), 'filler' || ?1, scopes || '  ', hash,
+             created, expires, revoked FROM operator_tokens WHERE name = 'sessions:read'",
+            "INSERT INTO audit SELECT at + 1, tie, actor, operator, action, session, customer, origin,
+             'filler' || ?1 || printf('%0200d', 0) FROM audit ORDER BY at DESC LIMIT 1",
+        ] {
+            let added = Connection::open(desk.server.data_dir().join("frontdesk.db")).unwrap().execute(filler, [number]);
+            assert_eq!(added.unwrap(), 1);
+        }
+    }
+    spoil(&desk.server, Page::Index, &[b"filler140", b"$argon2id$"]);
+    spoil(&desk.server, Page::Index, &[b"filler140", b"sessions:read  "]);
+    spoil(&desk.server, Page::Index, &[b"filler140", b"00000000000000000000"]);
+
+    desk.server.start_again();
+
+    for (path, all) in [("/v1/customers", 81), ("/v1/tokens", 84), ("/v1/audit", 86)] {
+        let listed = desk.call(Scope::Admin, "GET", &format!("{path}?limit=200"), &Value::Null);
+        assert_eq!(listed.status, 200, "{path}: {listed:?}");
+        let found = listed.json()["items"].as_array().unwrap().len();
+        assert!((20..all).contains(&found), "{path}: {found}");
+    }
+    desk.server.create(ADA, json!({})).session_id();
+    let checks = desk.server.send("GET", "/readyz", &[], b"").json()["checks"].clone();
+    assert_eq!((&checks[1]["ok"], &checks[3]["ok"]), (&json!(true), &json!(false)), "{checks}");
+    assert!(checks[3]["reason"].as_str().unwrap().contains("filler"), "{checks}");
+    let (verified, found, _) = desk.server.run(&["verify", "frontdesk-data"], "");
+    assert!(!verified.success() && found.contains("customer filler140: "), "{found}");
+    assert!(found.contains("its table audit") && found.contains("the operator's token"), "{found}");
+}
+
+/// Which pages of a file are meant, by their first byte as SQLite's file format has it.
+#[derive(Clone, Copy)]
+pub enum Page {
+    /// Rows of a table.
+    Table = 0x0d,
+    /// Entries of an index, or rows of a table without rowids.
+    Index = 0x0a,
+}
+
+/// Overwrites the page of this kind that holds all of these, in the store of a server that does not run.
+pub fn spoil(server: &Server, kind: Page, all: &[&[u8]]) {
+    const PAGE: usize = 4_096;
+    let path = server.data_dir().join("frontdesk.db");
+    let mut file = std::fs::read(&path).unwrap();
+    let has = |page: &[u8], bytes: &[u8]| page.windows(bytes.len()).any(|window| window == bytes);
+    let is_meant = |page: &&mut [u8]| page[0] == kind as u8 && all.iter().all(|bytes| has(page, bytes));
+    file.chunks_mut(PAGE).find(is_meant).expect("a page holds that").fill(0xff);
+    std::fs::write(path, file).unwrap();
+}
+
 /// Changes a file of a server that does not run; how many rows that were.
-fn change(server: &Server, file: &str, sql: &str) -> usize {
+pub fn change(server: &Server, file: &str, sql: &str) -> usize {
     Connection::open(server.data_dir().join(file)).unwrap().execute(sql, []).unwrap()
 }

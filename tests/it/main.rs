@@ -36,6 +36,7 @@ mod first_session;
 mod full_disk;
 mod full_pipe;
 mod generated_client;
+mod given_up;
 mod harness;
 mod http_agents;
 mod isolation;

@@ -138,6 +138,7 @@ macro_rules! contract {
             a_kept_log_is_meant_by_the_row_of_a_session_that_ended_with_one,
             pruning_takes_only_what_ended_before_and_never_more_than_asked,
             of_a_customer_with_too_much_history_the_oldest_sessions_are_surplus_and_the_newest_never,
+            nothing_is_given_up_that_is_not_set_aside,
             large_data_is_kept_until_the_session_ends,
             emails_of_any_bytes_are_told_apart_and_kept,
             everything_acknowledged_is_there_after_reopening,
@@ -598,6 +599,22 @@ async fn pruning_takes_only_what_ended_before_and_never_more_than_asked(place: &
     assert!(store.session(ids[3]).await.unwrap().is_none());
     assert!(store.session(ids[4]).await.unwrap().is_some());
     assert!(store.session(live.id).await.unwrap().is_some());
+}
+
+async fn nothing_is_given_up_that_is_not_set_aside(place: &dyn Place) {
+    let store = place.open();
+    let live = admit(&*store, "ann@example.org").await;
+    let over = admit(&*store, "bob@example.org").await;
+    store.put(ended(&over), at(1)).await.unwrap();
+
+    for id in [live.id, over.id, SessionId::from_bytes([1; 16])] {
+        assert!(!store.is_set_aside(id));
+        let refused = store.give_up(id, Revision::FIRST, Reason::new("given up"), at(2)).await;
+        assert!(matches!(refused, Err(StoreError::Missing)), "{refused:?}");
+    }
+
+    assert_eq!(store.session(live.id).await.unwrap().unwrap().record, live);
+    assert_eq!(store.session(over.id).await.unwrap().unwrap().record, ended(&over));
 }
 
 async fn large_data_is_kept_until_the_session_ends(place: &dyn Place) {

@@ -101,7 +101,7 @@ impl About<'_> {
                 "the agent did not answer in time; try again, or raise the persona's `request_timeout`".into()
             }
             Code::AgentError => format!("the request failed: {detail}"),
-            Code::ServerBusy | Code::NotReady => {
+            Code::ServerBusy | Code::NotReady | Code::SessionSetAside => {
                 format!("the server cannot do it now: {detail} Try again in {}", time(after))
             }
             Code::InvalidRequest if detail.contains("not a persona") => format!(

@@ -137,22 +137,6 @@ impl Registry {
         Some((agent, news))
     }
 
-    /// Leaves alone the agents of sessions whose records can't be read. They are held on to as long as this server runs, so that
-    /// their shims don't take them for forgotten.
-    fn leave_set_aside(&self, survivors: &mut HashMap<SessionId, Survivor>, kept: &mut HashMap<SessionId, Epoch>) {
-        let store = &self.inner.context.store;
-        let held: Vec<_> = survivors.extract_if(|session, _| store.is_set_aside(*session)).collect();
-        kept.extend(held.iter().map(|(session, survivor)| (*session, survivor.epoch())));
-        if !held.is_empty() {
-            tracing::warn!(agents = held.len(), "agents of sessions with damaged records are left alone");
-            let tasks = self.inner.context.tasks.clone();
-            self.inner.context.tasks.spawn(async move {
-                tasks.draining().await;
-                drop(held);
-            });
-        }
-    }
-
     /// Ends what no session has, and returns how many processes and directories that were.
     async fn end_others(&self, others: HashMap<SessionId, Survivor>, kept: HashMap<SessionId, Epoch>) -> usize {
         let launcher = &self.inner.context.launcher;
@@ -169,8 +153,9 @@ impl Registry {
     /// Frees the users that sessions had for themselves and that an earlier server has not come to free.
     async fn free_users(&self) -> Result<(), StoreError> {
         let launcher = &self.inner.context.launcher;
-        for id in launcher.sessions_with_user() {
-            let stored = self.inner.context.store.session(id).await?;
+        let store = &self.inner.context.store;
+        for id in launcher.sessions_with_user().into_iter().filter(|id| !store.is_set_aside(*id)) {
+            let stored = store.session(id).await?;
             // A pending session may be about to start again, and frees its user when it ends.
             if stored.is_none_or(|stored| !stored.record.phase.is_live()) {
                 launcher.forget_soon(id);

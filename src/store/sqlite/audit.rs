@@ -21,6 +21,8 @@ use super::SqliteStore;
 use super::conditions::Conditions;
 use super::file::unavailable;
 
+mod one_by_one;
+
 impl Audit for SqliteStore {
     fn note(&self, entry: AuditEntry) -> Answer<'_, ()> {
         let customer = entry.customer.as_ref().map_or(0, |customer| customer.as_str().len());
@@ -38,16 +40,29 @@ impl Audit for SqliteStore {
         self.read(move |connection| {
             // What moves from table to table is seen in one of them.
             let look = connection.unchecked_transaction().map_err(unavailable)?;
-            let mut found = entries(&look, &filter, most, &damage)?;
+            let mut found = match entries(&look, &filter, most, &damage) {
+                Err(StoreError::Malformed(why)) => {
+                    damage.note(&format!("the audit: {why}"));
+                    one_by_one::entries(&look, &filter, most, &damage)?
+                }
+                read => read?,
+            };
             if filter.action.is_none_or(|action| action == Action::SessionCreated) {
                 // There is no index of live sessions by customer on the disk.
-                if live != Some(None) {
-                    let conditions = of_admissions(&filter).and("id = ?", live.flatten().map(blob));
-                    found.extend(admissions(&look, "sessions", conditions, most, Some(&damage))?);
+                let live = (live != Some(None)).then_some(("sessions", live.flatten()));
+                for (table, only) in live.into_iter().chain([("history", None)]) {
+                    let conditions = of_admissions(&filter).and("id = ?", only.map(blob));
+                    found.extend(match admissions(&look, table, conditions, most, Some(&damage)) {
+                        Err(StoreError::Malformed(_)) => {
+                            one_by_one::admissions(&look, table, &filter, only, most, &damage)?
+                        }
+                        read => read?,
+                    });
                 }
-                found.extend(admissions(&look, "history", of_admissions(&filter), most, Some(&damage))?);
             }
             found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.cursor));
+            // A session that was given up may have its damaged row still.
+            found.dedup_by_key(|entry| entry.cursor);
             found.truncate(most);
             Ok(found)
         })

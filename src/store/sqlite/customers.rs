@@ -83,19 +83,62 @@ pub(super) fn page(
     most: usize,
     damage: &Damage,
 ) -> Result<Vec<Customer>, StoreError> {
-    let query = format!("SELECT {COLUMNS} FROM customers WHERE ?1 IS NULL OR key > ?1 ORDER BY key");
-    let mut statement = connection.prepare_cached(&query).map_err(unavailable)?;
-    readable(statement.query([after.map(CustomerKey::as_str)]).map_err(unavailable)?, most, |why| damage.note(why))
+    page_or_each(connection, after, most, |why| damage.note(why))
 }
 
 /// All customers that can be read; of each other one it is told why not.
 pub(super) fn all(connection: &Connection, damaged: impl FnMut(&str)) -> Result<Vec<Customer>, StoreError> {
-    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM customers")).map_err(unavailable)?;
-    readable(statement.query([]).map_err(unavailable)?, usize::MAX, damaged)
+    page_or_each(connection, None, usize::MAX, damaged)
 }
 
-fn readable(mut rows: Rows<'_>, most: usize, mut damaged: impl FnMut(&str)) -> Result<Vec<Customer>, StoreError> {
+fn page_or_each(
+    connection: &Connection,
+    after: Option<&CustomerKey>,
+    most: usize,
+    mut damaged: impl FnMut(&str),
+) -> Result<Vec<Customer>, StoreError> {
+    let query = format!("SELECT {COLUMNS} FROM customers WHERE ?1 IS NULL OR key > ?1 ORDER BY key");
+    let mut statement = connection.prepare_cached(&query).map_err(unavailable)?;
     let mut customers = Vec::new();
+    let rows = statement.query([after.map(CustomerKey::as_str)]).map_err(unavailable)?;
+    match readable(&mut customers, rows, most, &mut damaged) {
+        Err(StoreError::Malformed(why)) => {
+            damaged(&format!("the table of customers: {why}"));
+            one_by_one(connection, after, most, damaged)
+        }
+        read => read.map(|()| customers),
+    }
+}
+
+/// The same where a page of the table is damaged: an index tells which customers there are, and each is read by itself.
+fn one_by_one(
+    connection: &Connection,
+    after: Option<&CustomerKey>,
+    most: usize,
+    mut damaged: impl FnMut(&str),
+) -> Result<Vec<Customer>, StoreError> {
+    let query = "SELECT key FROM customers INDEXED BY customers_by_age WHERE ?1 IS NULL OR key > ?1 ORDER BY key";
+    let mut statement = connection.prepare_cached(query).map_err(unavailable)?;
+    let mut keys = statement.query([after.map(CustomerKey::as_str)]).map_err(unavailable)?;
+    let mut customers = Vec::new();
+    while customers.len() < most {
+        let Some(row) = keys.next().map_err(unavailable)? else { break };
+        let Ok(key) = row.get::<_, String>(0).map(|key| CustomerKey::new(&key)) else { continue };
+        match find(connection, &key) {
+            Ok(customer) => customers.extend(customer),
+            Err(error) if error.is_damage() => damaged(&format!("customer {key}: {}", error.cause())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(customers)
+}
+
+fn readable(
+    customers: &mut Vec<Customer>,
+    mut rows: Rows<'_>,
+    most: usize,
+    mut damaged: impl FnMut(&str),
+) -> Result<(), StoreError> {
     while customers.len() < most {
         let Some(row) = rows.next().map_err(unavailable)? else { break };
         match read(row) {
@@ -107,7 +150,7 @@ fn readable(mut rows: Rows<'_>, most: usize, mut damaged: impl FnMut(&str)) -> R
             }
         }
     }
-    Ok(customers)
+    Ok(())
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Customer> {

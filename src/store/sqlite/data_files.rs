@@ -127,6 +127,21 @@ impl DataFiles {
         }
     }
 
+    /// Has every finished file of a session removed. Blocks.
+    ///
+    /// # Errors
+    /// What the file system said of the directory.
+    pub(super) fn remove_all_of(&self, session: SessionId) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            if let Some((file, true)) = DataFile::of(&entry?.path())
+                && file.session == session
+            {
+                self.remove(file);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until everything is removed that was to be.
     pub(super) fn close(&self) {
         let Some(Removals { queue, thread }) = self.removals().take() else { return };

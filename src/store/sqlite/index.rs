@@ -109,25 +109,40 @@ impl Index {
         if stored.record.phase.is_live() { self.tables.load().add_found(stored) } else { Ok(()) }
     }
 
-    /// Tells which sessions of the file can't be read, once, to an index that nobody uses yet.
+    /// Tells which sessions of the file can't be read, to an index that nobody uses yet.
     pub(super) fn set_aside(&self, set_aside: SetAside) {
-        self.tables.load().set_aside(set_aside);
+        self.tables.load().set_aside.store(Arc::new(set_aside));
     }
 
     /// Fails if this is a session that was set aside.
     pub(super) fn check_session(&self, id: SessionId) -> Result<(), StoreError> {
-        self.tables.load().set_aside_session(id).map_or(Ok(()), |why| Err(StoreError::Corrupt(why)))
+        refused(self.tables.load().set_aside.load().named(id))
     }
 
     /// Fails if a session of this customer was set aside.
     pub(super) fn check_customer(&self, customer: &CustomerKey) -> Result<(), StoreError> {
-        self.tables.load().set_aside_of(customer).map_or(Ok(()), |why| Err(StoreError::Corrupt(why)))
+        refused(self.tables.load().set_aside.load().of(customer))
+    }
+
+    /// Fails if a session was set aside that has this customer's place, or may have it.
+    pub(super) fn check_place(&self, customer: &CustomerKey) -> Result<(), StoreError> {
+        refused(self.tables.load().set_aside.load().may_be_of(customer))
     }
 
     /// Whether this is a session that was set aside, or one that is not known while there may be such that can't be named.
     pub(super) fn is_set_aside(&self, id: SessionId) -> bool {
         let tables = self.tables.load();
-        tables.set_aside_session(id).is_some() || tables.has_unknown() && tables.by_id(id).is_none()
+        let set_aside = tables.set_aside.load();
+        set_aside.named(id).is_some() || set_aside.has_nameless() && tables.by_id(id).is_none()
+    }
+
+    /// Forgets a session that was set aside and is given up: its customer's place is free.
+    pub(super) fn given_up(&self, id: SessionId) {
+        self.tables.load().set_aside.rcu(|set_aside| {
+            let mut rest = SetAside::clone(set_aside);
+            rest.remove(id);
+            rest
+        });
     }
 
     /// Orders the deadlines of what was added by [`Index::add_found`], all at once.
@@ -166,16 +181,21 @@ impl Index {
     }
 
     /// Takes over what its twin shows, so that no reader ever finds the index half filled. A claim goes on, unless
-    /// a session turned out to have its place: that creation fails when the writer comes to it.
+    /// a session turned out to have its place, or may have it: that creation fails when the writer comes to it.
     pub(super) fn replace(&self, found: &Self) {
         let found = found.tables.load_full();
         self.tables.store(Arc::clone(&found));
-        self.claims.settle_all(|customer| found.has_customer(customer));
+        let set_aside = found.set_aside.load_full();
+        self.claims.settle_all(|customer| found.has_customer(customer) || set_aside.may_be_of(customer).is_some());
     }
 
     fn hash(&self, customer: &CustomerKey) -> u64 {
         self.hasher.hash_one(customer.as_str())
     }
+}
+
+fn refused(why: Option<String>) -> Result<(), StoreError> {
+    why.map_or(Ok(()), |why| Err(StoreError::SetAside(why)))
 }
 
 /// The part of a hash. Parts are of unequal sizes, the largest twice the smallest: a table doubles when it grows, and so they

@@ -17,7 +17,7 @@ use crate::session::Phase;
 use crate::store::{Customer, OperatorToken, StoreError};
 
 use super::data_files::DataFile;
-use super::{audit, customers, file, meta, operators, schema};
+use super::{audit, customers, file, given_up, meta, operators, schema};
 
 /// Everything that the file holds, as far as it can be read.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ pub fn customer_count(directory: &Path) -> Option<i64> {
 
 /// The names of the files that hold live sessions' data.
 pub(crate) fn data_file_names(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let query = "SELECT id, data_version FROM sessions WHERE data IS NULL";
+    let query = "SELECT id, data_version FROM sessions WHERE data IS NULL AND id NOT IN (SELECT id FROM given_up)";
     let mut statement = connection.prepare(query).map_err(file::unavailable)?;
     let rows = statement.query_map([], |row| {
         let (session, version): (_, Option<i64>) = (SessionId::from_bytes(row.get(0)?), row.get(1)?);
@@ -157,21 +157,41 @@ fn fill(connection: &Connection, tables: &mut Tables) -> Result<(), StoreError> 
     if tables.version != VERSION {
         return Ok(());
     }
-    tables.faults.extend(integrity(connection)?);
+    match integrity(connection) {
+        Ok(faults) => tables.faults.extend(faults),
+        // The check ends where a page can't be read at all.
+        Err(error) => tables.faults.push(error.cause()),
+    }
     tables.desk = meta(connection, "desk_id")?.and_then(|bytes| String::from_utf8(bytes).ok());
     tables.heartbeat = meta(connection, "heartbeat")?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    tables.live = sessions(connection, "sessions", "data, data_version", &mut tables.faults)?;
-    tables.history = sessions(connection, "history", "NULL, NULL", &mut tables.faults)?;
-    tables.noted = noted(connection)?;
     let faults = &mut tables.faults;
-    tables.customers = customers::all(connection, |why| faults.push(why.to_owned()))?;
+    // Each by itself: the damage of one concerns none of the others.
+    let mut live = sessions(connection, "sessions", "data, data_version", faults);
+    let given_up = part("given_up", given_up::all(connection), faults);
+    live.retain(|row| !given_up.contains(&row.id));
+    tables.live = live;
+    tables.history = sessions(connection, "history", "NULL, NULL", faults);
+    tables.noted = part("requests", noted(connection), faults);
+    let mut found = Vec::new();
+    let customers = customers::all(connection, |why| found.push(why.to_owned()));
+    tables.customers = part("customers", customers, faults);
+    let tokens = operators::tokens(connection, |why| found.push(why.to_owned()));
     tables.operators = OperatorRows {
-        tokens: operators::tokens(connection, |why| faults.push(why.to_owned()))?,
-        console: operators::console_tokens(connection)?,
-        strange_entries: audit::strange_entries(connection)?,
+        tokens: part("operator_tokens", tokens, faults),
+        console: part("console_sessions", operators::console_tokens(connection), faults),
+        strange_entries: part("audit", audit::strange_entries(connection), faults),
         is_guarded: audit::is_guarded(connection)?,
     };
+    faults.append(&mut found);
     Ok(())
+}
+
+/// What was read of a table, or nothing and a fault.
+fn part<T: Default>(table: &str, read: Result<T, StoreError>, faults: &mut Vec<String>) -> T {
+    read.unwrap_or_else(|error| {
+        faults.push(format!("its table {table}: {}", error.cause()));
+        T::default()
+    })
 }
 
 /// What SQLite finds wrong in an open file, in words.
@@ -188,23 +208,55 @@ fn noted(connection: &Connection) -> Result<Vec<SessionId>, StoreError> {
     rows.collect::<rusqlite::Result<_>>().map_err(file::unavailable)
 }
 
-fn sessions(
-    connection: &Connection,
-    table: &str,
-    data: &str,
-    faults: &mut Vec<String>,
-) -> Result<Vec<SessionRow>, StoreError> {
+fn sessions(connection: &Connection, table: &str, data: &str, faults: &mut Vec<String>) -> Vec<SessionRow> {
     let query = format!("SELECT id, customer, revision, phase, length(tokens), creation_key, {data} FROM {table}");
-    let mut statement = connection.prepare(&query).map_err(file::unavailable)?;
-    let mut rows = statement.query([]).map_err(file::unavailable)?;
     let mut sessions = Vec::new();
+    if let Err(error) = read_sessions(connection, &query, &mut sessions, table, faults) {
+        faults.push(format!("its table {table}: {}", error.cause()));
+        sessions.clear();
+        sessions_one_by_one(connection, &query, &mut sessions, table, faults);
+    }
+    sessions
+}
+
+/// The same where a page of the table is damaged: the index of ids tells which rows there are.
+fn sessions_one_by_one(
+    connection: &Connection,
+    query: &str,
+    sessions: &mut Vec<SessionRow>,
+    table: &str,
+    faults: &mut Vec<String>,
+) {
+    let ids = connection.prepare(&format!("SELECT id FROM {table} INDEXED BY sqlite_autoindex_{table}_1")).and_then(
+        |mut statement| {
+            let ids = statement.query_map([], |row| row.get(0).map(SessionId::from_bytes))?;
+            ids.collect::<rusqlite::Result<Vec<_>>>()
+        },
+    );
+    for id in part("the index of its ids", ids.map_err(file::unavailable), faults) {
+        let own = format!("{query} WHERE id = x'{}'", uuid::Uuid::from_bytes(*id.as_bytes()).simple());
+        if let Err(error) = read_sessions(connection, &own, sessions, table, faults) {
+            faults.push(format!("session {id} in its table {table}: {}", error.cause()));
+        }
+    }
+}
+
+fn read_sessions(
+    connection: &Connection,
+    query: &str,
+    sessions: &mut Vec<SessionRow>,
+    table: &str,
+    faults: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare(query).map_err(file::unavailable)?;
+    let mut rows = statement.query([]).map_err(file::unavailable)?;
     while let Some(row) = rows.next().map_err(file::unavailable)? {
         match session(row) {
             Ok(session) => sessions.push(session),
             Err(error) => faults.push(format!("a row of its table {table} can't be read: {error}")),
         }
     }
-    Ok(sessions)
+    Ok(())
 }
 
 fn session(row: &Row<'_>) -> rusqlite::Result<SessionRow> {

@@ -109,14 +109,45 @@ fn token(connection: &Connection, id: OperatorTokenId) -> Result<Option<Operator
 
 /// All tokens that can be read, the oldest first; of each other one it is told why not.
 pub(super) fn tokens(connection: &Connection, mut damaged: impl FnMut(&str)) -> Result<Vec<OperatorToken>, StoreError> {
+    let mut tokens = Vec::new();
+    match all_at_once(connection, &mut tokens, &mut damaged) {
+        Err(StoreError::Malformed(why)) => {
+            damaged(&format!("the table of operators' tokens: {why}"));
+            one_by_one(connection, damaged)
+        }
+        read => read.map(|()| tokens),
+    }
+}
+
+fn all_at_once(
+    connection: &Connection,
+    tokens: &mut Vec<OperatorToken>,
+    mut damaged: impl FnMut(&str),
+) -> Result<(), StoreError> {
     let mut statement =
         connection.prepare(&format!("SELECT {TOKEN} FROM operator_tokens ORDER BY id")).map_err(unavailable)?;
     let mut rows = statement.query([]).map_err(unavailable)?;
-    let mut tokens = Vec::new();
     while let Some(row) = rows.next().map_err(unavailable)? {
         match read_token(row) {
             Ok(token) => tokens.push(token),
             Err(error) => damaged(&error.cause()),
+        }
+    }
+    Ok(())
+}
+
+/// The same where a page of the table is damaged: an index tells which tokens there are, and each is read by itself.
+fn one_by_one(connection: &Connection, mut damaged: impl FnMut(&str)) -> Result<Vec<OperatorToken>, StoreError> {
+    let query = "SELECT id FROM operator_tokens INDEXED BY operator_tokens_by_age ORDER BY id";
+    let mut statement = connection.prepare(query).map_err(unavailable)?;
+    let mut ids = statement.query([]).map_err(unavailable)?;
+    let mut tokens = Vec::new();
+    while let Some(row) = ids.next().map_err(unavailable)? {
+        let Ok(id) = row.get(0).map(OperatorTokenId::from_bytes) else { continue };
+        match token(connection, id) {
+            Ok(token) => tokens.extend(token),
+            Err(error) if error.is_damage() => damaged(&format!("the operator's token {id}: {}", error.cause())),
+            Err(error) => return Err(error),
         }
     }
     Ok(tokens)

@@ -344,7 +344,8 @@ fn history_query(conditions: &Conditions) -> String {
     format!("SELECT {COLUMNS} FROM history WHERE {} ORDER BY id DESC LIMIT ?", conditions.text())
 }
 
-fn phase_text(phase: &Phase) -> String {
+/// A phase as a row holds it.
+pub(super) fn phase_text(phase: &Phase) -> String {
     serde_json::to_string(phase).expect("a phase has string keys only and serialises")
 }
 

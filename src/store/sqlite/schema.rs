@@ -9,7 +9,7 @@ use crate::store::StoreError;
 use super::file;
 
 /// Every schema this project has had, in order. A released entry never changes.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     // `phase` is JSON (see `crates/model/src/record.rs`); `data` comes last so that reading the rest leaves it on the disk.
     "CREATE TABLE meta (
         name TEXT PRIMARY KEY,
@@ -132,6 +132,18 @@ const MIGRATIONS: [&str; 8] = [
     // From here on a keyed request's outcome may be 3 (the agent did not answer in time) or 4 (its service gave no answer).
     "UPDATE requests SET outcome = 3, answer = x'', size = 0
         WHERE outcome = 2 AND answer = CAST('the agent did not answer in time' AS BLOB);",
+    // Sessions that stand in the history while their damaged rows may stand among the live ones.
+    "CREATE TABLE given_up (
+        id BLOB PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;",
+];
+
+/// Indexes that say what a table holds where a page of it is damaged: see `clues.rs`, `customers.rs` and `operators.rs`. They
+/// belong to no version: a table that is damaged already can have none, and is opened all the same.
+const CLUES: [&str; 3] = [
+    "CREATE INDEX IF NOT EXISTS sessions_by_id ON sessions (id, customer)",
+    "CREATE INDEX IF NOT EXISTS customers_by_age ON customers (created)",
+    "CREATE INDEX IF NOT EXISTS operator_tokens_by_age ON operator_tokens (created)",
 ];
 
 /// The version that this binary writes.
@@ -139,7 +151,14 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the file for writing, and brings its schema up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    file::open(path, &MIGRATIONS)
+    let connection = file::open(path, &MIGRATIONS)?;
+    for clue in CLUES {
+        match connection.execute_batch(clue).map_err(file::unavailable) {
+            Err(error) if error.is_damage() => tracing::warn!(error = %error, "no index for a table that is damaged"),
+            made => made?,
+        }
+    }
+    Ok(connection)
 }
 
 #[cfg(test)]
@@ -188,7 +207,7 @@ mod tests {
             assert!(is_there("customers WHERE key = 'ann' AND email = 'Ann' AND created = 3 AND disabled IS NULL"));
             assert_eq!(
                 is_there("requests WHERE session = x'01' AND noted = 1 AND outcome = 3 AND size = 0"),
-                versions > 1
+                (2..8).contains(&versions)
             );
             assert!(["operator_tokens", "console_sessions", "audit"].into_iter().all(|table| !is_there(table)));
         }

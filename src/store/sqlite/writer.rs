@@ -44,6 +44,11 @@ pub(super) trait Change: Send {
         Vec::new()
     }
 
+    /// Whether it is worth telling if it meets damage.
+    fn tells_damage(&self) -> bool {
+        true
+    }
+
     /// Answers whoever waits for it.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -64,7 +69,9 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Unavailable(why) | StoreError::Unsupported(why) => Self::Storage(why),
             error @ (StoreError::Corrupt(_) | StoreError::Malformed(_)) => Self::Damage(error),
-            error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy) => Self::Own(error),
+            error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy | StoreError::SetAside(_)) => {
+                Self::Own(error)
+            }
         }
     }
 }
@@ -183,7 +190,7 @@ impl Writer {
         if matches!(written, Err(Failed::Damaged(_))) {
             outcomes.clear();
             written = transact_each(connection, batch, &mut outcomes);
-            note_damage(&self.damage, &outcomes);
+            note_damage(&self.damage, batch, &outcomes);
         }
         let connection = &*connection;
         match &written {
@@ -349,8 +356,9 @@ fn execute(connection: &Connection, change: &mut dyn Change) -> Result<(), Refus
     outcome
 }
 
-fn note_damage(damage: &Damage, outcomes: &[Result<(), StoreError>]) {
-    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).filter(|error| error.is_damage()) {
+fn note_damage(damage: &Damage, batch: &[Box<dyn Change>], outcomes: &[Result<(), StoreError>]) {
+    let told = batch.iter().zip(outcomes).filter(|(change, _)| change.tells_damage());
+    for error in told.filter_map(|(_, outcome)| outcome.as_ref().err()).filter(|error| error.is_damage()) {
         damage.note(&error.cause());
         if let StoreError::Malformed(why) = error {
             damage.set_malformed(Some(why));

@@ -117,6 +117,7 @@ fn not_opened(error: StoreError) -> Refusal {
         StoreError::Busy
         | StoreError::Unavailable(_)
         | StoreError::Corrupt(_)
+        | StoreError::SetAside(_)
         | StoreError::Malformed(_)
         | StoreError::Unsupported(_) => error.into(),
     }

@@ -96,6 +96,7 @@ fn refused(error: StoreError) -> Refusal {
         StoreError::Busy
         | StoreError::Unavailable(_)
         | StoreError::Corrupt(_)
+        | StoreError::SetAside(_)
         | StoreError::Malformed(_)
         | StoreError::Unsupported(_) => error.into(),
     }

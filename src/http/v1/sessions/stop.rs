@@ -15,9 +15,10 @@ use crate::http::code::Code;
 use crate::http::error::Refusal;
 use crate::http::operation::{Answer, Content, Operation, Tag, schema_of};
 use crate::http::v1::query;
+use crate::id::SessionId;
 use crate::principal::Principal;
 use crate::session::{Phase, Reason};
-use crate::store::Action;
+use crate::store::{Action, AuditEntry, GIVEN_UP};
 
 use super::view::SessionView;
 
@@ -28,7 +29,9 @@ pub(in crate::http) static OPERATION: Operation = Operation {
     description: "The server asks the agent to end, and kills it after the persona's `stop_grace`. With `force` it \
                   kills the agent at once, also while the store takes no changes. In that case the answer is 503, \
                   its detail says that the agent was killed, and the server stores the session's end as soon as it \
-                  can. Repeated, the answer is the same, and the first reason stays.",
+                  can. Repeated, the answer is the same, and the first reason stays. Only an \
+                  operator can stop a session whose record is damaged, with `force`. That gives it up: the server kills \
+                  its agent, moves what can be read of its record to the history as failed, and frees its customer.",
     query: Some(schema_of::<Query>),
     headers: &[],
     body: None,
@@ -46,7 +49,7 @@ pub(in crate::http) static OPERATION: Operation = Operation {
             headers: &[],
         },
     ],
-    problems: &[Code::InvalidRequest],
+    problems: &[Code::InvalidRequest, Code::WrongPhase, Code::SessionSetAside],
 };
 
 /// How to stop it.
@@ -63,12 +66,31 @@ pub(in crate::http) async fn handle(Call { app, admitted, parts, .. }: Call) -> 
 
 async fn stop(app: &App, admitted: &Admitted, parts: &Parts) -> Result<Response, Refusal> {
     let Query { force } = query(parts)?;
+    if let Some(id) = admitted.set_aside() {
+        return give_up(app, admitted, id, force).await;
+    }
     let record = &admitted.session()?.record;
     let action = if force { Action::SessionKilled } else { Action::SessionStopped };
     let note = app.audit_entry(&admitted.caller, action, Some(record), "");
     let record = app.registry.stop(record.id, force, reason(&admitted.caller), Some(&note)).await?;
     let status = if record.phase.is_live() { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(SessionView::of(app, &record, &admitted.caller).render().answer(status))
+}
+
+/// Gives up a session whose record is damaged.
+async fn give_up(app: &App, admitted: &Admitted, id: SessionId, force: bool) -> Result<Response, Refusal> {
+    if !admitted.is_operator() {
+        return Err(Refusal::SetAside);
+    }
+    if !force {
+        return Err(Refusal::WrongPhase("Its record is damaged; only with `force` is it given up."));
+    }
+    let caller = &admitted.caller;
+    let note = app.audit_entry(caller, Action::SessionKilled, None, GIVEN_UP);
+    let note = AuditEntry { session: Some(id), ..note };
+    let reason = Reason::new(format!("its record was damaged; {}", reason(caller).sentence()));
+    let record = app.registry.give_up(id, reason, note).await?;
+    Ok(SessionView::of(app, &record, caller).render().answer(StatusCode::OK))
 }
 
 /// Why a session ends that this caller stops.

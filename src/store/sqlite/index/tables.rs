@@ -5,8 +5,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 
 use crate::clock::Timestamp;
@@ -28,7 +29,8 @@ pub(super) struct Tables {
     /// Pending sessions whose last start has failed.
     unstarted: Mutex<BTreeSet<SessionId>>,
     census: Mutex<Census>,
-    set_aside: OnceLock<SetAside>,
+    /// Sessions of the file that can't be read.
+    pub(super) set_aside: ArcSwap<SetAside>,
     hasher: RandomState,
 }
 
@@ -52,7 +54,7 @@ impl Tables {
             deadlines: Mutex::default(),
             unstarted: Mutex::default(),
             census: Mutex::default(),
-            set_aside: OnceLock::new(),
+            set_aside: ArcSwap::default(),
             hasher,
         }
     }
@@ -102,26 +104,6 @@ impl Tables {
         self.recount(None, &stored.record);
         self.put(stored, true);
         Ok(())
-    }
-
-    /// Tells once which sessions of the file can't be read.
-    pub(super) fn set_aside(&self, set_aside: SetAside) {
-        let _ = self.set_aside.set(set_aside);
-    }
-
-    /// What is wrong with this session, if it was set aside.
-    pub(super) fn set_aside_session(&self, id: SessionId) -> Option<String> {
-        self.set_aside.get()?.session(id)
-    }
-
-    /// What is wrong with the session of this customer, if that was set aside.
-    pub(super) fn set_aside_of(&self, customer: &CustomerKey) -> Option<String> {
-        self.set_aside.get()?.customer(customer)
-    }
-
-    /// Whether a session that is not known may have been set aside without a name.
-    pub(super) fn has_unknown(&self) -> bool {
-        self.set_aside.get().is_some_and(SetAside::has_unknown)
     }
 
     /// Orders the deadlines of what was added by [`Tables::add_found`], all at once.
