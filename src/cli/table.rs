@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::id::printable_whole;
 
@@ -60,8 +61,15 @@ fn narrow(row: &mut [String]) {
 fn cut(cell: &mut String, room: usize) {
     const LEAST: usize = 12;
     let room = room.max(LEAST);
-    if cell.chars().count() > room {
-        *cell = cell.chars().take(room - 1).chain(['…']).collect();
+    if cell.width() > room {
+        let mut left = room - 1;
+        let is_in_room = |character: &char| {
+            let width = character.width().unwrap_or(0);
+            let is_in = width <= left;
+            left = left.saturating_sub(width);
+            is_in
+        };
+        *cell = cell.chars().take_while(is_in_room).chain(['…']).collect();
     }
 }
 
@@ -80,15 +88,18 @@ pub(super) fn escaped(text: &str) -> String {
 
 fn widths(heading: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
     let column = |number: usize| {
-        let cells = rows.iter().map(|row| row[number].chars().count());
-        cells.chain([heading[number].chars().count()]).max().unwrap_or(0)
+        let cells = rows.iter().map(|row| row[number].width());
+        cells.chain([heading[number].width()]).max().unwrap_or(0)
     };
     (0..heading.len()).map(column).collect()
 }
 
 fn line(cells: &[String], widths: &[usize]) -> String {
-    let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-    padded.join(GAP).trim_end().to_owned()
+    let padded = cells.iter().zip(widths).map(|(cell, width)| {
+        let room = width.saturating_sub(cell.width());
+        format!("{cell}{:room$}", "")
+    });
+    padded.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -107,6 +118,16 @@ mod tests {
         assert_eq!(widths, [3, 9]);
         assert_eq!(line(&rows[0], &widths), "a    long cell");
         assert_eq!(line(&rows[1], &widths), "ünï");
+    }
+
+    #[test]
+    fn wide_characters_count_as_the_two_columns_that_a_terminal_gives_them() {
+        let rows = vec![vec!["日本".to_owned(), "a".to_owned()], vec!["abcde".to_owned(), "b".to_owned()]];
+        let widths = widths(&["X", "Y"], &rows);
+        assert_eq!((line(&rows[0], &widths), line(&rows[1], &widths)), ("日本   a".into(), "abcde  b".into()));
+        let mut cell = "日".repeat(30);
+        cut(&mut cell, 20);
+        assert_eq!(cell, format!("{}…", "日".repeat(9)));
     }
 
     #[test]
