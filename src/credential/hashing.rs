@@ -64,7 +64,9 @@ impl Hashing {
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads {
             let waiting = Arc::clone(&waiting);
-            std::thread::Builder::new().name(format!("hashing-{number}")).spawn(move || work(&waiting))?;
+            std::thread::Builder::new()
+                .name(format!("hashing-{number}"))
+                .spawn(move || work(&waiting, &mut Vec::new()))?;
         }
         Ok(Self { jobs })
     }
@@ -96,17 +98,17 @@ impl Hashing {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>) {
+/// Does the jobs until there can be no more, in this memory.
+fn work(waiting: &Mutex<Receiver<Job>>, memory: &mut Vec<Block>) {
     low_priority::lower();
-    let mut memory = Vec::new();
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
             Ok(Job::Hash { password, reply }) if !reply.is_closed() => {
-                let _ = reply.send(hash(&password, &mut memory));
+                let _ = reply.send(hash(&password, memory));
             }
             Ok(Job::Check { password, hash, reply }) if !reply.is_closed() => {
-                let _ = reply.send(check(&password, hash.as_deref(), &mut memory));
+                let _ = reply.send(check(&password, hash.as_deref(), memory));
             }
             // Whoever asked has gone away.
             Ok(Job::Hash { .. } | Job::Check { .. }) => {}
@@ -189,6 +191,17 @@ mod tests {
         assert!(hashing.check(secret("correct horse"), Some(hash.clone())).await.unwrap().is_good);
         assert!(!hashing.check(secret("correct horsf"), Some(hash)).await.unwrap().is_good);
         assert!(!hashing.check(secret("anything"), None).await.unwrap().is_good);
+    }
+
+    #[test]
+    fn a_job_whose_caller_has_left_is_skipped() {
+        let (jobs, waiting) = sync_channel(2);
+        jobs.send(Job::Hash { password: secret("x"), reply: oneshot::channel().0 }).unwrap();
+        jobs.send(Job::Check { password: secret("x"), hash: None, reply: oneshot::channel().0 }).unwrap();
+        drop(jobs);
+        let mut memory = Vec::new();
+        work(&Mutex::new(waiting), &mut memory);
+        assert!(memory.is_empty(), "something was hashed");
     }
 
     #[tokio::test]
