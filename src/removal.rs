@@ -18,8 +18,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -221,7 +221,7 @@ impl Removals {
 
     /// Without a thread the tree waits for the next start.
     fn enqueue(&self, name: CString) {
-        let _ = self.queue.lock().unwrap_or_else(PoisonError::into_inner).send(name);
+        let _ = self.queue.lock().send(name);
     }
 }
 

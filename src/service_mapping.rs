@@ -9,11 +9,12 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
 use hyper::http::uri::Authority;
+use parking_lot::RwLock;
 
 use crate::shutdown::Tasks;
 
@@ -104,12 +105,12 @@ impl ServiceMapping {
 
     /// The address of a service, as the mapping has it at this moment.
     pub fn get(&self, service: &str) -> Option<Arc<str>> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner).get(service).cloned()
+        self.services.read().get(service).cloned()
     }
 
     /// The names of all services, in their order.
     pub fn names(&self) -> Vec<String> {
-        let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
+        let services = Arc::clone(&self.services.read());
         let mut names: Vec<_> = services.keys().cloned().collect();
         names.sort_unstable();
         names
@@ -117,7 +118,7 @@ impl ServiceMapping {
 
     /// What is wrong with the file, while the last good mapping stays in force.
     pub fn problem(&self) -> Option<String> {
-        self.problem.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problem.read().clone()
     }
 
     /// Starts the task that keeps up with the file.
@@ -142,12 +143,12 @@ impl ServiceMapping {
     }
 
     fn accept(&self, news: Result<Services, MappingError>) {
-        let mut problem = self.problem.write().unwrap_or_else(PoisonError::into_inner);
+        let mut problem = self.problem.write();
         match news {
             Ok(services) => {
                 let services = Arc::new(services);
                 let before = {
-                    let mut in_force = self.services.write().unwrap_or_else(PoisonError::into_inner);
+                    let mut in_force = self.services.write();
                     std::mem::replace(&mut *in_force, Arc::clone(&services))
                 };
                 *problem = None;

@@ -172,7 +172,7 @@ impl<T: Send + 'static> Drop for CarriedOut<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     use std::time::Duration;
 
     use tokio::sync::Notify;
@@ -185,7 +185,7 @@ mod tests {
         let (noticed, told) = (Arc::clone(&go_on), Arc::clone(&done));
         let work = tasks.carry_out(async move {
             noticed.notified().await;
-            *told.lock().unwrap() = true;
+            *told.lock() = true;
         });
         assert!(tokio::time::timeout(Duration::ZERO, work).await.is_err());
         assert_eq!(tasks.count(), 1);
@@ -193,7 +193,7 @@ mod tests {
         go_on.notify_one();
         tasks.ended().await;
 
-        assert!(*done.lock().unwrap());
+        assert!(*done.lock());
     }
 
     #[tokio::test]

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The turns of those whom a `K` names. Cloning shares them.
@@ -57,7 +58,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
 
     async fn wait_for_own(&self, who: K) -> Own<K> {
         let turns = {
-            let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asking = self.asking.lock();
             Arc::clone(asking.entry(who.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
         };
         let mut own = Own { asking: Arc::clone(&self.asking), who, held: None };
@@ -69,7 +70,7 @@ impl<K: Clone + Eq + Hash> Turns<K> {
 
 impl<K: Eq + Hash> Drop for Own<K> {
     fn drop(&mut self) {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.asking.lock();
         self.held = None;
         // Whoever else asks holds the semaphore as well: all clones are made under the lock.
         if asking.get(&self.who).is_some_and(|own| Arc::strong_count(own) == 1) {
@@ -113,7 +114,7 @@ mod tests {
         assert!(its_turn.is_some() && poll(gives_up.as_mut()).is_none());
         drop(gives_up);
         drop(its_turn);
-        assert!(turns.asking.lock().unwrap().is_empty());
+        assert!(turns.asking.lock().is_empty());
         assert_eq!(turns.all.available_permits(), 2);
     }
 }

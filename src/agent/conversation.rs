@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -119,8 +120,8 @@ impl Conversation {
     /// is a repetition to it.
     fn begin(&self, reply: oneshot::Sender<Result<Json, CallError>>) -> Result<QueuedLine, CallError> {
         // Held over both, so that no queue is opened or closed in between.
-        let shim = lock(&self.shim);
-        let mut calls = lock(&self.calls);
+        let shim = self.shim.lock();
+        let mut calls = self.calls.lock();
         let line = QueuedLine::to_come(calls.begin(reply)?);
         let queued = shim.as_ref().and_then(|shim| shim.lines.as_ref()).map(|lines| lines.try_send(line.clone()));
         let error = match queued {
@@ -150,7 +151,7 @@ impl Conversation {
         let line = self.begin(reply)?;
         let pending = PendingCall { conversation: self, line, method: "request" };
         let number = pending.line.number();
-        lock(&self.kept).insert(number, None);
+        self.kept.lock().insert(number, None);
         let mut call = KeptCall { kept: Some((self, number)), outcome: Err(CallError::TimedOut) };
         note(number).await?;
         self.touch();
@@ -173,11 +174,11 @@ impl Conversation {
         for number in numbers {
             let answer = (*number <= last_call).then(|| {
                 let (reply, answer) = oneshot::channel();
-                lock(&self.calls).expect(*number, reply);
-                lock(&self.kept).insert(*number, None);
+                self.calls.lock().expect(*number, reply);
+                self.kept.lock().insert(*number, None);
                 answer
             });
-            lock(&self.inherited).insert(*number, answer);
+            self.inherited.lock().insert(*number, answer);
             // No call of this server's own may be taken for one of them.
             self.go_on_after(*number);
         }
@@ -199,11 +200,11 @@ impl Conversation {
         };
         let answer = within(timeout, pin!(answer)).await;
         let outcome = answer.and_then(Result::ok).unwrap_or(Err(CallError::TimedOut));
-        lock(&self.calls).finish(number);
+        self.calls.lock().finish(number);
         let call = KeptCall { kept: Some((self, number)), outcome };
         match call.outcome {
             Err(CallError::NotGiven(_)) => {
-                lock(&self.inherited).insert(number, None);
+                self.inherited.lock().insert(number, None);
                 Fate::NeverGiven
             }
             _ => Fate::Answered(call),
@@ -212,7 +213,7 @@ impl Conversation {
 
     /// Takes an inherited call out of the table. One that the agent was never given stays, for whoever asks next.
     fn take_inherited(&self, number: u64) -> Option<Option<Answer>> {
-        let mut inherited = lock(&self.inherited);
+        let mut inherited = self.inherited.lock();
         inherited.get_mut(&number)?.take().map_or(Some(None), |answer| {
             inherited.remove(&number);
             Some(Some(answer))
@@ -221,18 +222,18 @@ impl Conversation {
 
     /// Up to where the agent's stdout is done with as far as answers go, of which `read` bytes are.
     pub(super) fn done(&self, read: u64) -> u64 {
-        lock(&self.kept).values().flatten().copied().min().map_or(read, |first| first.min(read))
+        self.kept.lock().values().flatten().copied().min().map_or(read, |first| first.min(read))
     }
 
     /// Goes on where an earlier server left off, which made calls up to the number `last`.
     pub(super) fn go_on_after(&self, last: u64) {
-        lock(&self.calls).go_on_after(last);
+        self.calls.lock().go_on_after(last);
     }
 
     /// Waits for the answer to a call that an earlier server made.
     pub(super) async fn await_answer(&self, id: u64) -> Result<Json, CallError> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.calls).expect(id, reply);
+        self.calls.lock().expect(id, reply);
         answer.await.unwrap_or(Err(CallError::TimedOut))
     }
 
@@ -252,7 +253,7 @@ impl Conversation {
 
     /// How many calls wait for their answer, pings left out.
     pub(super) fn open_requests(&self) -> usize {
-        lock(&self.calls).len().saturating_sub(self.pings.load(Ordering::Relaxed))
+        self.calls.lock().len().saturating_sub(self.pings.load(Ordering::Relaxed))
     }
 
     /// Asks the agent whether it is there. This is no activity of its session.
@@ -270,7 +271,7 @@ impl Conversation {
 
     /// What the agent last said of its progress.
     pub(super) fn progress(&self) -> Option<String> {
-        lock(&self.progress).clone()
+        self.progress.lock().clone()
     }
 
     /// What the agent said of itself that is not durable yet.
@@ -280,24 +281,24 @@ impl Conversation {
 
     /// Takes note of what the agent says of its progress.
     pub(super) fn note_progress(&self, text: String) {
-        *lock(&self.progress) = Some(kept(text));
+        *self.progress.lock() = Some(kept(text));
     }
 
     /// Adds a line to the agent's log, cut to what a shim takes at once.
     pub(super) fn note(&self, mut text: String) {
         text.truncate(text.floor_char_boundary(LONGEST_NOTE_BYTES));
         // Who floods the log this way loses some of it: the same lines are events, and those are not dropped.
-        let _ = lock(&self.shim).as_ref().map(|shim| shim.notes.try_send(text.into_boxed_str()));
+        let _ = self.shim.lock().as_ref().map(|shim| shim.notes.try_send(text.into_boxed_str()));
     }
 
     /// Refuses calls from now on. Those in flight may still be answered.
     pub(super) fn refuse(&self, refusal: CallError) {
-        lock(&self.calls).refuse(refusal);
+        self.calls.lock().refuse(refusal);
     }
 
     /// Orders the agent's end within `grace`. What waits for the agent's stdin is not handed over any more.
     pub(super) fn order_end(&self, grace: Duration) {
-        if let Some(shim) = &mut *lock(&self.shim) {
+        if let Some(shim) = &mut *self.shim.lock() {
             shim.lines = None;
         }
         self.say(Control::Stop(u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)));
@@ -310,14 +311,14 @@ impl Conversation {
 
     /// Lets the next line go.
     pub(super) fn taken(&self) {
-        let _ = lock(&self.shim).as_ref().map(|shim| shim.taken.notify_one());
+        let _ = self.shim.lock().as_ref().map(|shim| shim.taken.notify_one());
     }
 
     /// Fails every call in flight, and refuses those to come.
     pub(super) fn close(&self, reason: &Reason, refusal: CallError) {
         self.hang_up();
         let error = CallError::Lost(reason.clone());
-        let waiting = lock(&self.calls).close(refusal);
+        let waiting = self.calls.lock().close(refusal);
         for reply in waiting {
             let _ = reply.send(Err(error.clone()));
         }
@@ -326,14 +327,14 @@ impl Conversation {
     /// Refuses a call for whose line the shim has no room. The agent is not given it.
     pub(super) fn fail(&self, number: u64) {
         let message = "the request was not handed to the agent: there was no room to keep a line that long".to_owned();
-        let reply = lock(&self.calls).finish(number);
+        let reply = self.calls.lock().finish(number);
         let _ = reply.map(|reply| reply.send(Err(CallError::Refused { message })));
     }
 
     /// Fails the calls that the agent was not and will not be given: those above `last`.
     pub(super) fn fail_above(&self, last: u64, reason: Reason) {
         let error = CallError::NotGiven(reason);
-        let never_given = lock(&self.calls).take_above(last);
+        let never_given = self.calls.lock().take_above(last);
         for reply in never_given {
             let _ = reply.send(Err(error.clone()));
         }
@@ -341,7 +342,7 @@ impl Conversation {
 
     /// Says nothing more: the shim and its agent stay for the next server.
     pub(super) fn hang_up(&self) {
-        drop(lock(&self.shim).take());
+        drop(self.shim.lock().take());
     }
 
     /// Opens the queues of what is to be said.
@@ -351,7 +352,7 @@ impl Conversation {
         // Each call may leave an empty line, when it is taken back, or a cancel.
         let (lines, queue) = mpsc::channel(self.most_calls.saturating_mul(2).saturating_add(4));
         let taken = Arc::new(Notify::new());
-        *lock(&self.shim) = Some(Shim { control, notes, lines: Some(lines), taken: Arc::clone(&taken) });
+        *self.shim.lock() = Some(Shim { control, notes, lines: Some(lines), taken: Arc::clone(&taken) });
         Queues { control: orders, notes: waiting_notes, lines: queue, taken }
     }
 
@@ -360,11 +361,11 @@ impl Conversation {
     /// # Errors
     /// A sentence if nobody ever asked.
     pub(super) fn answer(&self, id: u64, result: Result<Json, String>, begins: u64) -> Result<(), Reason> {
-        if let Some(stands) = lock(&self.kept).get_mut(&id) {
+        if let Some(stands) = self.kept.lock().get_mut(&id) {
             stands.get_or_insert(begins);
         }
         let (reply, has_begun) = {
-            let mut calls = lock(&self.calls);
+            let mut calls = self.calls.lock();
             (calls.finish(id), calls.has_begun(id))
         };
         match reply {
@@ -380,11 +381,11 @@ impl Conversation {
 
     fn say(&self, control: Control) {
         // A shim that is gone needs no orders.
-        let _ = lock(&self.shim).as_ref().map(|shim| shim.control.send(control));
+        let _ = self.shim.lock().as_ref().map(|shim| shim.control.send(control));
     }
 
     fn lines(&self) -> Option<mpsc::Sender<QueuedLine>> {
-        lock(&self.shim).as_ref().and_then(|shim| shim.lines.clone())
+        self.shim.lock().as_ref().and_then(|shim| shim.lines.clone())
     }
 
     fn touch(&self) {
@@ -422,7 +423,7 @@ impl KeptCall<'_> {
 impl Drop for KeptCall<'_> {
     fn drop(&mut self) {
         if let Some((conversation, number)) = self.kept {
-            lock(&conversation.kept).remove(&number);
+            conversation.kept.lock().remove(&number);
         }
     }
 }
@@ -447,7 +448,7 @@ impl PendingCall<'_> {
 impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         let number = self.line.number();
-        let has_waited = lock(&self.conversation.calls).finish(number).is_some();
+        let has_waited = self.conversation.calls.lock().finish(number).is_some();
         let was_written = self.line.take_back();
         if has_waited && was_written && self.method == "request" {
             let line = rpc::notify("cancel", format!("{{\"ID\":{number}}}").as_bytes());
@@ -455,11 +456,6 @@ impl Drop for PendingCall<'_> {
             let _ = self.conversation.lines().map(|lines| lines.try_send(QueuedLine::of_notification(line)));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::id::printable_whole;
 use crate::session::reason::LOG_QUOTE;
@@ -25,7 +26,7 @@ pub struct LogTail(Mutex<VecDeque<String>>);
 impl LogTail {
     /// Adds a line; the oldest one goes if there are too many.
     pub fn note(&self, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.len() == QUOTED_LINES {
             lines.pop_front();
         }
@@ -34,7 +35,7 @@ impl LogTail {
 
     /// The lines for a sentence that explains a failure; `None` if there are none.
     pub fn words(&self) -> Option<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.0.lock();
         (!lines.is_empty()).then(|| quoted(lines.iter().map(String::as_str)))
     }
 }

@@ -1,8 +1,9 @@
 //! The handle on an agent that is a process, and what is shown of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::clock::Timestamp;
@@ -145,6 +146,6 @@ impl ProcessAgent {
     }
 
     fn shown(&self) -> Shown {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.lock().clone()
     }
 }

@@ -1,8 +1,9 @@
 //! A line that waits to be written to an agent, and can be taken back until it is.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// A line on its way to the agent, until it is written or taken back. Its place in the queue is that of its number; its
@@ -81,7 +82,6 @@ impl QueuedLine {
 
 impl Slot {
     fn text(&self) -> MutexGuard<'_, Text> {
-        // Nothing under this lock panics half-way through a change.
-        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+        self.text.lock()
     }
 }

@@ -4,8 +4,9 @@
 //! lives from the start of the agent until nothing of its tree is left, or until the server goes and leaves the agent
 //! to the next one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::clock::{Clock, Timestamp};
@@ -366,7 +367,7 @@ impl Supervisor {
     }
 
     fn show(&self, change: impl FnOnce(&mut Shown)) {
-        change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.shown.lock());
     }
 }
 

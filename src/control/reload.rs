@@ -1,8 +1,9 @@
 //! Reads the configuration again while the server runs: all that can change is put in force, or nothing.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::agent;
@@ -40,7 +41,7 @@ impl Reloader {
     /// # Errors
     /// Everything that is wrong, a line each; nothing has changed then.
     pub fn reload(&self) -> Result<Reloaded, String> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let loaded = Config::load(&self.sources).map_err(|error| error.to_string())?;
         let current = self.app.config();
         let taken = current.taking_over(&loaded.config);

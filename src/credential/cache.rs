@@ -5,9 +5,9 @@
 //! way while it changed.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
@@ -98,7 +98,7 @@ impl Cache {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 }
 

@@ -10,10 +10,12 @@
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard};
+
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -253,7 +255,7 @@ impl Queues {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Bottleneck, Queue>> {
-        self.by_bottleneck.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_bottleneck.lock()
     }
 }
 

@@ -5,11 +5,12 @@
 //! the wait; a full queue is an answer at once. The low priority keeps a rush of sign-ins from slowing everything else.
 //! A job whose caller has left is skipped.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::{Decimal, Ident, Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
@@ -102,7 +103,7 @@ impl Hashing {
 fn work(waiting: &Mutex<Receiver<Job>>, memory: &mut Vec<Block>) {
     low_priority::lower();
     loop {
-        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = waiting.lock().recv();
         match job {
             Ok(Job::Hash { password, reply }) if !reply.is_closed() => {
                 let _ = reply.send(hash(&password, memory));

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::throttle::{Account, Kind, Limited, Sender, TooManyAttempts};
 use crate::clock::Timestamp;
@@ -108,7 +109,7 @@ impl Slowed {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Who, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,8 +6,9 @@
 //! earlier one that was lost.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::id::SessionId;
@@ -69,7 +70,7 @@ impl Lanes {
 
     /// The session's lane.
     pub(super) fn of(&self, session: SessionId) -> Arc<Lane> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.lock();
         if table.lanes.len() >= table.most {
             table.lanes.retain(|_, lane| !lane.is_idle());
             table.most = (table.lanes.len() * 2).max(IDLE_LANES);
@@ -119,7 +120,7 @@ impl Lane {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -199,7 +200,7 @@ mod tests {
         for n in 0..=u16::try_from(IDLE_LANES).unwrap() {
             lanes.of(SessionId::new(WallTime::from_unix_millis(i64::from(n) + 2), [0; 10]));
         }
-        assert!(lanes.table.lock().unwrap().lanes.len() < IDLE_LANES);
+        assert!(lanes.table.lock().lanes.len() < IDLE_LANES);
         assert!(Arc::ptr_eq(&busy, &lanes.of(id(1))));
     }
 

@@ -1,7 +1,9 @@
 //! Calls that last long and hold something meanwhile: so many at once in all, and so many of one session.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::id::SessionId;
 
@@ -55,7 +57,7 @@ impl AtOnce {
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What happened to the sessions of each persona: where an agent keeps crashing, it is mostly its persona's.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::tally::Counter;
 
@@ -80,12 +81,12 @@ impl PersonaMetrics {
 
     /// Keeps why an agent was lost, until the next one is.
     pub fn note_loss(&self, reason: &str) {
-        *self.last_loss.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
+        *self.last_loss.lock() = Some(reason.into());
     }
 
     /// Why an agent was last lost or not started.
     pub fn last_loss(&self) -> Option<Box<str>> {
-        self.last_loss.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_loss.lock().clone()
     }
 
     fn totals(&self) -> PersonaTotals {

@@ -1,7 +1,9 @@
 //! The task that ends a minute of the history and begins the next one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
@@ -36,7 +38,7 @@ impl Sampler {
                 () = self.clock.sleep_until(self.clock.now() + MINUTE) => {}
             }
             let now = self.now();
-            self.history.lock().unwrap_or_else(PoisonError::into_inner).note(now);
+            self.history.lock().note(now);
         }
     }
 
@@ -47,7 +49,7 @@ impl Sampler {
 
     /// The history as it is.
     pub fn history(&self) -> History {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.history.lock().clone()
     }
 }
 

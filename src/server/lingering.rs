@@ -14,14 +14,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -157,11 +158,11 @@ impl Progress {
 }
 
 fn keep(place: &Mutex<Option<Waker>>, waker: &Waker) {
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+    *place.lock() = Some(waker.clone());
 }
 
 fn wake(place: &Mutex<Option<Waker>>) {
-    let waker = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let waker = place.lock().take();
     if let Some(waker) = waker {
         waker.wake();
     }

@@ -7,9 +7,10 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -118,7 +119,7 @@ impl Tls {
 
     /// When the certificate in force ends, in seconds since the Unix epoch.
     fn end(&self) -> Option<i64> {
-        self.in_force.read().unwrap_or_else(PoisonError::into_inner).end
+        self.in_force.read().end
     }
 
     /// Speaks TLS with a client that has connected; whether HTTP/2 is to be spoken on it.
@@ -129,7 +130,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner).config);
+        let config = Arc::clone(&self.in_force.read().config);
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await??;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         Ok((stream, is_http2))
@@ -144,7 +145,7 @@ impl Tls {
         }
         match found.and_then(|files| files.in_force(&self.certificate, &self.key)) {
             Ok(in_force) => {
-                *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+                *self.in_force.write() = in_force;
                 tracing::info!(certificate = %self.certificate.display(), "certificate in force");
             }
             Err(error) => {

@@ -8,11 +8,12 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::agent::survivors::Survivor;
@@ -231,7 +232,7 @@ impl Registry {
     /// Queues a pending session whose persona starts its sessions by itself.
     pub(super) fn admitted(&self, record: &SessionRecord) {
         if self.starts_by_itself(&record.persona) && matches!(record.phase, Phase::Pending { .. }) {
-            lock(&self.inner.queue).add(record.id);
+            self.inner.queue.lock().add(record.id);
             self.inner.queue_changed.notify_one();
         }
     }
@@ -359,12 +360,12 @@ impl Registry {
     /// Where those of these sessions stand that wait for the node to start them, and for what.
     pub fn places(&self, sessions: Vec<SessionId>) -> Places {
         let why = self.what_is_waited_for();
-        lock(&self.inner.queue).places(sessions, why)
+        self.inner.queue.lock().places(sessions, why)
     }
 
     /// Where one session stands among them, in words; `None` if it does not wait.
     pub fn place(&self, id: SessionId) -> Option<String> {
-        let queue = lock(&self.inner.queue);
+        let queue = self.inner.queue.lock();
         let (place, length) = (queue.place(id)?, queue.length());
         drop(queue);
         Some(queue::in_words(place, length, &self.what_is_waited_for()))
@@ -393,7 +394,7 @@ impl Registry {
     /// How much the node has to do at the moment.
     pub fn load(&self) -> Load {
         let launcher = &self.inner.context.launcher;
-        let queue = lock(&self.inner.queue);
+        let queue = self.inner.queue.lock();
         Load {
             running: self.inner.room.taken(),
             starting: launcher.limits.starting.saturating_sub(launcher.turns.available_permits()),
@@ -403,7 +404,7 @@ impl Registry {
     }
 
     fn handle(&self, id: SessionId) -> Option<Handle> {
-        lock(&self.inner.drivers).get(&id).cloned()
+        self.inner.drivers.lock().get(&id).cloned()
     }
 
     /// Claims the session for a new driver whose first command this is; `None` if another has it. `seen` is what the
@@ -419,7 +420,7 @@ impl Registry {
         command: Command,
         agent: Option<(Agent, News)>,
     ) -> Option<watch::Receiver<View>> {
-        let drivers = lock(&self.inner.drivers);
+        let drivers = self.inner.drivers.lock();
         self.insert_driver(drivers, seen, command, agent)
     }
 
@@ -430,7 +431,7 @@ impl Registry {
         seen: &SessionRecord,
         command: Command,
     ) -> Result<watch::Receiver<View>, InitialiseError> {
-        let drivers = lock(&self.inner.drivers);
+        let drivers = self.inner.drivers.lock();
         if drivers.contains_key(&seen.id) {
             return Err(InitialiseError::NotPending);
         }
@@ -495,7 +496,7 @@ impl Registry {
             if matches!(record.phase, Phase::Pending { .. }) {
                 registry.admitted(&record);
             } else {
-                lock(&registry.inner.queue).remove(record.id);
+                registry.inner.queue.lock().remove(record.id);
             }
         });
         Some(shown)
@@ -512,7 +513,7 @@ struct Claim {
 impl Claim {
     /// Gives the session free, unless a command has come meanwhile.
     fn release(&self, queue: &mpsc::Receiver<Box<Command>>) -> bool {
-        let mut drivers = lock(&self.inner.drivers);
+        let mut drivers = self.inner.drivers.lock();
         if !queue.is_empty() {
             return false;
         }
@@ -523,7 +524,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut drivers = lock(&self.inner.drivers);
+        let mut drivers = self.inner.drivers.lock();
         if drivers.get(&self.id).is_some_and(|handle| handle.number == self.number) {
             drivers.remove(&self.id);
         }
@@ -551,9 +552,4 @@ fn limits(persona: &Persona) -> Limits {
         max_lifetime: persona.max_lifetime,
         stop_grace: persona.stop_grace,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

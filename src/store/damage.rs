@@ -3,7 +3,8 @@
 //! Nothing here is stored: the damage itself is in the file, and `frontdesk verify` finds it there.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::id::SessionId;
 
@@ -67,7 +68,7 @@ impl Damage {
 
     fn lock(&self) -> MutexGuard<'_, Found> {
         // Nothing panics under this lock.
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock()
     }
 }
 

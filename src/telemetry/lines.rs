@@ -5,9 +5,10 @@
 
 use std::io::{self, Write};
 use std::mem::take;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How much may wait.
@@ -52,9 +53,9 @@ impl Lines {
 
     /// Waits until all that waits is written, or nobody has taken it for a while.
     pub(super) fn flush(&self) {
-        let waiting = self.0.lock();
+        let mut waiting = self.0.lock();
         let is_busy = |waiting: &mut Waiting| waiting.is_being_written || !waiting.text.is_empty();
-        drop(self.0.none.wait_timeout_while(waiting, PATIENCE, is_busy));
+        let _ = self.0.none.wait_while_for(&mut waiting, is_busy, PATIENCE);
     }
 
     fn add(&self, line: &[u8]) {
@@ -74,14 +75,13 @@ impl Lines {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing under it panics half-way through a change.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     fn write_to(&self, mut log: impl Write) {
         let mut text = Vec::new();
         loop {
-            drop(self.some.wait_while(self.lock(), |waiting| waiting.text.is_empty()));
+            self.some.wait_while(&mut self.lock(), |waiting| waiting.text.is_empty());
             // Others may come close behind.
             std::thread::sleep(GATHERING);
             let mut waiting = self.lock();

@@ -2,9 +2,10 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 
 /// Longer than anything may take that the server answers by itself.
@@ -23,11 +24,11 @@ impl Address {
 
     /// Says where the server listens from now on.
     pub(super) fn set(&self, address: SocketAddr) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        *self.0.lock() = address;
     }
 
     fn get(&self) -> SocketAddr {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 

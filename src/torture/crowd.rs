@@ -28,7 +28,7 @@ pub(super) struct Crowd<'a> {
     marks: &'a Marks,
     interrupted: &'a Arc<AtomicBool>,
     is_settling: Arc<AtomicBool>,
-    plans: std::sync::Mutex<Vec<(Dice, Vec<Customer>)>>,
+    plans: parking_lot::Mutex<Vec<(Dice, Vec<Customer>)>>,
 }
 
 impl<'a> Crowd<'a> {
@@ -54,7 +54,7 @@ impl<'a> Crowd<'a> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
     ) -> Vec<ScopedJoinHandle<'scope, Vec<Customer>>> {
-        let mut plans = self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut plans = self.plans.lock();
         plans.drain(..).map(|(dice, customers)| scope.spawn(move || self.work(dice, customers))).collect()
     }
 

@@ -182,7 +182,7 @@ impl From<BadLine> for BodyError {
 mod tests {
     use super::*;
     use crate::agent::line_budget::tests::turns_of_others;
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     use tokio::io::AsyncReadExt;
 
     const ANSWER: &str = r#"{"jsonrpc":"2.0","id":7,"result":[1]}"#;
@@ -223,12 +223,9 @@ mod tests {
     async fn notifications_before_the_answer_are_told_and_what_follows_is_not_read() {
         let told = Mutex::new(Vec::new());
         let body = format!("{PROGRESS}\n{PROGRESS}\n{ANSWER}\n{PROGRESS}\nnonsense");
-        let answer = read(body.as_bytes(), 200, 7, |what, _| told.lock().unwrap().push(what)).await;
+        let answer = read(body.as_bytes(), 200, 7, |what, _| told.lock().push(what)).await;
         assert_eq!(answer.unwrap(), Answer::Result("[1]".into()));
-        assert_eq!(
-            told.into_inner().unwrap(),
-            [Notification::Progress("half".into()), Notification::Progress("half".into())]
-        );
+        assert_eq!(told.into_inner(), [Notification::Progress("half".into()), Notification::Progress("half".into())]);
     }
 
     #[tokio::test]

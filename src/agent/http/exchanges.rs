@@ -5,11 +5,12 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use humantime::FormattedDuration;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::agent::Json;
@@ -93,7 +94,7 @@ impl Exchanges {
     /// Begins a request, which takes a place among those in flight.
     pub(super) fn begin(self: &Arc<Self>) -> Result<InFlight<'_>, CallError> {
         let (end, ended) = oneshot::channel();
-        let id = lock(&self.calls).begin(end)?;
+        let id = self.calls.lock().begin(end)?;
         Ok(InFlight { exchanges: self, id, ended, is_sent: false })
     }
 
@@ -122,7 +123,7 @@ impl Exchanges {
 
     /// A number for [`Exchanges::call`].
     pub(super) fn number(&self) -> u64 {
-        lock(&self.calls).take_number()
+        self.calls.lock().take_number()
     }
 
     /// Makes a call of the desk's own; it counts neither as a request in flight nor as activity.
@@ -167,7 +168,7 @@ impl Exchanges {
             }
         }
         match what {
-            Notification::Progress(text) => *lock(&self.progress) = Some(kept(text)),
+            Notification::Progress(text) => *self.progress.lock() = Some(kept(text)),
             Notification::Log(text) => {
                 tracing::debug!(session.id = %self.service.session, line = %Printable(&text), "agent log");
                 self.log.note(text);
@@ -189,14 +190,14 @@ impl Exchanges {
     /// Notes what ends the agent; the first one stays. It counts once the exchange in which it came is over, so that
     /// an answer behind `finished` reaches its caller.
     fn end_with(&self, end: End) {
-        lock(&self.end).get_or_insert(end);
+        self.end.lock().get_or_insert(end);
     }
 
     /// Completes when the service has said what ends the agent.
     pub(super) async fn ended(&self) -> End {
         loop {
             self.ended.notified().await;
-            let end = lock(&self.end).clone();
+            let end = self.end.lock().clone();
             if let Some(end) = end {
                 return end;
             }
@@ -210,20 +211,20 @@ impl Exchanges {
 
     /// Completes when no request is in flight.
     pub(super) async fn idle(&self) {
-        while !lock(&self.calls).is_empty() {
+        while !self.calls.lock().is_empty() {
             self.idle.notified().await;
         }
     }
 
     /// Refuses requests from now on. Those in flight may still be answered.
     pub(super) fn refuse(&self, refusal: CallError) {
-        lock(&self.calls).refuse(refusal);
+        self.calls.lock().refuse(refusal);
     }
 
     /// Fails every request in flight, and refuses those to come.
     pub(super) fn close(&self, reason: &Reason, refusal: CallError) {
         let error = CallError::Lost(reason.clone());
-        let waiting = lock(&self.calls).close(refusal);
+        let waiting = self.calls.lock().close(refusal);
         for in_flight in waiting {
             let _ = in_flight.send(error.clone());
         }
@@ -231,7 +232,7 @@ impl Exchanges {
 
     /// When the last request was handed over or answered: now, while one is in flight.
     pub(super) fn last_activity(&self) -> Timestamp {
-        if lock(&self.calls).is_empty() {
+        if self.calls.lock().is_empty() {
             Timestamp::from_micros(self.last_activity.load(Ordering::Relaxed))
         } else {
             self.clock.now()
@@ -240,12 +241,12 @@ impl Exchanges {
 
     /// How many requests wait for its answer.
     pub(super) fn open_requests(&self) -> usize {
-        lock(&self.calls).len()
+        self.calls.lock().len()
     }
 
     /// What the agent last said of its progress.
     pub(super) fn progress(&self) -> Option<String> {
-        lock(&self.progress).clone()
+        self.progress.lock().clone()
     }
 
     /// A service that failed as a reason, with the end of its log, if there is one.
@@ -323,18 +324,13 @@ impl InFlight<'_> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let was_open = lock(&self.exchanges.calls).finish(self.id).is_some();
+        let was_open = self.exchanges.calls.lock().finish(self.id).is_some();
         if was_open && self.is_sent {
             self.exchanges.cancel(self.id);
         }
         self.exchanges.idle.notify_one();
-        if lock(&self.exchanges.end).is_some() {
+        if self.exchanges.end.lock().is_some() {
             self.exchanges.ended.notify_one();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! An agent that is a service, over a raw server that a test writes byte for byte.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
@@ -79,7 +79,7 @@ async fn a_request_that_a_closing_idle_connection_swallowed_comes_once_more_with
         let noted = Arc::clone(&noted);
         async move {
             while let Some(message) = read_post(&mut peer).await {
-                noted.lock().unwrap().push(message.clone());
+                noted.lock().push(message.clone());
                 if peer.number == 1 && message["method"] == "request" {
                     return;
                 }
@@ -96,7 +96,7 @@ async fn a_request_that_a_closing_idle_connection_swallowed_comes_once_more_with
 
     assert_eq!(agent.request(b"1", LONG, |_| ()).await.unwrap(), "{\"REQUEST\":1}");
 
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock();
     let requests: Vec<_> = seen.iter().filter(|message| message["method"] == "request").collect();
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[0], requests[1]);
@@ -189,7 +189,7 @@ impl Echo {
             let noted = Arc::clone(&noted);
             async move {
                 while let Some(message) = read_post(&mut peer).await {
-                    noted.lock().unwrap().push(message.clone());
+                    noted.lock().push(message.clone());
                     let body = answer(&message).unwrap_or_else(|| echo(&message));
                     if body.is_empty() {
                         // Until the other side gives up.
@@ -205,7 +205,7 @@ impl Echo {
     }
 
     fn seen(&self) -> Vec<Value> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     async fn until(&self, condition: impl Fn(&[Value]) -> bool) {

@@ -149,7 +149,8 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     use tokio::sync::mpsc;
 

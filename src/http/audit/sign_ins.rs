@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::id::SessionId;
@@ -34,7 +35,7 @@ impl SignIns {
     /// What is to be noted of a sign-in; nothing if one like it was noted within the minute.
     pub fn detail(&self, session: SessionId, from: IpAddr, now: Timestamp) -> Option<String> {
         // Nothing panics under this lock.
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if recent.len() >= MANY {
             recent.retain(|_, of_session| of_session.is_current(now));
         }
@@ -100,6 +101,6 @@ mod tests {
             sign_ins.detail(id, address(1), NOW);
         }
         sign_ins.detail(session(1), address(1), NOW + WINDOW);
-        assert_eq!(sign_ins.recent.lock().unwrap().len(), 1);
+        assert_eq!(sign_ins.recent.lock().len(), 1);
     }
 }

@@ -10,7 +10,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::BodyError;
 
@@ -70,7 +72,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {
-        self.0.free.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.free.lock()
     }
 }
 

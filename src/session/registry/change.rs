@@ -7,7 +7,7 @@ use crate::config::{Persona, PersonaName};
 use crate::session::phase::Phase;
 use crate::store::{Glance, StoreError};
 
-use super::{Registry, lock};
+use super::Registry;
 
 impl Registry {
     /// Puts other personas and another bound of agents in force: for sessions to come, and for the waits of all.
@@ -28,11 +28,11 @@ impl Registry {
 
     async fn queue_again(&self) -> Result<(), StoreError> {
         let store = &self.inner.context.store;
-        let queued = lock(&self.inner.queue).first(usize::MAX);
+        let queued = self.inner.queue.lock().first(usize::MAX);
         for id in queued {
             let stored = store.session(id).await?;
             if stored.is_none_or(|stored| !self.starts_by_itself(&stored.record.persona)) {
-                lock(&self.inner.queue).remove(id);
+                self.inner.queue.lock().remove(id);
             }
         }
         let is_to_start = |session: &Glance<'_>| {

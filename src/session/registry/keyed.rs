@@ -23,7 +23,7 @@ use crate::id::{Epoch, SessionId};
 use crate::session::phase::Reason;
 use crate::store::{ANSWER_DROPPED, KeyedAnswer, Noted, RequestKey, RequestNote, StoreError};
 
-use super::{Registry, RelayError, lock};
+use super::{Registry, RelayError};
 
 /// How long the lines behind a request may wait for it to be noted.
 const NOTE_PATIENCE: Duration = Duration::from_secs(5);
@@ -160,7 +160,7 @@ impl Registry {
 
     /// Begins to follow a request; if it is followed already, what is known of it.
     fn follow(&self, id: SessionId, key: RequestKey, digest: [u8; 32]) -> Result<Teller, Following> {
-        let mut followed = lock(&self.inner.followed);
+        let mut followed = self.inner.followed.lock();
         match followed.requests.get(&(id, key)) {
             // One whose task failed is followed by nobody.
             Some(following) if following.outcome.has_changed().is_ok() => Err(following.clone()),
@@ -175,7 +175,7 @@ impl Registry {
 
     fn tell(&self, id: SessionId, key: RequestKey, teller: &Teller, answer: Result<Json, RelayError>) {
         // Whoever comes after this finds it in the store.
-        lock(&self.inner.followed).requests.remove(&(id, key));
+        self.inner.followed.lock().requests.remove(&(id, key));
         teller.outcome.send_replace(Some(answer));
     }
 

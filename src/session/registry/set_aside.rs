@@ -20,7 +20,7 @@ use crate::session::phase::Reason;
 use crate::session::record::SessionRecord;
 use crate::store::{AuditEntry, StoreError};
 
-use super::{Registry, lock};
+use super::Registry;
 
 impl Registry {
     /// Leaves alone the agents of sessions whose records can't be read. They are held on to as long as this server runs, so that
@@ -35,11 +35,11 @@ impl Registry {
         kept.extend(held.iter().map(|(session, survivor)| (*session, survivor.epoch())));
         if !held.is_empty() {
             tracing::warn!(agents = held.len(), "agents of sessions with damaged records are left alone");
-            *lock(&self.inner.held) = held;
+            *self.inner.held.lock() = held;
             let registry = self.clone();
             self.inner.context.tasks.spawn(async move {
                 registry.inner.context.tasks.draining().await;
-                lock(&registry.inner.held).clear();
+                registry.inner.held.lock().clear();
             });
         }
     }
@@ -81,7 +81,7 @@ impl Registry {
             let why = format!("something of its agent can't be ended and still has the directory agents/{id}");
             return Err(StoreError::Unavailable(why).into());
         }
-        drop(lock(&self.inner.held).remove(&id));
+        drop(self.inner.held.lock().remove(&id));
         Failpoint::AfterAgentEnd.hit();
         let before = self.sequences().last_revision(id).await;
         let record = context.store.give_up(id, before, reason, context.clock.now()).await?;

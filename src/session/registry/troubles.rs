@@ -8,7 +8,7 @@ use crate::session::record::SessionRecord;
 use crate::session::trouble::{Trouble, worst};
 use crate::store::StoreError;
 
-use super::{Registry, lock};
+use super::Registry;
 
 /// Sessions in trouble.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ impl Registry {
         for stored in context.store.unstarted(most + 1).await? {
             found.extend(Trouble::of(&Arc::new(stored.record.clone()), None, false, now, wall));
         }
-        let waiting = lock(&self.inner.queue).first(most + 1);
+        let waiting = self.inner.queue.lock().first(most + 1);
         for id in waiting {
             if let Some(stored) = context.store.session(id).await? {
                 found.extend(Trouble::of(&Arc::new(stored.record.clone()), None, true, now, wall));
@@ -52,7 +52,7 @@ impl Registry {
 
     /// The driven sessions with which something may be wrong, and why an agent of each was lost.
     fn driven_in_suspicion(&self) -> Vec<(Arc<SessionRecord>, Option<Reason>)> {
-        let drivers = lock(&self.inner.drivers);
+        let drivers = self.inner.drivers.lock();
         let views = drivers.values().map(|handle| handle.view.borrow());
         let suspicious = views.filter(|view| match &view.record.phase {
             Phase::Running { failures, .. } => !failures.is_none(),

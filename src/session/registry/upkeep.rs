@@ -13,7 +13,7 @@ use crate::session::machine::Event;
 use crate::session::phase::Phase;
 use crate::store::{StoreError, Stored};
 
-use super::{Registry, lock};
+use super::Registry;
 
 /// The pause after the store could not answer.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
@@ -91,7 +91,7 @@ impl Registry {
 
     /// Starts the session that has waited longest of those that can start, as soon as there is one and room for it.
     async fn start_next(&self) {
-        while self.is_drained() || lock(&self.inner.queue).is_empty() {
+        while self.is_drained() || self.inner.queue.lock().is_empty() {
             self.inner.queue_changed.notified().await;
         }
         let Some(room) = self.inner.room.enter().await else { return };
@@ -135,18 +135,18 @@ impl Registry {
     async fn first_that_can_start(&self) -> Result<Next, StoreError> {
         /// Sessions that are looked at in one round.
         const MOST: usize = 1_000;
-        let waiting = lock(&self.inner.queue).first(MOST);
+        let waiting = self.inner.queue.lock().first(MOST);
         let mut next = Next::LookAgain;
         for id in waiting {
             match self.inner.context.store.session(id).await? {
                 Some(stored) if matches!(stored.record.phase, Phase::Pending { .. }) => {
                     if self.has_user_for(&stored.record) {
-                        lock(&self.inner.queue).remove(id);
+                        self.inner.queue.lock().remove(id);
                         return Ok(Next::Start(stored));
                     }
                     next = Next::WaitForUser;
                 }
-                Some(_) | None => lock(&self.inner.queue).remove(id),
+                Some(_) | None => self.inner.queue.lock().remove(id),
             }
         }
         Ok(next)

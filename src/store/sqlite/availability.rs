@@ -1,6 +1,6 @@
 //! Whether the writer of a SQLite file takes changes, and if it does not, what its disk last said.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::store::StoreError;
 
@@ -27,12 +27,12 @@ impl Availability {
     /// What the writer failed with last, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
         // Nothing panics under this lock.
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = self.failure.lock();
         failure.clone().map_or(Ok(()), Err)
     }
 
     fn set(&self, failure: Option<String>) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *self.failure.lock() = failure;
     }
 }
 

@@ -7,8 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::data_dir;
 use crate::failpoint::Failpoint;
@@ -150,7 +152,7 @@ impl DataFiles {
     }
 
     pub(super) fn removals(&self) -> MutexGuard<'_, Option<Removals>> {
-        self.removals.lock().unwrap_or_else(PoisonError::into_inner)
+        self.removals.lock()
     }
 
     /// Removes what a crash left: files that no row means, and unfinished ones. What this store did not name is somebody

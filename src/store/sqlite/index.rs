@@ -15,8 +15,8 @@
 //! million sessions that wait, so that of each only what tells it from the others is kept, and made whole for who asks.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -210,11 +210,6 @@ fn part_of(hash: u64) -> usize {
 fn share_of(part: usize) -> f64 {
     let beginning = |part: usize| (part as f64 / PARTS as f64).exp2();
     beginning(part + 1) - beginning(part)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks panics half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

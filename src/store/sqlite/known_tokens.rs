@@ -5,7 +5,8 @@
 //! Whether it has expired is for who asks.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::principal::OperatorTokenId;
 use crate::store::OperatorToken;
@@ -49,7 +50,7 @@ impl KnownTokens {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

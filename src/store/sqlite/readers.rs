@@ -1,9 +1,10 @@
 //! Connections for reading, off the async threads: a bounded number at once, some of them kept.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
@@ -66,8 +67,7 @@ impl Readers {
         pool.is_closed = true;
         pool.idle.clear();
         let is_busy = |pool: &mut Pool| pool.at_work > 0;
-        let waited = self.is_done.wait_timeout_while(pool, PATIENCE, is_busy);
-        if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+        if self.is_done.wait_while_for(&mut pool, is_busy, PATIENCE).timed_out() {
             tracing::warn!("a read did not end; the store's write-ahead log is left to the next start");
         }
     }
@@ -100,7 +100,7 @@ impl Readers {
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock()
     }
 }
 

@@ -1,14 +1,15 @@
 //! Claims of customers' places by creations that are being written.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::id::CustomerKey;
 use crate::store::Stored;
 
-use super::{Index, PARTS, lock, part_of};
+use super::{Index, PARTS, part_of};
 
 /// The claims of one index.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Claims {
 
     /// The claims among which one of a customer with this hash is.
     pub(super) fn part(&self, hash: u64) -> MutexGuard<'_, HashTable<Claimed>> {
-        lock(&self.parts[part_of(hash)])
+        self.parts[part_of(hash)].lock()
     }
 
     /// Ends the claim of a customer, if there is one: who waits for it looks again.
@@ -62,7 +63,7 @@ impl Claims {
     /// Ends all claims of these customers.
     pub(super) fn settle_all(&self, is_settled: impl Fn(&CustomerKey) -> bool) {
         for part in &self.parts {
-            lock(part).retain(|claimed| !is_settled(&claimed.customer));
+            part.lock().retain(|claimed| !is_settled(&claimed.customer));
         }
     }
 }

@@ -5,10 +5,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Timestamp;
 use crate::id::{CustomerKey, SessionId};
@@ -18,7 +19,7 @@ use crate::store::{Glance, Stored};
 use super::kept::pending_deadline;
 use super::places::Places;
 use super::set_aside::SetAside;
-use super::{PARTS, lock, part_of, share_of};
+use super::{PARTS, part_of, share_of};
 
 /// The tables of one index.
 #[derive(Debug)]
@@ -61,13 +62,13 @@ impl Tables {
 
     /// The live session of a customer with this hash.
     pub(super) fn by_customer(&self, hash: u64, customer: &CustomerKey) -> Option<Arc<Stored>> {
-        let places = lock(&self.places[part_of(hash)]);
+        let places = self.places[part_of(hash)].lock();
         places.whole(places.find(hash, customer.as_str())?)
     }
 
     pub(super) fn has_customer(&self, customer: &CustomerKey) -> bool {
         let hash = self.hash(customer);
-        lock(&self.places[part_of(hash)]).find(hash, customer.as_str()).is_some()
+        self.places[part_of(hash)].lock().find(hash, customer.as_str()).is_some()
     }
 
     /// The live session with this id.
@@ -110,10 +111,10 @@ impl Tables {
     pub(super) fn order_deadlines(&self) {
         let mut all = Vec::new();
         for (part, places) in self.places.iter().enumerate() {
-            let places = lock(places);
+            let places = places.lock();
             all.extend(places.iter().filter_map(|(slot, kept)| Some((kept.deadline()?, Place::new(part, slot)))));
         }
-        *lock(&self.deadlines) = all.into_iter().collect();
+        *self.deadlines.lock() = all.into_iter().collect();
     }
 
     /// Makes room for this many live sessions.
@@ -122,19 +123,19 @@ impl Tables {
             let share = (sessions as f64 * share_of(part)) as usize;
             // The parts fill by chance, and not exactly so.
             let room = share + share / 32;
-            lock(places).reserve(room);
-            lock(ids).reserve(room, |known| spread(known.hash));
+            places.lock().reserve(room);
+            ids.lock().reserve(room, |known| spread(known.hash));
         }
     }
 
     /// Up to `most` pending sessions whose deadline is not after `now`, the longest overdue first.
     pub(super) fn overdue(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        let deadlines = lock(&self.deadlines);
+        let deadlines = self.deadlines.lock();
         let due: Vec<_> = deadlines.iter().take_while(|(deadline, _)| *deadline <= now).take(most).copied().collect();
         drop(deadlines);
         // What has been given to another session since is not due any more.
         let id = |(deadline, place): (Timestamp, Place)| {
-            let places = lock(&self.places[place.part()]);
+            let places = self.places[place.part()].lock();
             places.get(place.slot()).filter(|kept| kept.deadline() == Some(deadline)).map(super::kept::Kept::id)
         };
         due.into_iter().filter_map(id).collect()
@@ -142,13 +143,13 @@ impl Tables {
 
     /// Up to `most` pending sessions whose last start has failed, the oldest first.
     pub(super) fn unstarted(&self, most: usize) -> Vec<Arc<Stored>> {
-        let ids: Vec<_> = lock(&self.unstarted).iter().take(most).copied().collect();
+        let ids: Vec<_> = self.unstarted.lock().iter().take(most).copied().collect();
         ids.into_iter().filter_map(|id| self.by_id(id)).collect()
     }
 
     /// How many live sessions there are in each phase.
     pub(super) fn census(&self) -> Census {
-        *lock(&self.census)
+        *self.census.lock()
     }
 
     /// Up to `most` live sessions that are wanted, the youngest first. It looks at all of them, a part at a time, and
@@ -160,7 +161,7 @@ impl Tables {
             // Once there are enough, only younger ones are worth holding.
             let bound = found.get(most.wrapping_sub(1)).map(|stored| stored.record.id);
             let is_worth_it = |glance: &Glance<'_>| bound.is_none_or(|bound| glance.id > bound) && wanted(glance);
-            let places = lock(places);
+            let places = places.lock();
             let mut youngest: Vec<_> = places.wanted(is_worth_it).map(|(slot, kept)| (kept.id(), slot)).collect();
             youngest.sort_unstable_by_key(|(id, _)| Reverse(*id));
             let youngest = youngest.into_iter().take(most);
@@ -176,7 +177,7 @@ impl Tables {
     pub(super) fn wanted(&self, wanted: impl Fn(&Glance<'_>) -> bool) -> Vec<Arc<Stored>> {
         let mut found = Vec::new();
         for places in &self.places {
-            let places = lock(places);
+            let places = places.lock();
             let slots: Vec<_> = places.wanted(&wanted).map(|(slot, _)| slot).collect();
             found.extend(slots.into_iter().filter_map(|slot| places.whole(slot)));
         }
@@ -188,7 +189,7 @@ impl Tables {
         let id = stored.record.id;
         let hash = self.hash(&stored.record.customer);
         let part = part_of(hash);
-        let slot = lock(&self.places[part]).put(hash, stored, |customer| self.hasher.hash_one(customer));
+        let slot = self.places[part].lock().put(hash, stored, |customer| self.hasher.hash_one(customer));
         let place = Place::new(part, slot);
         if is_new {
             let (mut ids, hash) = self.ids_part(id);
@@ -200,7 +201,7 @@ impl Tables {
     fn take_out(&self, record: &SessionRecord) -> Option<Place> {
         let hash = self.hash(&record.customer);
         let part = part_of(hash);
-        let slot = lock(&self.places[part]).free(hash, record.customer.as_str(), record.id)?;
+        let slot = self.places[part].lock().free(hash, record.customer.as_str(), record.id)?;
         let place = Place::new(part, slot);
         let (mut ids, hash) = self.ids_part(record.id);
         if let Ok(entry) = ids.find_entry(spread(hash), |known| known.hash == hash && known.place == place) {
@@ -213,7 +214,7 @@ impl Tables {
         if old == new {
             return;
         }
-        let mut deadlines = lock(&self.deadlines);
+        let mut deadlines = self.deadlines.lock();
         if let Some(deadline) = old {
             deadlines.remove(&(deadline, place));
         }
@@ -225,7 +226,7 @@ impl Tables {
     /// Counts a session in its place. Only the writer moves sessions, and each record that it shows takes the place of
     /// the one that was counted before, so that the counts can't drift.
     fn recount(&self, before: Option<&SessionRecord>, after: &SessionRecord) {
-        let mut census = lock(&self.census);
+        let mut census = self.census.lock();
         if let Some(before) = before {
             census.remove(&before.phase);
         }
@@ -233,17 +234,17 @@ impl Tables {
         drop(census);
         match (before.is_some_and(has_failed_to_start), has_failed_to_start(after)) {
             (false, true) => {
-                lock(&self.unstarted).insert(after.id);
+                self.unstarted.lock().insert(after.id);
             }
             (true, false) => {
-                lock(&self.unstarted).remove(&after.id);
+                self.unstarted.lock().remove(&after.id);
             }
             (true, true) | (false, false) => {}
         }
     }
 
     fn whole(&self, place: Place, id: SessionId) -> Option<Arc<Stored>> {
-        let places = lock(&self.places[place.part()]);
+        let places = self.places[place.part()].lock();
         places.get(place.slot()).filter(|kept| kept.id() == id)?;
         places.whole(place.slot())
     }
@@ -254,7 +255,7 @@ impl Tables {
 
     fn ids_part(&self, id: SessionId) -> (MutexGuard<'_, HashTable<Known>>, u32) {
         let hash = self.hasher.hash_one(id);
-        (lock(&self.ids[part_of(hash)]), low_half(hash))
+        (self.ids[part_of(hash)].lock(), low_half(hash))
     }
 }
 
