@@ -25,7 +25,7 @@ use crate::session::counted::Counted;
 use crate::session::driver::{Command, CommandError, Context, Driver, View};
 use crate::session::machine::{self, Event, Limits};
 use crate::session::new_session::NewSession;
-use crate::session::phase::{Phase, Reason, Start};
+use crate::session::phase::{Phase, Reason};
 use crate::session::record::SessionRecord;
 use crate::session::sequence::Sequences;
 use crate::shim::wire::Usage;
@@ -330,15 +330,7 @@ impl Registry {
                 let timeout = self.persona_of(&view.record).map(|persona| persona.request_timeout);
                 Ok((agent.clone(), *epoch, timeout.unwrap_or(Duration::ZERO)))
             }
-            // How long the agent before takes to end is its own affair, and not the grace as a rule.
-            (_, Phase::Starting { start: Start::Replacement { .. }, .. }) => {
-                Err(RelayError::Restarting { retry_after: Duration::ZERO })
-            }
-            (_, Phase::Starting { not_before, start, .. }) if start.is_again() => {
-                Err(RelayError::Restarting { retry_after: not_before.saturating_since(now) })
-            }
-            (_, Phase::Starting { .. } | Phase::Pending { .. } | Phase::Running { .. }) => Err(RelayError::NotRunning),
-            (_, Phase::Stopping { .. } | Phase::Ended { .. }) => Err(RelayError::NotRunning),
+            (_, phase) => Err(relayed::refusal(phase, now)),
         }
     }
 

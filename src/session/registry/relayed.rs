@@ -1,7 +1,10 @@
 //! What relayed requests come to, as it is counted.
 
+use std::time::Duration;
+
 use crate::agent::{CallError, Json};
 use crate::clock::Timestamp;
+use crate::session::phase::{Phase, Start};
 
 use super::{Registry, RelayError};
 
@@ -35,6 +38,24 @@ impl Registry {
     }
 }
 
+/// Why a session in this phase, whose agent takes no requests at the moment, relays nothing.
+pub(super) fn refusal(phase: &Phase, now: Timestamp) -> RelayError {
+    match phase {
+        // How long the agent before takes to end is its own affair, and not the grace as a rule.
+        Phase::Starting { start: Start::Replacement { .. }, .. } => {
+            RelayError::Restarting { retry_after: Duration::ZERO }
+        }
+        Phase::Starting { not_before, start, .. } if start.is_again() => {
+            RelayError::Restarting { retry_after: not_before.saturating_since(now) }
+        }
+        // Its agent is gone, and the step to the next one is about to be stored.
+        Phase::Running { .. } => RelayError::Restarting { retry_after: Duration::ZERO },
+        Phase::Starting { .. } | Phase::Pending { .. } | Phase::Stopping { .. } | Phase::Ended { .. } => {
+            RelayError::NotRunning
+        }
+    }
+}
+
 /// The place of an outcome among all.
 fn place(answer: &Result<Json, RelayError>) -> usize {
     let Err(error) = answer else { return 0 };
@@ -54,10 +75,18 @@ fn place(answer: &Result<Json, RelayError>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::id::Epoch;
     use crate::session::phase::Reason;
+
+    #[test]
+    fn a_running_session_whose_agent_is_gone_is_about_to_get_another() {
+        let at = Timestamp::from_micros(0);
+        let running = Phase::Running { epoch: Epoch(1), since: at, first_ready: at, failures: Default::default() };
+        assert!(matches!(refusal(&running, at), RelayError::Restarting { retry_after: Duration::ZERO }));
+        let pending = Phase::Pending { deadline: at, epoch: Epoch(0), failed_starts: 0, last_failure: None };
+        assert!(matches!(refusal(&pending, at), RelayError::NotRunning));
+    }
     use crate::store::StoreError;
 
     #[test]

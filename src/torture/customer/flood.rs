@@ -25,6 +25,9 @@ pub(super) struct Flood {
     first: u64,
     /// How often the session had been touched once the flood was over.
     touches: u32,
+    /// How many servers had been killed before it. One that is killed between storing an agent's loss and withdrawing its
+    /// requests leaves it unknown what the agent got.
+    servers: usize,
     /// How many of its requests were answered with "unknown".
     unknown: u32,
 }
@@ -39,7 +42,7 @@ impl Customer {
         };
         let first = self.next + 1;
         self.next += BURST;
-        let mut was_held = false;
+        let (mut was_held, servers) = (false, ledger.tally().servers);
         let answers = ask_at_once(
             connection,
             first,
@@ -48,7 +51,7 @@ impl Customer {
         );
         ledger.touch(id);
         (self.last, self.unknown) = (None, 0);
-        self.flood = was_held.then_some(Flood { session: id, first, touches: touches + 2, unknown: 0 });
+        self.flood = was_held.then_some(Flood { session: id, first, touches: touches + 2, servers, unknown: 0 });
         for (number, answer) in (first..).zip(answers) {
             let mut keyed = Keyed::new(id, number, large(number));
             match answer {
@@ -65,7 +68,8 @@ impl Customer {
         let Some(flood) = &mut self.flood else { return };
         let is_of_it = flood.session == keyed.session && (flood.first..flood.first + BURST).contains(&keyed.number);
         // Chaos may have had the next agent since, or the shim.
-        if status != 502 || !is_of_it || ledger.touches(flood.session) != flood.touches {
+        let is_undisturbed = ledger.touches(flood.session) == flood.touches && ledger.tally().servers == flood.servers;
+        if status != 502 || !is_of_it || !is_undisturbed {
             return;
         }
         flood.unknown += 1;
