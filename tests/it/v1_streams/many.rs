@@ -45,7 +45,7 @@ fn one_session_has_no_more_readers_than_may_be_and_another_has_its_own() {
     let refused = desk.server.send("GET", &path, &[("Authorization", &bearer), EVENT_STREAM], b"");
 
     assert_eq!(problem(&refused), (503, "server_busy".into()));
-    assert!(refused.json()["detail"].as_str().unwrap().contains("of this session or of all"));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("for this session or for all"));
     desk.server.add_customer(BOB);
     let bob = desk.open(BOB);
     assert_eq!(follow(&desk, &bob, &[]).status, 200);
