@@ -17,6 +17,8 @@ use crate::harness::{ADA, Server, Setup, signal, until};
 
 /// What a command prints when the kernel refuses what it tries.
 const REFUSED: &str = "refused";
+/// What it prints otherwise.
+const REACHED: &str = "reached";
 
 #[test]
 fn an_agent_of_a_range_can_neither_look_at_another_s_nor_touch_it() {
@@ -27,6 +29,11 @@ fn an_agent_of_a_range_can_neither_look_at_another_s_nor_touch_it() {
 
     for (what, command) in attacks(bobs) {
         assert_eq!(run(&desk, &ada, &command), REFUSED, "{what}");
+    }
+    // The same commands reach a process of the same user: what stops them above is the user.
+    let own: u32 = run(&desk, &bob, "sleep 600 >/dev/null 2>&1 </dev/null & echo $!").parse().unwrap();
+    for (what, command) in attacks(own).into_iter().filter(|(what, _)| !traces(what) || may_trace_siblings()) {
+        assert_eq!(run(&desk, &bob, &command), REACHED, "{what}");
     }
 
     assert_eq!(run(&desk, &bob, "cat file"), "secret");
@@ -258,7 +265,11 @@ fn our_processes_are_closed_to_their_own_user_and_adoption_and_verify_do_without
     // The kernel gives the files of a process that is not dumpable to root.
     let user_of = |pid: u32| owner(format!("/proc/{pid}/environ").as_ref());
     assert_eq!([agent, shim, desk.server.pid()].map(user_of), [Some(USER), Some(0), Some(0)]);
-    for pid in [agent, shim, desk.server.pid()] {
+    let ours = desk.server.own_processes();
+    let launcher = process_table::row(shim).unwrap().parent;
+    assert!([shim, launcher, desk.server.pid()].iter().all(|pid| ours.contains(pid)), "{ours:?}");
+    assert!(ours.iter().all(|pid| user_of(*pid) == Some(0)), "{ours:?}");
+    for pid in [&[agent][..], &ours].concat() {
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{pid}");
@@ -282,7 +293,7 @@ fn our_processes_are_closed_to_their_own_user_and_adoption_and_verify_do_without
 
 /// What one agent may try against the agent with this process. Each prints [`REFUSED`] if the kernel does not let it.
 fn attacks(pid: u32) -> Vec<(&'static str, String)> {
-    let shell = |command: &str| format!("{{ {command}; }} >/dev/null 2>&1 && echo reached || echo {REFUSED}");
+    let shell = |command: &str| format!("{{ {command}; }} >/dev/null 2>&1 && echo {REACHED} || echo {REFUSED}");
     let python = |code: &str| {
         let code = format!(
             "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a): assert libc.syscall(*a) >= 0\n{code}"
@@ -295,10 +306,21 @@ fn attacks(pid: u32) -> Vec<(&'static str, String)> {
         ("environment", shell(&format!("cat /proc/{pid}/environ"))),
         ("descriptors", shell(&format!("ls /proc/{pid}/fd/"))),
         ("signal", shell(&format!("kill -0 {pid}"))),
-        ("kill", shell(&format!("kill -9 {pid}"))),
         ("trace", python(&format!("assert libc.ptrace(16, {pid}, 0, 0) >= 0"))),
         ("its answers", python(&format!("call(438, os.pidfd_open({pid}), 1, 0)"))),
+        ("kill", shell(&format!("kill -9 {pid}"))),
     ]
+}
+
+/// Whether an attack takes the right to trace.
+fn traces(what: &str) -> bool {
+    ["memory", "trace", "its answers"].contains(&what)
+}
+
+/// Whether this kernel lets a process trace others of its user than its own children.
+fn may_trace_siblings() -> bool {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    scope.map_or(true, |scope| scope.trim() == "0")
 }
 
 /// Leaves a process that nothing in its environment, its session or its parents tells as the agent's.

@@ -62,6 +62,7 @@ mod relay;
 mod reload;
 mod removal;
 mod same_customer;
+mod secrets_in_logs;
 mod security_page;
 mod seed_creation;
 mod seed_initialise;

@@ -140,7 +140,7 @@ fn a_server_that_is_told_to_stop_is_not_ready_before_it_takes_nothing_new() {
 }
 
 /// What curl got: the version of HTTP that was spoken, and the answer.
-fn curl(arguments: &[&str]) -> (String, Answer) {
+pub(crate) fn curl(arguments: &[&str]) -> (String, Answer) {
     let output = std::process::Command::new("curl")
         .args(["--silent", "--show-error", "--include", "--max-time", "60", "--write-out", "\n%{http_version}"])
         .args(arguments)

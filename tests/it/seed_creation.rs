@@ -1,8 +1,11 @@
 //! `POST /requestSessionCreation`: what is taken, what is refused, and what the customer gets.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::credential_stub::{Behaviour, CredentialStub};
@@ -33,6 +36,26 @@ fn a_good_password_opens_a_session_and_later_ones_get_a_token_of_the_same_sessio
         assert_ne!(refused.header("www-authenticate"), "");
         assert_eq!(refused.body, wrong.body, "whether a session is live is nobody's business");
     }
+}
+
+#[test]
+fn each_of_the_256_bits_of_a_token_s_secret_is_drawn_anew() {
+    const TOKENS: usize = 64;
+    const ID_BYTES: usize = 16;
+    let server = Server::start(Setup::default());
+    server.add_customer(ADA);
+    let secret = |token: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("fds_").unwrap()).unwrap();
+        *bytes[ID_BYTES..].first_chunk::<32>().unwrap()
+    };
+    let secrets: Vec<[u8; 32]> = (0..TOKENS).map(|_| secret(&server.create(ADA, json!({})).token())).collect();
+
+    // One of these fails once in 2^55 runs.
+    for bit in 0..256 {
+        let set = secrets.iter().filter(|secret| secret[bit / 8] >> (bit % 8) & 1 == 1).count();
+        assert!((1..TOKENS).contains(&set), "bit {bit} is always the same");
+    }
+    assert_eq!(secrets.iter().collect::<HashSet<_>>().len(), TOKENS);
 }
 
 #[test]
