@@ -2,14 +2,14 @@
 //!
 //! A client that no longer wants an answer resets its stream, and the request is dropped there and then, with the relay
 //! it waits for. One that resets streams as fast as it opens them is cut off by the library. What `lingering` does for
-//! HTTP/1 is part of the protocol here. The memory of heads is bounded for the whole connection (see [`heads`]).
+//! HTTP/1 is part of the protocol here. The memory of heads is bounded for the whole connection (see [`heads`]), and
+//! trailers are thrown away (see [`unread`]).
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -26,9 +26,10 @@ mod heads;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod unread;
 
 use heads::Heads;
-use turn::{Taken, Turns, idle, unless_left_lying};
+use turn::{Taken, Turns, idle, read_beside, unless_left_lying};
 
 /// How many requests of one client are answered at once; the protocol asks for at least this many (RFC 9113, section
 /// 6.5.2).
@@ -111,8 +112,10 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
             protect(&mut answer, is_encrypted);
             return Box::pin(async { Ok(answer.map(|body| Taken::new(body, turn))) });
         };
-        let answering = self.ends.answer(hyper::Request::from_parts(parts, Body::new(body)));
+        let (body, unread) = unread::split(body);
+        let answering = self.ends.answer(hyper::Request::from_parts(parts, body));
         Box::pin(async move {
+            read_beside(unread);
             let mut answer: Response = answering.reply.await;
             drop(head);
             protect(&mut answer, is_encrypted);

@@ -4,7 +4,7 @@
 //! the window that it grants, it could leave it there for ever. Nor may it do so while another request of the same
 //! connection has its time: each is judged for itself as well.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +15,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::unread::Unread;
+
 /// How much of an answer is handed over at once: one frame. The rest stays with its request, so that what a client has not taken
 /// is known, but for this much.
 const PIECE_BYTES: usize = 16 << 10;
@@ -22,11 +24,19 @@ const PIECE_BYTES: usize = 16 << 10;
 tokio::task_local! {
     /// Since when the client has taken nothing of what this task answers, if it is its turn.
     static LYING_SINCE: Cell<Option<Instant>>;
+    /// What this task's request has to come, though its handler does not read it.
+    static UNREAD: RefCell<Option<Unread>>;
 }
 
 /// Carries a request out, until its client has left the answer lying for so long.
 pub(super) async fn unless_left_lying(request: impl Future<Output = ()>, time: Duration) {
-    LYING_SINCE.scope(Cell::new(None), judged(request, time)).await;
+    let judged = LYING_SINCE.scope(Cell::new(None), judged(request, time));
+    UNREAD.scope(RefCell::new(None), judged).await;
+}
+
+/// Reads the rest of the request in the task that answers it, as long as the answer takes.
+pub(super) fn read_beside(unread: Option<Unread>) {
+    UNREAD.with(|slot| slot.replace(unread));
 }
 
 async fn judged(request: impl Future<Output = ()>, time: Duration) {
@@ -36,6 +46,12 @@ async fn judged(request: impl Future<Output = ()>, time: Duration) {
         if request.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        UNREAD.with(|unread| {
+            let mut unread = unread.borrow_mut();
+            if unread.as_mut().is_some_and(|unread| unread.as_mut().poll(cx).is_ready()) {
+                *unread = None;
+            }
+        });
         let Some(since) = LYING_SINCE.with(Cell::get) else { return Poll::Pending };
         let patience = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + time)));
         if patience.deadline() != since + time {
