@@ -174,7 +174,9 @@ fn what_to_do(error: &anyhow::Error) -> String {
         return "; correct that file, or name another with --service-mapping".into();
     }
     match error.chain().find_map(|cause| cause.downcast_ref()) {
-        Some(StoreError::Unavailable(_)) => "; check that the disk has room and can be written, then try again".into(),
+        Some(StoreError::Unavailable(_) | StoreError::Full) => {
+            "; check that the disk has room and can be written, then try again".into()
+        }
         Some(StoreError::Corrupt(_) | StoreError::SetAside(_) | StoreError::Malformed(_)) => format!("; {CURE}"),
         Some(StoreError::Conflict | StoreError::Missing | StoreError::Busy | StoreError::Unsupported(_)) | None => {
             String::new()

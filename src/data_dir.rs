@@ -4,6 +4,7 @@
 //! frontdesk.lock   held by whoever has the directory open; its text is that process's id
 //! frontdesk.db     the store (with -wal and -shm beside it)
 //! events.db        the log of events (likewise)
+//! ballast          room kept back for a full disk: see [`crate::store::sqlite::ballast`]
 //! data/            session data too large for a row, one file a session
 //! agents/          a directory for each session with an agent: see [`crate::shim::place`]
 //! logs/            the ends of the logs of sessions that failed, one file a session: see [`crate::agent`]
@@ -81,6 +82,11 @@ impl DataPaths {
     /// The directory that says which users sessions have for themselves.
     pub fn uids(&self) -> PathBuf {
         self.root.join(UIDS)
+    }
+
+    /// Room that the store keeps back for the time when the disk is full.
+    pub fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
     }
 
     /// The lock's file.

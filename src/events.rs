@@ -22,7 +22,7 @@
 //! log. Nothing here knows a session's phases or what an event means; who may read one is for others to decide.
 
 use std::fmt;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -36,6 +36,7 @@ use crate::metrics::Writes;
 use crate::store::sqlite::availability::Availability;
 use crate::store::sqlite::file;
 use crate::store::sqlite::readers::Readers;
+use crate::store::sqlite::shortage::Shortage;
 use crate::store::{Damage, Found, StoreError};
 
 pub use follow::{AllFollower, Announcement, Follower, Growth};
@@ -145,6 +146,7 @@ struct Inner {
     lanes: Lanes,
     queue: Option<mpsc::Sender<Message>>,
     availability: Arc<Availability>,
+    shortage: Arc<OnceLock<Shortage>>,
     damage: Arc<Damage>,
     readers: Arc<Readers>,
     parts: Semaphore,
@@ -169,8 +171,10 @@ impl EventLog {
         let (told, flag) = (Arc::clone(&followers), Arc::clone(&availability));
         let writes = Arc::<Writes>::default();
         let damage = Arc::<Damage>::default();
+        let shortage = Arc::<OnceLock<Shortage>>::default();
         let shared = writer::Shared {
             availability: flag,
+            shortage: Arc::clone(&shortage),
             damage: Arc::clone(&damage),
             followers: told,
             writes: Arc::clone(&writes),
@@ -182,8 +186,18 @@ impl EventLog {
             .map_err(|error| file::storage_failed(&error))?;
         let readers = Arc::new(Readers::new(paths.events(), Arc::clone(&damage)));
         let (queue, writer, parts) = (Some(queue), Some(writer), Semaphore::new(PARTS_AT_ONCE));
-        let inner =
-            Inner { lanes: Lanes::new(), queue, availability, damage, readers, parts, followers, writes, writer };
+        let inner = Inner {
+            lanes: Lanes::new(),
+            queue,
+            availability,
+            shortage,
+            damage,
+            readers,
+            parts,
+            followers,
+            writes,
+            writer,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -358,6 +372,11 @@ impl EventLog {
         Ok(())
     }
 
+    /// Takes no events while room is short on the disk: the store's room is not the log's to use. To be said once.
+    pub fn yield_room(&self, shortage: &Shortage) {
+        let _ = self.inner.shortage.set(shortage.clone());
+    }
+
     /// What of the log was found damaged and set aside.
     pub fn damage(&self) -> Found {
         self.inner.damage.found()
@@ -404,7 +423,8 @@ impl Inner {
         if self.writer.as_ref().is_none_or(JoinHandle::is_finished) {
             return Err(stopped());
         }
-        let refuses = |why| StoreError::Unavailable(format!("the log of events refuses writes: {why}"));
+        let refuses =
+            |why: StoreError| StoreError::Unavailable(format!("the log of events refuses writes: {}", why.cause()));
         self.availability.check().map_err(refuses)
     }
 

@@ -62,6 +62,12 @@ pub enum Failpoint {
     ShimBeforeEnd,
     /// An agent's end is noted and not told.
     ShimAfterEnd,
+    /// The disk is full, and the ballast is as it was.
+    BeforeRelease,
+    /// Some of the ballast is released, and reserved for the store as far as that can be.
+    AfterRelease,
+    /// The ballast has its blocks again, which may not be durable.
+    BeforeBallast,
     /// A backup has copied both databases; there is no archive.
     BackupCopied,
     /// A backup is whole and has not its name.
@@ -105,6 +111,9 @@ impl Failpoint {
         Self::ShimAfterEnd,
     ];
 
+    /// All of the ballast, which a server comes by on a full disk.
+    pub const OF_BALLAST: [Self; 3] = [Self::BeforeRelease, Self::AfterRelease, Self::BeforeBallast];
+
     /// All of commands that make files.
     pub const OF_BACKUPS: [Self; 3] = [Self::BackupCopied, Self::BackupBeforePlace, Self::RestoreBeforePlace];
 
@@ -137,6 +146,9 @@ impl Failpoint {
             Self::ShimAfterSpool => "shim-after-spool",
             Self::ShimBeforeEnd => "shim-before-end",
             Self::ShimAfterEnd => "shim-after-end",
+            Self::BeforeRelease => "before-release",
+            Self::AfterRelease => "after-release",
+            Self::BeforeBallast => "before-ballast",
             Self::BackupCopied => "backup-copied",
             Self::BackupBeforePlace => "backup-before-place",
             Self::RestoreBeforePlace => "restore-before-place",
@@ -236,7 +248,8 @@ mod tests {
 
     #[test]
     fn every_point_has_a_name_of_its_own() {
-        let points = || Failpoint::ALL.iter().chain(&Failpoint::OF_SHIMS).chain(&Failpoint::OF_BACKUPS);
+        let other = || Failpoint::OF_SHIMS.iter().chain(&Failpoint::OF_BALLAST).chain(&Failpoint::OF_BACKUPS);
+        let points = || Failpoint::ALL.iter().chain(other());
         let mut names: Vec<_> = points().map(|point| point.name()).collect();
         names.sort_unstable();
         names.dedup();

@@ -99,6 +99,7 @@ impl Node {
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(&paths)).await?;
         let store = store.with_context(|| format!("cannot open the store in {}", data_dir.paths().root().display()))?;
         let writes = Arc::clone(store.writes());
+        let shortage = store.shortage().clone();
         let store: Arc<dyn Store> = Arc::new(store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resume(store.desk().last_heartbeat.as_ref()));
         let tasks = Tasks::default();
@@ -107,6 +108,7 @@ impl Node {
         let events = EventLog::open(data_dir.paths(), config.events.keep);
         let events = events
             .with_context(|| format!("cannot open the log of events in {}", data_dir.paths().root().display()))?;
+        events.yield_room(&shortage);
         let codes = Code::ALL.iter().map(|code| code.in_lower_case());
         let personas = config.personas.keys().map(ToString::to_string);
         let metrics = Arc::new(Metrics::new(

@@ -91,6 +91,7 @@ pub async fn keep(store: &dyn Store, token: OperatorToken) -> Result<(), TokenEr
         error @ (StoreError::Missing
         | StoreError::Busy
         | StoreError::Unavailable(_)
+        | StoreError::Full
         | StoreError::Corrupt(_)
         | StoreError::SetAside(_)
         | StoreError::Malformed(_)

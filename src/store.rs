@@ -200,6 +200,10 @@ pub trait Store: Operators + Audit {
 
     /// Whether changes are taken at the moment; the sentence says why not.
     fn ready(&self) -> Result<(), StoreError>;
+
+    /// Whether changes are taken that make the store larger. If not, that is [`StoreError::Full`], and ends, steps of
+    /// sessions and revocations are still taken.
+    fn room(&self) -> Result<(), StoreError>;
 }
 
 /// The identity that a store gives to the desk that runs on it.
@@ -350,6 +354,9 @@ pub struct Filter {
     pub from: Option<SessionId>,
 }
 
+/// What is said of a full disk.
+const NO_ROOM: &str = "the disk is full; free some space, nothing that was acknowledged is lost";
+
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -365,6 +372,9 @@ pub enum StoreError {
     /// The storage failed; whether the change took place is unknown until it is back.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The disk has no room for the change, which did not take place.
+    #[error("the store is unavailable: {NO_ROOM}")]
+    Full,
     /// What is stored makes no sense.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
@@ -385,7 +395,9 @@ impl StoreError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Corrupt(_) | Self::SetAside(_) | Self::Malformed(_) => true,
-            Self::Conflict | Self::Missing | Self::Busy | Self::Unavailable(_) | Self::Unsupported(_) => false,
+            Self::Conflict | Self::Missing | Self::Busy | Self::Unavailable(_) | Self::Full | Self::Unsupported(_) => {
+                false
+            }
         }
     }
 
@@ -397,6 +409,7 @@ impl StoreError {
             | Self::SetAside(why)
             | Self::Malformed(why)
             | Self::Unsupported(why) => why.clone(),
+            Self::Full => NO_ROOM.to_owned(),
             Self::Conflict | Self::Missing | Self::Busy => self.to_string(),
         }
     }

@@ -551,7 +551,7 @@ fn words(error: &CustomerError, email: &str) -> String {
 pub(super) fn of_store(error: &StoreError) -> String {
     match error {
         StoreError::Busy => "the store is busy; try again".to_owned(),
-        StoreError::Unavailable(_) => {
+        StoreError::Unavailable(_) | StoreError::Full => {
             format!("{error}; check that the disk has room and can be written, then look whether it was done")
         }
         StoreError::Conflict

@@ -233,6 +233,7 @@ fn missing_is_unknown(error: StoreError) -> CustomerError {
         error @ (StoreError::Conflict
         | StoreError::Busy
         | StoreError::Unavailable(_)
+        | StoreError::Full
         | StoreError::Corrupt(_)
         | StoreError::SetAside(_)
         | StoreError::Malformed(_)

@@ -19,7 +19,7 @@ pub(super) fn check(paths: &DataPaths, own: u32) -> Result<(), DataDirError> {
 fn parts(paths: &DataPaths) -> Vec<PathBuf> {
     // The directory comes first: whoever owns it decides about all the others.
     let mut parts = vec![paths.root().to_owned(), paths.session_data(), paths.agents(), paths.logs(), paths.uids()];
-    parts.extend([paths.lock(), paths.control(), paths.demo_password()]);
+    parts.extend([paths.ballast(), paths.lock(), paths.control(), paths.demo_password()]);
     parts.extend(paths.database_files());
     parts.extend(paths.events_files());
     parts

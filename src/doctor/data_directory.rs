@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::config::roughly_size;
 use crate::data_dir::DataPaths;
+use crate::store::sqlite::ballast;
 
 use super::Finding;
 
@@ -43,6 +44,7 @@ pub(super) fn check(directory: &Path) -> Vec<Finding> {
     }
     let room = rustix::fs::statvfs(directory).ok();
     found.extend(room.iter().flat_map(|room| of_room(directory, room)));
+    found.extend(of_ballast(directory));
     if found.is_empty() {
         let free = room.map(|room| format!(", with {} free", roughly_size(free_bytes(&room)))).unwrap_or_default();
         found.push(Finding::ok(ABOUT, format!("{shown} is private, on a local file system{free}")));
@@ -127,7 +129,7 @@ fn try_out(directory: &Path) -> Option<Finding> {
 
 /// What a directory refuses. That it is full is told with its room.
 fn refused(directory: &Path, what: &str, errno: Errno) -> Option<Finding> {
-    if errno == Errno::NOSPC {
+    if matches!(errno, Errno::NOSPC | Errno::DQUOT) {
         return None;
     }
     let (shown, error) = (directory.display(), std::io::Error::from(errno));
@@ -181,6 +183,21 @@ fn of_room(directory: &Path, room: &StatVfs) -> Vec<Finding> {
     of_bytes.into_iter().chain(of_files).collect()
 }
 
+/// Whether the room is there that is kept back for the ends of sessions.
+fn of_ballast(directory: &Path) -> Option<Finding> {
+    let paths = DataPaths::new(directory);
+    // A directory that no start has come to has none yet.
+    let missing = if paths.database().exists() { ballast::missing_in(&paths) } else { 0 };
+    (missing > 0).then(|| {
+        let sentence = format!(
+            "{} of the room are missing that {} keeps back for a full disk",
+            roughly_size(missing),
+            paths.ballast().display()
+        );
+        Finding::warning(ABOUT, sentence, "free at least 16 MiB; a server that runs, or the next one, takes it then")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use crate::doctor::Level;
@@ -223,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn a_store_without_its_ballast_is_worth_a_warning() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(of_ballast(root.path()), None);
+        let held = crate::data_dir::DataDir::open(root.path()).unwrap();
+        drop(crate::store::sqlite::SqliteStore::open(held.paths()).unwrap());
+        assert_eq!(of_ballast(root.path()), None);
+        fs::remove_file(held.paths().ballast()).unwrap();
+        assert_eq!(of_ballast(root.path()).unwrap().level, Level::Warning);
+    }
+
+    #[test]
     fn trying_a_directory_out_leaves_nothing_in_it() {
         let root = tempfile::tempdir().unwrap();
         let _ = try_out(root.path());
@@ -232,7 +260,7 @@ mod tests {
     #[test]
     fn one_that_is_full_is_told_by_its_room_alone() {
         let found = |errno| refused(Path::new("/d"), "takes no data", errno).map(|finding| finding.level);
-        assert_eq!(found(Errno::NOSPC), None);
+        assert_eq!((found(Errno::NOSPC), found(Errno::DQUOT)), (None, None));
         assert_eq!(found(Errno::ROFS), Some(Level::Error));
     }
 

@@ -29,6 +29,28 @@ async fn events_are_numbered_in_the_order_of_their_appending_and_kept_as_they_we
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_while_room_is_short_and_everything_is_taken_afterwards() {
+    let place = Place::new();
+    let (log, shortage) = (place.open(), Shortage::default());
+    log.yield_room(&shortage);
+    log.append(id(1), EPOCH, Some(1), log_line(0)).await.unwrap();
+    let size =
+        || place.directory.paths().events_files().map(|file| std::fs::metadata(file).map_or(0, |file| file.len()));
+    let before = size();
+
+    shortage.set(true);
+    for n in 1..3 {
+        let refused = log.append(id(1), EPOCH, Some(2), log_line(n)).await.unwrap_err().to_string();
+        assert!(refused.contains("the disk is full"), "{refused}");
+    }
+    assert!(log.ready().is_err() && size() == before, "it grew while room was short");
+
+    shortage.set(false);
+    while log.append(id(1), EPOCH, Some(2), log_line(1)).await.is_err() {}
+    assert_eq!(numbers(&log.read(id(1), 0, 9).await.unwrap()), [2, 3]);
+}
+
 #[tokio::test]
 async fn sessions_have_numbers_of_their_own_and_pages_go_on_after_a_number() {
     let place = Place::new();

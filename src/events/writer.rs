@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use crate::metrics::Writes;
 use crate::store::sqlite::availability::Availability;
 use crate::store::sqlite::checkpoint::Checkpointer;
 use crate::store::sqlite::file::{self, unavailable};
+use crate::store::sqlite::shortage::Shortage;
 use crate::store::{Damage, StoreError};
 
 use super::follow::{Followers, Growth};
@@ -98,9 +99,17 @@ pub(super) struct Writer {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) availability: Arc<Availability>,
+    /// Whether room is short on the disk, once somebody has said who knows.
+    pub(super) shortage: Arc<OnceLock<Shortage>>,
     pub(super) damage: Arc<Damage>,
     pub(super) followers: Arc<Followers>,
     pub(super) writes: Arc<Writes>,
+}
+
+impl Shared {
+    fn room(&self) -> Result<(), StoreError> {
+        self.shortage.get().map_or(Ok(()), Shortage::check)
+    }
 }
 
 /// By how much sessions have grown, and by what where somebody follows.
@@ -205,7 +214,7 @@ impl Writer {
         // Stable: the order of each session's events stays.
         batch.events.sort_by_key(|append| append.session);
         let began = boot_time();
-        let written = match self.transact(&batch, false) {
+        let written = match self.shared.room().and_then(|()| self.transact(&batch, false)) {
             Err(error) if error.is_damage() => self.write_apart(&batch),
             written => written,
         };
@@ -335,7 +344,8 @@ impl Writer {
         drop(self.connection.take());
         let mut wait = FIRST_WAIT;
         loop {
-            match table::open(&self.path).and_then(|connection| file::settle(&connection).map(|()| connection)) {
+            let opened = self.shared.room().and_then(|()| table::open(&self.path));
+            match opened.and_then(|connection| file::settle(&connection).map(|()| connection)) {
                 Ok(mut connection) => {
                     self.checkpointer.watch(&mut connection);
                     self.connection = Some(connection);

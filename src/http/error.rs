@@ -359,6 +359,7 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Busy => Self::Busy("The store has more to write than it can; try again."),
             StoreError::Unavailable(_) => Self::NotReady("The store is unavailable; try again."),
+            StoreError::Full => Self::NotReady("The server's disk is full; try again when it has room."),
             StoreError::Conflict | StoreError::Missing | StoreError::Unsupported(_) => {
                 tracing::error!(error = %error, "store answered what it must not");
                 Self::Failed

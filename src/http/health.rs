@@ -91,6 +91,10 @@ const DAMAGED: &str = "Everything that is not damaged goes on. `frontdesk verify
 const WRITES_FAIL: &str = "Free space if its disk is full; `frontdesk session stop --force` kills an agent that fills it, also \
                            now. It is opened again by itself; nothing that was acknowledged is lost.";
 
+const RELEASED: &str = "the room that was kept back (the file `ballast`) is released, so that sessions can still end";
+const FULL: &str = "Free at least 16 MiB: everything is taken again within seconds. Until then stops, ends and revocations are \
+                    stored, and nothing new is. `frontdesk session stop --force` kills an agent that fills the disk.";
+
 /// The check that does not decide whether the server is ready.
 const RECORDS: &str = "records";
 
@@ -129,7 +133,9 @@ impl App {
         let fails = |error: StoreError| (error.to_string(), Some(WRITES_FAIL));
         let damaged = |why: String| (why, Some(DAMAGED));
         let (records, events) = (self.store.damage(), self.events.damage());
-        let store = self.store.ready().map_err(fails).and_then(|()| match &records.malformed {
+        let full = |error: StoreError| (format!("{error}; {RELEASED}"), Some(FULL));
+        let store = self.store.ready().map_err(fails);
+        let store = store.and_then(|()| self.store.room().map_err(full)).and_then(|()| match &records.malformed {
             Some(why) => Err(damaged(format!("the store's file is damaged, and changes were refused: {why}"))),
             None => Ok(()),
         });

@@ -374,6 +374,8 @@ impl Registry {
         let turns = &self.inner.context.launcher.turns;
         if self.is_drained() {
             "the server is being drained and starts no agents".to_owned()
+        } else if self.inner.context.store.room().is_err() {
+            "the disk is full".to_owned()
         } else if self.inner.room.is_full() {
             format!("all {} agent slots are in use", self.inner.room.most())
         } else if turns.available_permits() == 0 {
@@ -436,6 +438,8 @@ impl Registry {
         if self.is_drained() {
             return Err(InitialiseError::Drained);
         }
+        // It would find no room for its directory, and a start would be lost.
+        self.inner.context.store.room()?;
         let command = Command { room: Some(room), ..command };
         self.insert_driver(drivers, seen, command, None).ok_or(InitialiseError::NotPending)
     }

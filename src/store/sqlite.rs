@@ -32,6 +32,7 @@ use crate::token::{TokenHash, TokenKey};
 
 use accounts::Accounts;
 use availability::Availability;
+use ballast::Ballast;
 use changes::{AddToken, Admit, Put, RetireTokens, Run};
 use data_files::{DataFile, DataFiles, LARGEST_INLINE_BYTES, PlacedFile};
 use file::{storage_failed, unavailable};
@@ -40,11 +41,13 @@ use index::{ClaimOutcome, Index};
 use known_tokens::KnownTokens;
 use readers::Readers;
 use row::Held;
-use writer::{Change, Entrance, Queue, Writer};
+use shortage::Shortage;
+use writer::{Change, Entrance, Needs, Queue, Writer};
 
 mod accounts;
 mod audit;
 pub(crate) mod availability;
+pub mod ballast;
 mod changes;
 pub(crate) mod checkpoint;
 mod clues;
@@ -65,10 +68,13 @@ mod recovery;
 mod requests;
 mod row;
 mod schema;
+pub(crate) mod shortage;
 mod writer;
 
 /// More changes than this waiting means that the disk does not keep up: callers are told to come again.
 const QUEUE: usize = 16_384;
+/// An answer to a keyed request up to this size is stored also while room is short.
+const SMALL_ANSWER_BYTES: usize = 1_024;
 
 /// A store in SQLite.
 #[derive(Debug)]
@@ -77,6 +83,7 @@ pub struct SqliteStore {
     accounts: Arc<Accounts>,
     queue: Option<Queue>,
     availability: Arc<Availability>,
+    shortage: Shortage,
     files: Arc<DataFiles>,
     damage: Arc<Damage>,
     readers: Arc<Readers>,
@@ -94,6 +101,10 @@ impl SqliteStore {
     /// than this binary, [`StoreError::Unavailable`] if the file system refuses. Damaged rows are set aside.
     pub fn open(paths: &DataPaths) -> Result<Self, StoreError> {
         file::make_private(&paths.database_files())?;
+        let [database, log, _] = paths.database_files();
+        let ballast = Ballast::new(paths.ballast(), &database, log);
+        let shortage = Shortage::default();
+        shortage.set(!ballast.begin());
         let connection = schema::open(&paths.database())?;
         let desk = open_desk(&connection, paths)?;
         let index = Arc::new(Index::new());
@@ -125,8 +136,10 @@ impl SqliteStore {
             Arc::clone(&files),
             Arc::clone(&accounts),
             Arc::clone(&availability),
+            shortage.clone(),
             Arc::clone(&damage),
             Arc::clone(&writes),
+            ballast,
         );
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
@@ -137,6 +150,7 @@ impl SqliteStore {
             accounts,
             queue: Some(queue),
             availability,
+            shortage,
             files,
             readers: Arc::new(Readers::new(paths.database(), Arc::clone(&damage))),
             damage,
@@ -152,6 +166,11 @@ impl SqliteStore {
         &self.writes
     }
 
+    /// Whether room is short on its disk, for others that write there.
+    pub fn shortage(&self) -> &Shortage {
+        &self.shortage
+    }
+
     async fn submit<T>(
         &self,
         change: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Box<dyn Change>,
@@ -162,29 +181,31 @@ impl SqliteStore {
     /// Where changes are taken, for who may still have one when this store is being closed.
     fn entrance(&self) -> Result<Entrance, StoreError> {
         let queue = self.queue.as_ref().ok_or_else(writer::stopped)?;
-        Ok(Entrance::new(queue, &self.availability))
+        Ok(Entrance::new(queue, &self.availability, &self.shortage))
     }
 
     fn run<T: Send + 'static>(
         &self,
+        needs: Needs,
         work: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        self.run_sized(0, work)
+        self.run_sized(needs, 0, work)
     }
 
     /// Runs work that writes so many bytes beside its row.
     fn run_sized<T: Send + 'static>(
         &self,
+        needs: Needs,
         bytes: usize,
         work: impl Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        Box::pin(self.submit(move |reply| Box::new(Run { work, bytes, result: None, reply })))
+        Box::pin(self.submit(move |reply| Box::new(Run { needs, work, bytes, result: None, reply })))
     }
 
     /// Runs a change of an account that is there.
     fn run_on_account(&self, work: impl Fn(&Connection) -> Result<(), StoreError> + Send + 'static) -> Answer<'_, ()> {
         let accounts = Arc::clone(&self.accounts);
-        self.run(move |connection| {
+        self.run(Needs::NoRoom, move |connection| {
             accounts.change();
             work(connection)
         })
@@ -256,7 +277,11 @@ impl Store for SqliteStore {
             let claim = loop {
                 self.ready()?;
                 match self.index.claim(&new.record.customer) {
-                    ClaimOutcome::Won(claim) => break claim,
+                    ClaimOutcome::Won(claim) => {
+                        // Before its data is written to a file.
+                        self.room()?;
+                        break claim;
+                    }
                     ClaimOutcome::Live(stored) => {
                         let before = self.created_by(&new, Some(stored.record.id)).await?;
                         return Ok(match before {
@@ -317,6 +342,7 @@ impl Store for SqliteStore {
     fn receive_data(&self, session: SessionId) -> Answer<'_, Box<dyn Incoming>> {
         Box::pin(async move {
             self.ready()?;
+            self.room()?;
             self.expect_pending(session).await?;
             let receiving = Receiving::begin(&self.files, self.entrance()?, session).await?;
             Ok(Box::new(receiving) as Box<dyn Incoming>)
@@ -379,7 +405,7 @@ impl Store for SqliteStore {
     }
 
     fn note_request(&self, session: SessionId, key: RequestKey, note: RequestNote) -> Answer<'_, Noted> {
-        self.run(move |connection| requests::note(connection, session, key, &note))
+        self.run(Needs::Room, move |connection| requests::note(connection, session, key, &note))
     }
 
     fn noted_request(&self, session: SessionId, key: RequestKey) -> Answer<'_, Option<RequestNote>> {
@@ -393,11 +419,11 @@ impl Store for SqliteStore {
         expect: (Epoch, u64),
         to: (Epoch, u64),
     ) -> Answer<'_, ()> {
-        self.run(move |connection| requests::move_to(connection, session, key, expect, to))
+        self.run(Needs::NoRoom, move |connection| requests::move_to(connection, session, key, expect, to))
     }
 
     fn withdraw_request(&self, session: SessionId, key: RequestKey, expect: (Epoch, u64)) -> Answer<'_, ()> {
-        self.run(move |connection| requests::withdraw(connection, session, key, expect))
+        self.run(Needs::NoRoom, move |connection| requests::withdraw(connection, session, key, expect))
     }
 
     fn answer_request(
@@ -412,7 +438,9 @@ impl Store for SqliteStore {
             KeyedAnswer::Refused(text) | KeyedAnswer::Lost(text) | KeyedAnswer::NoAnswer(text) => text.len(),
             KeyedAnswer::TimedOut => 0,
         };
-        self.run_sized(bytes, move |connection| requests::answer(connection, session, key, &answer, keep_bytes))
+        // Nothing new is noted while room is short, so that the small answers to what is noted already are few.
+        let needs = if bytes <= SMALL_ANSWER_BYTES { Needs::NoRoom } else { Needs::Room };
+        self.run_sized(needs, bytes, move |connection| requests::answer(connection, session, key, &answer, keep_bytes))
     }
 
     fn open_requests(&self, session: SessionId) -> Answer<'_, Vec<(RequestKey, RequestNote)>> {
@@ -425,7 +453,7 @@ impl Store for SqliteStore {
     }
 
     fn count_history(&self, elsewhere: Vec<(SessionId, u64)>) -> Answer<'_, Vec<CustomerKey>> {
-        self.run(move |connection| history_size::count(connection, &elsewhere))
+        self.run(Needs::NoRoom, move |connection| history_size::count(connection, &elsewhere))
     }
 
     fn surplus_history(&self, customer: &CustomerKey, keep_bytes: u64, most: usize) -> Answer<'_, Vec<SessionId>> {
@@ -464,7 +492,7 @@ impl Store for SqliteStore {
 
     fn delete_history(&self, sessions: Vec<SessionId>) -> Answer<'_, ()> {
         let damage = Arc::clone(&self.damage);
-        self.run(move |connection| {
+        self.run(Needs::NoRoom, move |connection| {
             let mut delete = connection.prepare_cached("DELETE FROM history WHERE id = ?1").map_err(unavailable)?;
             for &session in &sessions {
                 match audit::keep_admission(connection, session) {
@@ -482,7 +510,7 @@ impl Store for SqliteStore {
     }
 
     fn add_customer(&self, customer: Customer) -> Answer<'_, ()> {
-        self.run(move |connection| customers::add(connection, &customer))
+        self.run(Needs::Room, move |connection| customers::add(connection, &customer))
     }
 
     fn customer(&self, key: &CustomerKey) -> Answer<'_, Option<Customer>> {
@@ -528,15 +556,15 @@ impl Store for SqliteStore {
 
     fn keep_known_addresses(&self, known: Vec<KnownAddresses>, at: Timestamp) -> Answer<'_, ()> {
         let bytes = known.len() * 96;
-        self.run_sized(bytes, move |connection| known_addresses::keep(connection, &known, at))
+        self.run_sized(Needs::Room, bytes, move |connection| known_addresses::keep(connection, &known, at))
     }
 
     fn beat(&self, heartbeat: Heartbeat) -> Answer<'_, ()> {
-        self.run(move |connection| set_meta(connection, "heartbeat", &heartbeat_bytes(&heartbeat)))
+        self.run(Needs::NoRoom, move |connection| set_meta(connection, "heartbeat", &heartbeat_bytes(&heartbeat)))
     }
 
     fn greeted(&self) -> Answer<'_, ()> {
-        self.run(|connection| {
+        self.run(Needs::NoRoom, |connection| {
             connection.execute("DELETE FROM meta WHERE name = 'greeting_due'", []).map_err(unavailable)?;
             Ok(())
         })
@@ -566,6 +594,10 @@ impl Store for SqliteStore {
 
     fn ready(&self) -> Result<(), StoreError> {
         self.entrance()?.ready()
+    }
+
+    fn room(&self) -> Result<(), StoreError> {
+        self.shortage.check()
     }
 }
 

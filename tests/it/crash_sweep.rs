@@ -151,6 +151,9 @@ fn visits(point: Failpoint) -> &'static [(Operation, u32)] {
         | Failpoint::ShimAfterSpool
         | Failpoint::ShimBeforeEnd
         | Failpoint::ShimAfterEnd
+        | Failpoint::BeforeRelease
+        | Failpoint::AfterRelease
+        | Failpoint::BeforeBallast
         | Failpoint::BackupCopied
         | Failpoint::BackupBeforePlace
         | Failpoint::RestoreBeforePlace => &[],

@@ -1,16 +1,22 @@
-//! A disk without space refuses changes in words, loses nothing, and works again when there is space.
+//! A disk without space refuses what is new in words, stores what ends, loses nothing, and works again when there is
+//! space.
 //!
 //! It needs a small file system of its own, mounted where only the server sees it, and is skipped where that is not
 //! allowed.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
-use crate::desk::persona;
-use crate::harness::{ADA, Server, Setup, until};
+use crate::desk::{BOB, persona};
+use crate::harness::{ADA, Answer, Server, Setup, signal, until};
 
-const SPACE: &str = "2m";
+/// A disk with a ballast of 4 MiB.
+const SPACE: &str = "64m";
+/// A disk that is too small for any.
+const LITTLE_SPACE: &str = "1900k";
 
 #[test]
 #[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
@@ -19,42 +25,31 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
         println!("skipped: no private mount namespace here");
         return;
     }
-    let mut server = Server::start(on_a_small_disk());
+    let mut server = Server::start(on_a_small_disk(SPACE));
     let (status, _, errors) = add_customer(&server, ADA);
     assert!(status.success(), "{errors}");
     let disk = disk_of(&server);
     let large = json!({"large": "x".repeat(100 << 10)});
-    let created = server.create(ADA, large.clone());
-    assert_eq!(created.status, 200);
-    let ballast = disk.join("ballast");
-    fill(&ballast);
+    assert_eq!(server.create(ADA, large.clone()).status, 200);
+    let filler = disk.join("filler");
+    fill(&filler);
 
-    let stopped = server.stop(&created.session_id(), &created.token());
-    let refused = std::cell::RefCell::new(vec![stopped.status]);
-    until("the server says that it is not ready", || {
-        let answer = server.create(ADA, large.clone());
-        refused.borrow_mut().push(answer.status);
-        answer.status == 503 && answer.message() == "NOT_READY"
-    });
-    until("it says so to whoever asks", || {
-        let _ = server.create(ADA, large.clone());
-        server.send("GET", "/readyz", &[], b"").status == 503
-    });
-    until("the reason is that the disk is full, for as long as it is", || {
-        let _ = server.create(ADA, large.clone());
-        let checks = server.send("GET", "/readyz", &[], b"").json()["checks"].clone();
-        checks[1]["reason"].as_str().is_some_and(|why| why.contains("the disk is full; free some space"))
-    });
+    let answers = use_up(&server);
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 202 | 400 | 503)), "{answers:?}");
+    let refused = server.create(ADA, large);
+    assert_eq!(refused.pair(), (503, "NOT_READY".to_owned()));
+    assert!(refused.json()["DETAIL"].as_str().unwrap().contains("disk is full"), "{refused:?}");
+    let ready = server.send("GET", "/readyz", &[], b"");
+    let store = &ready.json()["checks"][1];
+    assert_eq!(ready.status, 503);
+    let reason = store["reason"].as_str().unwrap();
+    assert!(reason.contains("the disk is full; free some space") && reason.contains("`ballast`"), "{ready:?}");
+    assert!(store["cure"].as_str().unwrap().starts_with("Free at least 16 MiB"), "{ready:?}");
     assert_eq!(server.send("GET", "/livez", &[], b"").status, 200);
-    until("the log says in words what is wrong and what to do", || {
-        let sentence = "the disk is full; free some space, nothing that was acknowledged is lost";
-        server.log_lines().iter().any(|line| line["error"].as_str().is_some_and(|error| error.contains(sentence)))
-    });
-    assert!(refused.borrow().iter().all(|status| matches!(status, 202 | 200 | 400 | 503)), "{refused:?}");
+    server.await_log("the disk is full; its reserve is released, and nothing new is taken");
 
-    std::fs::remove_file(&ballast).unwrap();
-    until("the store is back", || matches!(server.create(ADA, json!({})).status, 200 | 400));
-    assert_eq!(server.send("GET", "/readyz", &[], b"").status, 200);
+    std::fs::remove_file(&filler).unwrap();
+    until("the server is ready", || server.send("GET", "/readyz", &[], b"").status == 200);
     until("a session runs", || {
         let answer = server.create(ADA, json!({}));
         let _ = server.initialise(ADA.0);
@@ -64,7 +59,6 @@ fn a_full_disk_is_an_answer_and_nothing_that_was_answered_before_is_lost() {
     assert!(server.terminate().success());
 }
 
-const BOB: (&str, &str) = ("bob@example.org", "battery staple");
 /// Fills the disk once it is told to.
 const FILLS: &str =
     r#"["sh", "-c", "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done; cat /dev/zero > full; exec sleep 600"]"#;
@@ -76,7 +70,7 @@ fn an_agent_that_fills_the_disk_is_killed_by_a_forced_stop_and_its_session_ends(
         println!("skipped: no private mount namespace here");
         return;
     }
-    let mut setup = on_a_small_disk();
+    let mut setup = on_a_small_disk(LITTLE_SPACE);
     setup.config.push_str(&persona("CUSTOMERS", FILLS, "protocol = \"none\"\nown_directory = true"));
     let mut server = Server::start(setup);
     assert!(add_customer(&server, ADA).0.success() && add_customer(&server, BOB).0.success());
@@ -118,9 +112,78 @@ fn an_agent_that_fills_the_disk_is_killed_by_a_forced_stop_and_its_session_ends(
     assert!(server.terminate().success());
 }
 
+const EVE: (&str, &str) = ("eve@example.org", "correct battery");
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
+fn while_what_an_agent_wrote_fills_the_disk_what_ends_is_stored_and_events_take_no_room_from_it() {
+    if !can_mount() {
+        println!("skipped: no private mount namespace here");
+        return;
+    }
+    let mut setup = on_a_small_disk(SPACE);
+    setup.config.push_str(&persona("FILLERS", FILLS, "protocol = \"none\"\nown_directory = true"));
+    setup.config.push_str(&persona("CUSTOMERS", r#"["frontdesk", "agent", "echo"]"#, ""));
+    let mut server = Server::start(setup);
+    for customer in [ADA, BOB, EVE] {
+        assert!(add_customer(&server, customer).0.success());
+    }
+    let data = disk_of(&server).join("data");
+    let opened = |persona: &str, customer: (&str, &str)| {
+        let created = create_as(&server, persona, customer);
+        assert_eq!(created.status, 200, "{created:?}");
+        assert_eq!(server.initialise(customer.0).status, 200);
+        created
+    };
+    let (filler, bob, ada) = (opened("FILLERS", EVE), opened("CUSTOMERS", BOB), opened("CUSTOMERS", ADA));
+    let work = data.join("agents").join(filler.session_id()).join("work");
+    let pid = || std::fs::read_to_string(work.join("pid")).unwrap_or_default().trim().to_owned();
+    until("the agent runs", || !pid().is_empty());
+    std::fs::write(work.join("go"), "").unwrap();
+    let command = Path::new("/proc").join(pid()).join("comm");
+    until("the agent has filled the disk", || std::fs::read_to_string(&command).unwrap().trim() == "sleep");
+    assert!(work.join("full").metadata().unwrap().len() > 40 << 20);
+    let ballast = || data.join("ballast").metadata().map_or(0, |file| file.blocks() * 512);
+
+    // Tokens are what a customer with a session is still given, and they are written.
+    let ada = std::cell::RefCell::new(ada);
+    until("the store says that the disk is full", || {
+        let given = server.create(ADA, json!({}));
+        if given.message() == "SESSION_ALREADY_RUNNING" {
+            ada.replace(given);
+        }
+        is_short(&server)
+    });
+    let ada = ada.into_inner();
+    assert!(ballast() < 4 << 20, "{} bytes of it are left", ballast());
+    let events =
+        || ["events.db", "events.db-wal"].map(|name| data.join(name).metadata().map_or(0, |file| file.blocks()));
+    let before = events();
+
+    let stopped = server.stop(&bob.session_id(), &bob.token());
+    assert_eq!(stopped.status, 202, "{stopped:?}");
+    until("the polite stop is stored", || seen(&server, &bob)["phase"] == "ENDED");
+    assert_eq!(seen(&server, &bob)["outcome"], "stopped");
+    let revision = seen(&server, &ada)["revision"].as_u64().unwrap();
+    kill_agent(&server, &ada);
+    until("the loss of an agent is stored", || seen(&server, &ada)["revision"].as_u64().unwrap() > revision);
+    let refused = server.create(BOB, json!({}));
+    assert_eq!(refused.pair(), (503, "NOT_READY".to_owned()), "{refused:?}");
+    assert_eq!(events(), before, "events took room of those that end");
+
+    let killed = server.stop(&format!("{}?force=true", filler.session_id()), &filler.token());
+    assert_eq!(killed.status, 202, "{killed:?}");
+    until("the server is ready again", || server.send("GET", "/readyz", &[], b"").status == 200);
+    assert_eq!(ballast(), 4 << 20);
+    assert_eq!(server.create(BOB, json!({})).status, 200);
+    assert_eq!(seen(&server, &filler)["phase"], "ENDED");
+    assert!(verify(&server).contains("nothing wrong"), "{}", verify(&server));
+    assert!(server.terminate().success());
+}
+
 /// A server whose data directory is a file system of a few megabytes that goes with the server's process.
-fn on_a_small_disk() -> Setup {
-    let script = format!("mkdir -p disk && mount -t tmpfs -o size={SPACE} tmpfs disk && exec \"$@\"");
+fn on_a_small_disk(space: &str) -> Setup {
+    let script = format!("mkdir -p disk && mount -t tmpfs -o size={space} tmpfs disk && exec \"$@\"");
     let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"];
     let mut setup = Setup::with_config("data_dir = \"disk/data\"\n");
     setup.wrapper = wrapper.map(str::to_owned).to_vec();
@@ -161,4 +224,47 @@ fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     while file.write_all(&[0; 4_096]).is_ok() {}
     while file.write_all(&[0]).is_ok() {}
+}
+
+/// Changes the store until it says that its disk is full; returns the answers.
+fn use_up(server: &Server) -> Vec<Answer> {
+    let answers = std::cell::RefCell::new(Vec::new());
+    until("the store says that the disk is full", || {
+        let created = server.create(ADA, json!({"some": "x".repeat(50_000)}));
+        if matches!(created.status, 200 | 400) {
+            answers.borrow_mut().push(server.stop(&created.session_id(), &created.token()));
+        }
+        answers.borrow_mut().push(created);
+        is_short(server)
+    });
+    answers.into_inner()
+}
+
+fn is_short(server: &Server) -> bool {
+    let checks = server.send("GET", "/readyz", &[], b"").json()["checks"].clone();
+    checks[1]["reason"].as_str().is_some_and(|reason| reason.contains("`ballast`"))
+}
+
+fn create_as(server: &Server, persona: &str, (email, password): (&str, &str)) -> Answer {
+    let body = json!({"EMAIL": email, "PASSWORD": password, "PERSONA_TYPE": persona, "DATA": {}});
+    let headers = [("Content-Type", "application/json")];
+    server.send("POST", "/requestSessionCreation", &headers, body.to_string().as_bytes())
+}
+
+/// Kills a session's agent, as one that has nothing to do with the server would.
+fn kill_agent(server: &Server, session: &Answer) {
+    let data_dir = disk_of(server).join("data");
+    let id = session.session_id();
+    let arguments = ["session", "show", &id, "--json", "--data-dir", data_dir.to_str().unwrap()];
+    let (status, output, errors) = server.run(&arguments, "");
+    assert!(status.success(), "{errors}");
+    let shown: Value = serde_json::from_str(&output).unwrap();
+    signal(u32::try_from(shown["pid"].as_u64().unwrap()).unwrap(), Signal::KILL);
+}
+
+/// A session as its customer sees it.
+fn seen(server: &Server, session: &Answer) -> Value {
+    let authorization = format!("Bearer {}", session.token());
+    let headers = [("Authorization", authorization.as_str())];
+    server.send("GET", &format!("/v1/sessions/{}", session.session_id()), &headers, b"").json()
 }

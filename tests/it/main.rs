@@ -13,6 +13,8 @@ mod agent_page;
 mod answer_parts;
 mod api_page;
 mod backup;
+#[cfg(feature = "failpoints")]
+mod ballast_sweep;
 mod bodies;
 mod browser;
 mod client;

@@ -37,6 +37,9 @@ fn visits(point: Failpoint) -> &'static [Operation] {
         | Failpoint::AfterNote
         | Failpoint::DuringAdoption
         | Failpoint::DuringRecovery
+        | Failpoint::BeforeRelease
+        | Failpoint::AfterRelease
+        | Failpoint::BeforeBallast
         | Failpoint::BackupCopied
         | Failpoint::BackupBeforePlace
         | Failpoint::RestoreBeforePlace => &[],

@@ -69,6 +69,11 @@ fn levels(app: &App) -> Vec<Family> {
             [(env!("CARGO_PKG_VERSION"), 1.0)],
         ),
         Family::gauges("frontdesk_ready", "1 for each check of /readyz that passes, else 0.", "check", checks),
+        Family::gauge(
+            "frontdesk_store_room",
+            "1 while the store may grow, 0 while the disk is full and its ballast released.",
+            f64::from(u8::from(app.store.room().is_ok())),
+        ),
         Family::gauges(
             "frontdesk_sessions",
             "Live sessions.",

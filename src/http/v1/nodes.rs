@@ -92,7 +92,7 @@ impl NodeView {
         } else if app.registry.is_drained() {
             Some("it is being drained: it takes no new sessions and starts no agents".to_owned())
         } else {
-            let ready = app.store.ready().and_then(|()| app.events.ready());
+            let ready = app.store.ready().and_then(|()| app.store.room()).and_then(|()| app.events.ready());
             ready.err().map(|error| error.to_string())
         };
         Self {

@@ -18,6 +18,9 @@ use super::Registry;
 /// The pause after the store could not answer.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(200);
 
+/// How soon sessions that wait are looked at again while the disk is full.
+const WITHOUT_ROOM: Duration = Duration::from_secs(1);
+
 /// How soon a session that waits for a user of its own is looked at again; the end of another is told at once.
 const WITHOUT_A_USER: Duration = Duration::from_secs(1);
 
@@ -99,6 +102,11 @@ impl Registry {
         let launcher = &self.inner.context.launcher;
         drop(launcher.turns.acquire().await);
         if self.is_drained() {
+            return;
+        }
+        if self.inner.context.store.room().is_err() {
+            drop(room);
+            tokio::time::sleep(WITHOUT_ROOM).await;
             return;
         }
         match self.first_that_can_start().await {

@@ -20,13 +20,14 @@ use crate::store::{
 use super::SqliteStore;
 use super::conditions::Conditions;
 use super::file::unavailable;
+use super::writer::Needs;
 
 mod one_by_one;
 
 impl Audit for SqliteStore {
     fn note(&self, entry: AuditEntry) -> Answer<'_, ()> {
         let customer = entry.customer.as_ref().map_or(0, |customer| customer.as_str().len());
-        self.run_sized(customer + entry.detail.len(), move |connection| {
+        self.run_sized(needs_of(entry.action), customer + entry.detail.len(), move |connection| {
             let cursor = AuditCursor { at: entry.at.unix_millis(), tie: next_tie(connection, entry.at)? };
             insert(connection, cursor, &entry)
         })
@@ -66,6 +67,37 @@ impl Audit for SqliteStore {
             found.truncate(most);
             Ok(found)
         })
+    }
+}
+
+/// Whether an entry needs room: it does if its act does. Strangers can have any number of refusals noted.
+fn needs_of(action: Action) -> Needs {
+    match action {
+        Action::SessionCreated
+        | Action::SessionRequested
+        | Action::SessionDataReplaced
+        | Action::CustomerAdded
+        | Action::TokenMade
+        | Action::CredentialsRefused
+        | Action::CredentialsThrottled
+        | Action::TokenRefused
+        | Action::ScopeRefused => Needs::Room,
+        Action::SessionTokenIssued
+        | Action::SessionInitialised
+        | Action::SessionRestarted
+        | Action::SessionStopped
+        | Action::SessionKilled
+        | Action::PasswordChanged
+        | Action::CustomerDisabled
+        | Action::CustomerEnabled
+        | Action::CustomerRemoved
+        | Action::ThrottleCleared
+        | Action::TokenRevoked
+        | Action::SignedIn
+        | Action::SignedOut
+        | Action::ServerStopped
+        | Action::ServerDrained
+        | Action::ServerReloaded => Needs::NoRoom,
     }
 }
 

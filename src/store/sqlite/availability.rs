@@ -7,13 +7,14 @@ use crate::store::StoreError;
 /// What a writer tells those who come to it.
 #[derive(Debug, Default)]
 pub(crate) struct Availability {
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<StoreError>>,
 }
 
 impl Availability {
     /// That nothing is taken, and why: until the next failure, or until it is [`Self::back`].
     pub(crate) fn fails(&self, why: &StoreError) {
-        self.set(Some(why.cause()));
+        let is_full = matches!(why, StoreError::Full);
+        self.set(Some(if is_full { StoreError::Full } else { StoreError::Unavailable(why.cause()) }));
     }
 
     /// That changes are taken again.
@@ -24,14 +25,14 @@ impl Availability {
     /// Whether changes are taken.
     ///
     /// # Errors
-    /// What the writer failed with last, in words.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// What the writer failed with last.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         // Nothing panics under this lock.
         let failure = self.failure.lock();
         failure.clone().map_or(Ok(()), Err)
     }
 
-    fn set(&self, failure: Option<String>) {
+    fn set(&self, failure: Option<StoreError>) {
         *self.failure.lock() = failure;
     }
 }
@@ -43,11 +44,11 @@ mod tests {
     #[test]
     fn the_last_failure_is_told_until_it_is_over() {
         let availability = Availability::default();
-        assert_eq!(availability.check(), Ok(()));
+        assert!(availability.check().is_ok());
         availability.fails(&StoreError::Unavailable("disk I/O error".into()));
-        availability.fails(&StoreError::Unavailable("the disk is full".into()));
-        assert_eq!(availability.check(), Err("the disk is full".to_owned()));
+        availability.fails(&StoreError::Full);
+        assert!(matches!(availability.check(), Err(StoreError::Full)));
         availability.back();
-        assert_eq!(availability.check(), Ok(()));
+        assert!(availability.check().is_ok());
     }
 }

@@ -16,7 +16,7 @@ use super::customers;
 use super::data_files::{DataFile, DataFiles, PlacedFile};
 use super::index::{Claim, Index};
 use super::row::{self, Held};
-use super::writer::{Change, Refusal};
+use super::writer::{Change, Needs, Refusal};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -33,6 +33,10 @@ pub(super) struct Admit {
 }
 
 impl Change for Admit {
+    fn needs(&self) -> Needs {
+        Needs::Room
+    }
+
     fn size_bytes(&self) -> usize {
         let data = match &self.new.data {
             SessionData::Inline(data) => data.len(),
@@ -102,6 +106,10 @@ pub(super) struct Put {
 }
 
 impl Change for Put {
+    fn needs(&self) -> Needs {
+        Needs::NoRoom
+    }
+
     fn size_bytes(&self) -> usize {
         256
     }
@@ -147,6 +155,10 @@ pub(super) struct ReplaceData {
 }
 
 impl Change for ReplaceData {
+    fn needs(&self) -> Needs {
+        Needs::Room
+    }
+
     fn size_bytes(&self) -> usize {
         128
     }
@@ -181,6 +193,11 @@ pub(super) struct AddToken {
 }
 
 impl Change for AddToken {
+    fn needs(&self) -> Needs {
+        // A session has a few at most.
+        Needs::NoRoom
+    }
+
     fn size_bytes(&self) -> usize {
         128
     }
@@ -213,6 +230,10 @@ pub(super) struct RetireTokens {
 }
 
 impl Change for RetireTokens {
+    fn needs(&self) -> Needs {
+        Needs::NoRoom
+    }
+
     fn size_bytes(&self) -> usize {
         128
     }
@@ -235,6 +256,7 @@ impl Change for RetireTokens {
 
 /// A change of the tables that the index does not show.
 pub(super) struct Run<T, W> {
+    pub(super) needs: Needs,
     pub(super) work: W,
     /// How many bytes it writes beside its row.
     pub(super) bytes: usize,
@@ -243,6 +265,10 @@ pub(super) struct Run<T, W> {
 }
 
 impl<T: Send, W: Fn(&Connection) -> Result<T, StoreError> + Send> Change for Run<T, W> {
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+
     fn size_bytes(&self) -> usize {
         256 + self.bytes
     }

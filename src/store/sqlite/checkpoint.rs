@@ -49,6 +49,8 @@ pub(crate) struct Checkpointer {
     wake: Option<mpsc::SyncSender<()>>,
     /// The thread has moved all that it found in a long log.
     is_nearly_moved: Arc<AtomicBool>,
+    /// The database could not grow, since the disk is full.
+    is_full: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// What the thread syncs. It is closed after all connections: to close any descriptor of a file gives up every lock
     /// that the process has on it (`fcntl(2)`), SQLite's too.
@@ -67,8 +69,10 @@ impl Checkpointer {
         let database = File::open(path).map(Arc::new);
         let database =
             database.inspect_err(|error| tracing::warn!(error = %error, "checkpoints are not synced early")).ok();
+        let is_full = Arc::<AtomicBool>::default();
         let mover = Mover {
             path: path.to_owned(),
+            is_full: Arc::clone(&is_full),
             long: lengths.long,
             database: database.clone(),
             is_nearly_moved: Arc::clone(&is_nearly_moved),
@@ -83,6 +87,7 @@ impl Checkpointer {
             waits_at: lengths.most,
             wake: Some(wake),
             is_nearly_moved,
+            is_full,
             thread,
             _database: database,
         };
@@ -111,15 +116,34 @@ impl Checkpointer {
         }
         self.seen = pages;
         if self.is_nearly_moved.swap(false, Ordering::Relaxed) {
-            warn_if_failed(move_what_can_be(writer));
+            warn_if_failed(move_what_can_be(writer), &self.is_full);
         } else if pages >= self.waits_at {
             self.waits_at = pages + self.lengths.more;
-            warn_if_failed(truncate(writer));
+            warn_if_failed(truncate(writer), &self.is_full);
         } else if pages >= self.wakes_at {
             self.wakes_at = pages + self.lengths.round;
             // A full channel means that the thread is about to look anyway.
             let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
         }
+    }
+
+    /// Whether a checkpoint has met a full disk since this was asked last.
+    pub(super) fn has_met_full_disk(&self) -> bool {
+        self.is_full.swap(false, Ordering::Relaxed)
+    }
+
+    /// Called by the writer after a commit while room is short: begins the log anew in its place once it has so many bytes.
+    pub(super) fn keep_short(&mut self, writer: &Connection, most_bytes: u64) -> Result<(), StoreError> {
+        const PAGE_BYTES: u64 = 4_096;
+        let pages = self.pages.load(Ordering::Relaxed);
+        self.seen = pages;
+        if u64::from(pages) * PAGE_BYTES < most_bytes {
+            return Ok(());
+        }
+        writer.busy_timeout(LONGEST_WAIT).map_err(file::unavailable)?;
+        let moved = checkpoint(writer, "RESTART");
+        writer.busy_timeout(file::BUSY_TIMEOUT).map_err(file::unavailable)?;
+        moved.map(drop)
     }
 
     /// Ends the thread and waits for it.
@@ -134,6 +158,7 @@ impl Checkpointer {
 /// What the thread owns.
 struct Mover {
     path: PathBuf,
+    is_full: Arc<AtomicBool>,
     long: u32,
     database: Option<Arc<File>>,
     is_nearly_moved: Arc<AtomicBool>,
@@ -160,7 +185,7 @@ impl Mover {
         while wakes.recv().is_ok() {
             // Then it is the writer's turn, which two at once would take from each other.
             if !self.is_nearly_moved.load(Ordering::Relaxed) {
-                warn_if_failed(self.round(&connection));
+                warn_if_failed(self.round(&connection), &self.is_full);
             }
         }
     }
@@ -206,8 +231,9 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<Moved, StoreError> 
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], moved).map_err(file::unavailable)
 }
 
-fn warn_if_failed<T>(checkpoint: Result<T, StoreError>) {
+fn warn_if_failed<T>(checkpoint: Result<T, StoreError>, is_full: &AtomicBool) {
     if let Err(error) = checkpoint {
+        is_full.fetch_or(matches!(error, StoreError::Full), Ordering::Relaxed);
         tracing::warn!(error = %error, "checkpoint failed");
     }
 }

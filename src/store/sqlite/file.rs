@@ -50,9 +50,18 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 /// What a failed commit left in the log may look whole and yet not be on the disk. So everything that counts moves to
 /// the database file, the log begins anew, and a later recovery can't find more than was read before.
 pub(crate) fn settle(connection: &Connection) -> Result<(), StoreError> {
+    settle_with(connection, "TRUNCATE")
+}
+
+/// The same, and the log keeps the room that it has on the disk.
+pub(super) fn settle_in_place(connection: &Connection) -> Result<(), StoreError> {
+    settle_with(connection, "RESTART")
+}
+
+fn settle_with(connection: &Connection, mode: &str) -> Result<(), StoreError> {
     let version = version(connection)?;
     connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
         // A version is written also if it is the one that is there.
         .and_then(|()| connection.pragma_update(None, "user_version", version))
         .map_err(unavailable)
@@ -79,7 +88,7 @@ pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
     }
     match error.sqlite_error_code() {
         Some(Code::ConstraintViolation) => StoreError::Conflict,
-        Some(Code::DiskFull) => disk_full(),
+        Some(Code::DiskFull) => StoreError::Full,
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => StoreError::Malformed(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
@@ -87,14 +96,11 @@ pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
 
 /// Says in words what the system's error means for whoever runs the server.
 pub(crate) fn storage_failed(error: &std::io::Error) -> StoreError {
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        return disk_full();
+    use std::io::ErrorKind;
+    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        return StoreError::Full;
     }
     StoreError::Unavailable(error.to_string())
-}
-
-fn disk_full() -> StoreError {
-    StoreError::Unavailable("the disk is full; free some space, nothing that was acknowledged is lost".into())
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {

@@ -24,7 +24,7 @@ use super::clues;
 use super::file::unavailable;
 use super::index::Index;
 use super::row;
-use super::writer::{Change, Refusal};
+use super::writer::{Change, Needs, Refusal};
 
 /// What stands in the place of a name that can't be read.
 const UNREADABLE: &str = "(unreadable)";
@@ -226,6 +226,10 @@ pub(super) struct GiveUp {
 }
 
 impl Change for GiveUp {
+    fn needs(&self) -> Needs {
+        Needs::NoRoom
+    }
+
     fn size_bytes(&self) -> usize {
         512
     }
@@ -258,6 +262,10 @@ pub(super) struct Tidy {
 }
 
 impl Change for Tidy {
+    fn needs(&self) -> Needs {
+        Needs::NoRoom
+    }
+
     fn size_bytes(&self) -> usize {
         128
     }

@@ -13,10 +13,11 @@ use crate::token::TokenHash;
 
 use super::SqliteStore;
 use super::file::unavailable;
+use super::writer::Needs;
 
 impl Operators for SqliteStore {
     fn add_operator_token(&self, token: OperatorToken) -> Answer<'_, ()> {
-        self.run(move |connection| add_token(connection, &token))
+        self.run(Needs::Room, move |connection| add_token(connection, &token))
     }
 
     fn operator_token(&self, id: OperatorTokenId) -> Answer<'_, Option<OperatorToken>> {
@@ -38,14 +39,14 @@ impl Operators for SqliteStore {
 
     fn revoke_operator_token(&self, id: OperatorTokenId, at: WallTime) -> Answer<'_, ()> {
         let tokens = Arc::clone(&self.tokens);
-        self.run(move |connection| {
+        self.run(Needs::NoRoom, move |connection| {
             tokens.about_to_be_revoked(id);
             revoke_token(connection, id, at)
         })
     }
 
     fn add_console_session(&self, session: ConsoleSession, forget_before: Timestamp) -> Answer<'_, ()> {
-        self.run(move |connection| add_session(connection, &session, forget_before))
+        self.run(Needs::NoRoom, move |connection| add_session(connection, &session, forget_before))
     }
 
     fn console_session(&self, secret: TokenHash) -> Answer<'_, Option<ConsoleSession>> {
@@ -58,7 +59,7 @@ impl Operators for SqliteStore {
     }
 
     fn saw_console_session(&self, secret: TokenHash, at: Timestamp) -> Answer<'_, ()> {
-        self.run(move |connection| {
+        self.run(Needs::NoRoom, move |connection| {
             connection
                 .prepare_cached("UPDATE console_sessions SET seen = max(seen, ?2) WHERE secret = ?1")
                 .and_then(|mut statement| statement.execute(params![secret.0, at.micros()]))
@@ -68,7 +69,7 @@ impl Operators for SqliteStore {
     }
 
     fn end_console_session(&self, secret: TokenHash) -> Answer<'_, ()> {
-        self.run(move |connection| {
+        self.run(Needs::NoRoom, move |connection| {
             connection
                 .prepare_cached("DELETE FROM console_sessions WHERE secret = ?1")
                 .and_then(|mut statement| statement.execute([secret.0]))

@@ -16,6 +16,7 @@ use crate::session::{Ending, Outcome, Phase, Reason};
 use crate::store::Tokens;
 
 mod damage;
+mod full_disk;
 
 #[test]
 fn a_claim_goes_on_when_the_index_is_rebuilt() {
@@ -337,76 +338,10 @@ mod failed_commit {
     }
 }
 
-/// These need the right to mount a small file system, which they do in a namespace of their own; without it there is
-/// nothing to test.
-mod full_disk {
-    use super::*;
-
-    #[test]
-    fn it_refuses_in_words_keeps_what_was_acknowledged_and_goes_on_when_there_is_space() {
-        on_a_small_disk(
-            "full_disk::it_refuses_in_words_keeps_what_was_acknowledged_and_goes_on_when_there_is_space",
-            async |root| {
-                let (place, store, mut acknowledged, refused) = filled(root).await;
-
-                assert!(refused.contains("the disk is full; free some space"), "{refused}");
-                assert_eq!(live_in_memory(&store), acknowledged);
-                let refused = store.admit(session_of("large", 1 << 20)).await;
-                assert!(matches!(refused, Err(StoreError::Unavailable(_))));
-                assert_eq!(std::fs::read_dir(place.directory.paths().session_data()).unwrap().count(), 0);
-
-                std::fs::remove_file(root.join("filler")).unwrap();
-                back(&store).await;
-                acknowledged.push(admitted(&store, session_of("last", 60_000)).await.id.to_string());
-                drop(store);
-                acknowledged.sort_unstable();
-                assert_eq!(live_in_memory(&place.open()), acknowledged);
-            },
-        );
-    }
-
-    #[test]
-    fn a_store_can_be_closed_while_it_waits_for_space() {
-        on_a_small_disk("full_disk::a_store_can_be_closed_while_it_waits_for_space", async |root| {
-            let (place, store, acknowledged, _) = filled(root).await;
-            drop(store);
-            std::fs::remove_file(root.join("filler")).unwrap();
-            assert_eq!(live_in_memory(&place.open()), acknowledged);
-        });
-    }
-
-    /// A store whose disk has just become full, which sessions it acknowledged, and what it said in the end.
-    async fn filled(root: &Path) -> (Place, SqliteStore, Vec<String>, String) {
-        let place = Place { directory: DataDir::open(&root.join("desk")).unwrap(), root: None };
-        let store = place.open();
-        let mut acknowledged = vec![admitted(&store, session_of("first", 60_000)).await.id.to_string()];
-        fill_up(&root.join("filler"));
-        loop {
-            match store.admit(session_of(&format!("{}", acknowledged.len()), 60_000)).await {
-                Ok(answer) => acknowledged.push(record_of(&answer).id.to_string()),
-                Err(error) => {
-                    acknowledged.sort_unstable();
-                    return (place, store, acknowledged, error.to_string());
-                }
-            }
-        }
-    }
-
-    fn fill_up(path: &Path) {
-        use std::io::Write;
-        let mut file = std::fs::File::create(path).unwrap();
-        while file.write_all(&[0; 4_096]).is_ok() {}
-        let full = file.metadata().unwrap().len();
-        // Room for a few commits, so that the disk fills up in the middle of one.
-        file.set_len(full.saturating_sub(400_000)).unwrap();
-    }
-}
-
 const WALL: WallTime = WallTime::from_unix_millis(1_700_000_000_000);
 const NOW: Timestamp = Timestamp::from_micros(1);
 /// What a child returns that could not mount its disk.
 const MAY_NOT_MOUNT: i32 = 77;
-const SMALL_DISK: &str = "FRONTDESK_TEST_SMALL_DISK";
 
 /// A data directory of a test's own.
 struct Place {
@@ -442,23 +377,6 @@ fn with_failpoint<F: Future<Output = ()>>(test: &str, failpoint: &str, body: imp
     passes(child.env("FRONTDESK_FAILPOINT", failpoint));
 }
 
-/// Runs `body` in a process that has a disk of 4 MiB, if this user may mount one.
-fn on_a_small_disk(test: &str, body: impl AsyncFnOnce(&Path)) {
-    if let Some(root) = std::env::var_os(SMALL_DISK) {
-        runtime().block_on(body(Path::new(&root)));
-        return;
-    }
-    let root = tempfile::tempdir().unwrap();
-    let mounts = format!("mount -t tmpfs -o size=4m tmpfs \"$1\" || exit {MAY_NOT_MOUNT}; exec \"$2\" --exact \"$3\"");
-    let mut child = Command::new("unshare");
-    child.args(["-m", "sh", "-c", &mounts, "sh"]).arg(root.path()).arg(std::env::current_exe().unwrap());
-    child.arg(format!("{}::{test}", module_path!().split_once("::").unwrap().1));
-    let may_unshare = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|probe| probe.status.success());
-    if may_unshare {
-        passes(child.env(SMALL_DISK, root.path()));
-    }
-}
-
 /// Waits for the child, and fails with what it printed.
 fn passes(child: &mut Command) {
     let output = child.output().unwrap();
@@ -469,7 +387,7 @@ fn passes(child: &mut Command) {
 
 /// Completes when the store takes changes again.
 async fn back(store: &SqliteStore) {
-    while store.ready().is_err() {
+    while store.ready().is_err() || store.room().is_err() {
         tokio::task::yield_now().await;
     }
 }

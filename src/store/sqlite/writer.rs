@@ -13,23 +13,41 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::boot_time;
+use crate::clock::{Timestamp, boot_time};
 use crate::failpoint::Failpoint;
 use crate::metrics::Writes;
 use crate::store::{Damage, StoreError};
 
 use super::accounts::Accounts;
 use super::availability::Availability;
+use super::ballast::Ballast;
 use super::checkpoint::Checkpointer;
 use super::data_files::{DataFile, DataFiles};
 use super::index::Index;
+use super::shortage::Shortage;
 use super::{file, recovery, row, schema};
 
+mod full_disk;
+
 const MOST_CHANGES: usize = 1_024;
+/// The same while room is short, so that a batch is a small part of what the log may take.
+const MOST_CHANGES_WHILE_SHORT: usize = 64;
 const MOST_BYTES: usize = 4 << 20;
+
+/// Whether a change needs room on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// It adds something that stays. It is refused while room is short.
+    Room,
+    /// It ends, revokes, moves on or deletes what is there, and adds little that is bounded by that.
+    NoRoom,
+}
 
 /// One thing to write: executed inside the transaction, finished after it.
 pub(super) trait Change: Send {
+    /// Whether it needs room.
+    fn needs(&self) -> Needs;
+
     /// How much it adds to a batch.
     fn size_bytes(&self) -> usize;
 
@@ -61,13 +79,15 @@ pub(super) enum Refusal {
     /// What it reads or writes is damaged: it is the change's own if it is executed by itself.
     Damage(StoreError),
     /// The file can't be written: the batch fails.
-    Storage(String),
+    Storage(StoreError),
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) | StoreError::Unsupported(why) => Self::Storage(why),
+            error @ (StoreError::Unavailable(_) | StoreError::Full | StoreError::Unsupported(_)) => {
+                Self::Storage(error)
+            }
             error @ (StoreError::Corrupt(_) | StoreError::Malformed(_)) => Self::Damage(error),
             error @ (StoreError::Conflict | StoreError::Missing | StoreError::Busy | StoreError::SetAside(_)) => {
                 Self::Own(error)
@@ -83,12 +103,13 @@ pub(super) type Queue = mpsc::Sender<Box<dyn Change>>;
 pub(super) struct Entrance {
     queue: mpsc::WeakSender<Box<dyn Change>>,
     availability: Arc<Availability>,
+    shortage: Shortage,
 }
 
 impl Entrance {
     /// The entrance to the writer behind the queue, which takes changes while it is available.
-    pub(super) fn new(queue: &Queue, availability: &Arc<Availability>) -> Self {
-        Self { queue: queue.downgrade(), availability: Arc::clone(availability) }
+    pub(super) fn new(queue: &Queue, availability: &Arc<Availability>, shortage: &Shortage) -> Self {
+        Self { queue: queue.downgrade(), availability: Arc::clone(availability), shortage: shortage.clone() }
     }
 
     /// Whether changes are taken at the moment.
@@ -103,7 +124,12 @@ impl Entrance {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         // Not held any longer than this: who closes the store waits for the last one.
-        self.open()?.try_send(change(reply)).map_err(|error| match error {
+        let queue = self.open()?;
+        let change = change(reply);
+        if change.needs() == Needs::Room {
+            self.shortage.check()?;
+        }
+        queue.try_send(change).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => stopped(),
         })?;
@@ -112,7 +138,7 @@ impl Entrance {
 
     fn open(&self) -> Result<Queue, StoreError> {
         let queue = self.queue.upgrade().filter(|queue| !queue.is_closed()).ok_or_else(stopped)?;
-        self.availability.check().map_err(StoreError::Unavailable)?;
+        self.availability.check()?;
         Ok(queue)
     }
 }
@@ -132,9 +158,14 @@ pub(super) struct Writer {
     files: Arc<DataFiles>,
     accounts: Arc<Accounts>,
     availability: Arc<Availability>,
+    shortage: Shortage,
     damage: Arc<Damage>,
     writes: Arc<Writes>,
     checkpointer: Checkpointer,
+    /// When it was last tried to make the ballast whole.
+    tried: Timestamp,
+    /// Last, so that it goes after all connections.
+    ballast: Ballast,
 }
 
 impl Writer {
@@ -147,24 +178,46 @@ impl Writer {
         files: Arc<DataFiles>,
         accounts: Arc<Accounts>,
         availability: Arc<Availability>,
+        shortage: Shortage,
         damage: Arc<Damage>,
         writes: Arc<Writes>,
+        ballast: Ballast,
     ) -> Self {
         let checkpointer = Checkpointer::start(&path, &mut connection);
-        let connection = Some(connection);
-        Self { path, connection, queue, index, files, accounts, availability, damage, writes, checkpointer }
+        let (connection, tried) = (Some(connection), boot_time());
+        Self {
+            path,
+            connection,
+            queue,
+            index,
+            files,
+            accounts,
+            availability,
+            shortage,
+            damage,
+            writes,
+            checkpointer,
+            tried,
+            ballast,
+        }
     }
 
     /// Writes until the last sender is gone, then closes the file.
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
-        while let Some(first) = self.queue.blocking_recv() {
+        if self.shortage.is_on() {
+            self.begin_short();
+        } else if let Some(connection) = &self.connection {
+            self.ballast.clear_room_within(connection);
+        }
+        while let Some(first) = self.next() {
             let mut bytes = first.size_bytes();
             batch.push(first);
             // Where processors are free this returns at once. Where they are not, those who wait for one bring more to
             // the batch, and each change costs less of them.
             std::thread::yield_now();
-            while batch.len() < MOST_CHANGES && bytes < MOST_BYTES {
+            let most = if self.shortage.is_on() { MOST_CHANGES_WHILE_SHORT } else { MOST_CHANGES };
+            while batch.len() < most && bytes < MOST_BYTES {
                 let Ok(next) = self.queue.try_recv() else { break };
                 bytes += next.size_bytes();
                 batch.push(next);
@@ -180,8 +233,12 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &mut Vec<Box<dyn Change>>) {
+        self.refuse_growth(batch);
+        if batch.is_empty() {
+            return;
+        }
         let Some(connection) = self.connection.as_mut() else {
-            fail_all(batch, "it is being reopened");
+            fail_all(batch, &StoreError::Unavailable("it is being reopened".into()));
             return;
         };
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -192,34 +249,30 @@ impl Writer {
             written = transact_each(connection, batch, &mut outcomes);
             note_damage(&self.damage, batch, &outcomes);
         }
-        let connection = &*connection;
         match &written {
             Ok(()) => self.writes.note(batch.len(), boot_time().saturating_since(began)),
             Err(_) => self.writes.failures.add_one(),
         }
         match written {
             Ok(()) => {
-                for (change, outcome) in batch.iter_mut().zip(&outcomes) {
-                    if outcome.is_ok() {
-                        change.publish(&self.index);
-                    }
-                }
-                Failpoint::BeforeAnswer.hit();
-                for (change, outcome) in batch.drain(..).zip(outcomes) {
-                    change.answer(outcome);
-                }
-                self.checkpointer.after_commit(connection);
+                self.answer(batch, outcomes);
+                self.after_commit();
+            }
+            Err(Failed::NothingWritten(StoreError::Full)) if self.make_room() => {
+                self.use_room();
+                // Each try releases some of the ballast, so that this comes to an end.
+                self.write(batch);
             }
             Err(failed @ (Failed::NothingWritten(_) | Failed::Damaged(_))) => {
-                let why = failed.why();
-                tracing::error!(error = %why, changes = batch.len(), "store refused a batch");
-                fail_all(batch, &why);
+                let error = failed.error();
+                tracing::error!(error = %error.cause(), changes = batch.len(), "store refused a batch");
+                fail_all(batch, &error);
             }
-            Err(Failed::Unknown(why)) => {
-                tracing::error!(error = %why, changes = batch.len(), "store commit failed; reopening");
-                self.availability.fails(&StoreError::Unavailable(why.clone()));
+            Err(Failed::Unknown(error)) => {
+                tracing::error!(error = %error.cause(), changes = batch.len(), "store commit failed; reopening");
+                self.availability.fails(&error);
                 let left: Vec<_> = batch.iter_mut().flat_map(|change| change.leave_data()).collect();
-                fail_all(batch, &why);
+                fail_all(batch, &error);
                 self.reopen();
                 let Some(connection) = &self.connection else { return };
                 for file in left {
@@ -232,6 +285,38 @@ impl Writer {
         }
     }
 
+    fn answer(&self, batch: &mut Vec<Box<dyn Change>>, outcomes: Vec<Result<(), StoreError>>) {
+        for (change, outcome) in batch.iter_mut().zip(&outcomes) {
+            if outcome.is_ok() {
+                change.publish(&self.index);
+            }
+        }
+        Failpoint::BeforeAnswer.hit();
+        for (change, outcome) in batch.drain(..).zip(outcomes) {
+            change.answer(outcome);
+        }
+    }
+
+    /// Keeps the log from growing. While room is short it is begun anew much sooner.
+    fn after_commit(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        if !self.shortage.is_on() {
+            self.checkpointer.after_commit(connection);
+            // What can't be moved would need more room the longer it waits.
+            if self.checkpointer.has_met_full_disk() && self.make_room() {
+                self.use_room();
+            }
+            return;
+        }
+        match self.checkpointer.keep_short(connection, self.ballast.short_log()) {
+            Ok(()) => {}
+            Err(StoreError::Full) => {
+                self.make_room();
+            }
+            Err(error) => tracing::warn!(error = %error, "checkpoint failed"),
+        }
+    }
+
     fn reopen(&mut self) {
         const FIRST_WAIT: Duration = Duration::from_millis(100);
         const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -239,7 +324,7 @@ impl Writer {
         let mut wait = FIRST_WAIT;
         loop {
             let opened = schema::open(&self.path).and_then(|connection| {
-                file::settle(&connection)?;
+                if self.shortage.is_on() { file::settle_in_place(&connection) } else { file::settle(&connection) }?;
                 let found = self.index.empty_twin();
                 recovery::fill(&connection, &found, &self.damage)?;
                 self.index.replace(&found);
@@ -249,6 +334,9 @@ impl Writer {
                 Ok(mut connection) => {
                     self.checkpointer.watch(&mut connection);
                     self.connection = Some(connection);
+                    if self.shortage.is_on() {
+                        self.use_room();
+                    }
                     self.availability.back();
                     tracing::info!(sessions = self.index.census().live(), "store reopened");
                     return;
@@ -256,7 +344,10 @@ impl Writer {
                 Err(error) => {
                     tracing::error!(error = %error, "store could not be reopened; trying again");
                     self.availability.fails(&error);
-                    self.refuse_during(wait, &error.cause());
+                    if matches!(error, StoreError::Full) && self.make_room_while_closed() {
+                        continue;
+                    }
+                    self.refuse_during(wait, &error);
                     if self.queue.is_closed() {
                         // The store is being closed: the next start reads what the file holds.
                         return;
@@ -268,7 +359,7 @@ impl Writer {
     }
 
     /// Answers whoever comes while the store is away, for as long as the next attempt has to wait.
-    fn refuse_during(&mut self, wait: Duration, why: &str) {
+    fn refuse_during(&mut self, wait: Duration, why: &StoreError) {
         std::thread::sleep(wait);
         let mut waiting = Vec::new();
         while let Ok(change) = self.queue.try_recv() {
@@ -282,16 +373,17 @@ enum Failed {
     /// Something in it is damaged. The transaction is rolled back.
     Damaged(StoreError),
     /// The transaction is rolled back: the file is as it was.
-    NothingWritten(String),
+    NothingWritten(StoreError),
     /// The commit failed: what the file holds shows only when it is read again.
-    Unknown(String),
+    Unknown(StoreError),
 }
 
 impl Failed {
-    fn why(self) -> String {
+    fn error(self) -> StoreError {
         match self {
-            Self::Damaged(error) => error.cause(),
-            Self::NothingWritten(why) | Self::Unknown(why) => why,
+            // To those of the batch that are sound, it is the store that failed.
+            Self::Damaged(error) => StoreError::Unavailable(error.cause()),
+            Self::NothingWritten(error) | Self::Unknown(error) => error,
         }
     }
 }
@@ -308,7 +400,7 @@ fn transact_each(
             Ok(()) => {}
             Err(Failed::Damaged(error)) => outcomes.push(Err(error)),
             // Those before it are written, and nobody has been told.
-            Err(failed) => return Err(Failed::Unknown(failed.why())),
+            Err(failed) => return Err(Failed::Unknown(failed.error())),
         }
     }
     Ok(())
@@ -322,7 +414,7 @@ fn transact(
     // A file that can't even be begun with is opened again, which finds out what is left of it.
     let refused = |error: rusqlite::Error| {
         let error = file::unavailable(error);
-        if error.is_damage() { Failed::Unknown(error.cause()) } else { Failed::NothingWritten(error.cause()) }
+        if error.is_damage() { Failed::Unknown(unavailable(&error)) } else { Failed::NothingWritten(error) }
     };
     connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
     for change in batch {
@@ -331,18 +423,25 @@ fn transact(
             Err(Refusal::Own(error)) => outcomes.push(Err(error)),
             Err(Refusal::Damage(error)) => {
                 let is_undone = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
-                return Err(if is_undone { Failed::Damaged(error) } else { Failed::Unknown(error.cause()) });
+                return Err(if is_undone { Failed::Damaged(error) } else { Failed::Unknown(unavailable(&error)) });
             }
-            Err(Refusal::Storage(why)) => return Err(roll_back(connection, why)),
+            Err(Refusal::Storage(error)) => return Err(roll_back(connection, error)),
         }
     }
     if Failpoint::BeforeCommit.hit() {
         let _ = connection.execute_batch("ROLLBACK");
-        return Err(Failed::Unknown("a failpoint says so".into()));
+        return Err(Failed::Unknown(StoreError::Unavailable("a failpoint says so".into())));
     }
-    connection.execute_batch("COMMIT").map_err(|error| Failed::Unknown(file::unavailable(error).cause()))?;
+    connection.execute_batch("COMMIT").map_err(|error| {
+        let error = file::unavailable(error);
+        if matches!(error, StoreError::Full) {
+            // The log took less than the commit's last page, without which nothing before it counts.
+            return roll_back(connection, error);
+        }
+        Failed::Unknown(unavailable(&error))
+    })?;
     if Failpoint::AfterCommit.hit() {
-        return Err(Failed::Unknown("a failpoint says so".into()));
+        return Err(Failed::Unknown(StoreError::Unavailable("a failpoint says so".into())));
     }
     Ok(())
 }
@@ -351,7 +450,9 @@ fn transact(
 fn execute(connection: &Connection, change: &mut dyn Change) -> Result<(), Refusal> {
     let outcome = change.execute(connection);
     if outcome.is_err() && connection.is_autocommit() {
-        return Err(Refusal::Storage("the transaction was rolled back".into()));
+        let is_full = matches!(outcome, Err(Refusal::Storage(StoreError::Full)));
+        let rolled_back = || StoreError::Unavailable("the transaction was rolled back".into());
+        return Err(Refusal::Storage(if is_full { StoreError::Full } else { rolled_back() }));
     }
     outcome
 }
@@ -366,15 +467,19 @@ fn note_damage(damage: &Damage, batch: &[Box<dyn Change>], outcomes: &[Result<()
     }
 }
 
-fn roll_back(connection: &Connection, why: String) -> Failed {
+fn roll_back(connection: &Connection, why: StoreError) -> Failed {
     if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
         return Failed::Unknown(why);
     }
     Failed::NothingWritten(why)
 }
 
-fn fail_all(batch: &mut Vec<Box<dyn Change>>, why: &str) {
+fn unavailable(error: &StoreError) -> StoreError {
+    StoreError::Unavailable(error.cause())
+}
+
+fn fail_all(batch: &mut Vec<Box<dyn Change>>, why: &StoreError) {
     for change in batch.drain(..) {
-        change.answer(Err(StoreError::Unavailable(why.to_owned())));
+        change.answer(Err(why.clone()));
     }
 }

@@ -116,6 +116,7 @@ fn not_opened(error: StoreError) -> Refusal {
         StoreError::Conflict | StoreError::Missing => Refusal::OperatorRequired,
         StoreError::Busy
         | StoreError::Unavailable(_)
+        | StoreError::Full
         | StoreError::Corrupt(_)
         | StoreError::SetAside(_)
         | StoreError::Malformed(_)

@@ -95,6 +95,7 @@ fn refused(error: StoreError) -> Refusal {
         StoreError::Conflict | StoreError::Missing => NOT_PENDING,
         StoreError::Busy
         | StoreError::Unavailable(_)
+        | StoreError::Full
         | StoreError::Corrupt(_)
         | StoreError::SetAside(_)
         | StoreError::Malformed(_)
