@@ -60,7 +60,7 @@ fn remove_simple(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
 }
 
 /// Opens a directory for reading and changing, whatever its mode says, if it is one and no symbolic link.
-fn open(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     allow(&handle);

@@ -54,6 +54,7 @@ mod line;
 pub(crate) mod lineage;
 mod log;
 pub(crate) mod log_file;
+mod measure;
 pub mod order;
 mod output;
 pub mod place;

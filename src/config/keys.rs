@@ -107,6 +107,7 @@ pub(super) const PERSONA_KEYS: &[Key] = &[
     toml("inherit_environment"),
     optional("working_directory", Form::Text, "the agent runs where the server runs"),
     toml("own_directory"),
+    text("own_directory_quota"),
     optional("user", Form::Text, "the agent runs as the server's own user"),
     text("memory"),
     text("cpu_time"),

@@ -16,6 +16,7 @@ const OF_PROCESSES: &[&str] = &[
     "inherit_environment",
     "working_directory",
     "own_directory",
+    "own_directory_quota",
     "orphan_timeout",
     "user",
     "memory",

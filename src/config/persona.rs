@@ -94,6 +94,9 @@ pub struct Persona {
     /// `working_directory`. Default `false`.
     #[serde(deserialize_with = "value::boolean")]
     pub own_directory: bool,
+    /// Bytes that the agent's own directory may take; at least 1. Only with `own_directory`. Default `None`: no limit.
+    #[serde(with = "size::or_off")]
+    pub own_directory_quota: Option<u64>,
     /// The user that agents run as, by name or number, or a range of numbers of which each session gets one for itself.
     /// Only root may say so. Default `None`: the server's user.
     #[serde(deserialize_with = "run_as::run_as", skip_serializing_if = "Option::is_none")]
@@ -140,6 +143,7 @@ impl Default for Persona {
             inherit_environment: ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR"].map(str::to_owned).to_vec(),
             working_directory: None,
             own_directory: false,
+            own_directory_quota: None,
             user: None,
             memory: None,
             cpu_time: None,
@@ -165,13 +169,15 @@ impl Persona {
             open_files: self.open_files.map(u64::from),
             processes: self.processes,
             output_rate: self.output_rate,
+            own_directory: self.own_directory_quota,
         }
     }
 
     /// What does not go together in the persona of this name.
     pub(super) fn conflicts(&self, name: &PersonaName, limits: &limits::Limits) -> Vec<Conflict> {
         let key = |key: &str| KeyPath::persona(name.as_str()).child(key).to_string();
-        [self.directory_conflict(key), self.line_conflict(key, limits)].into_iter().flatten().collect()
+        let conflicts = [self.directory_conflict(key), self.quota_conflict(key), self.line_conflict(key, limits)];
+        conflicts.into_iter().flatten().collect()
     }
 
     fn directory_conflict(&self, key: impl Fn(&str) -> String) -> Option<Conflict> {
@@ -179,6 +185,14 @@ impl Persona {
         (self.own_directory && self.working_directory.is_some()).then(|| Conflict {
             text: format!("`{own}` is on and `{elsewhere}` names a directory: leave one of them out"),
             keys: vec![own, elsewhere],
+        })
+    }
+
+    fn quota_conflict(&self, key: impl Fn(&str) -> String) -> Option<Conflict> {
+        let (quota, own) = (key("own_directory_quota"), key("own_directory"));
+        (self.own_directory_quota.is_some() && !self.own_directory).then(|| Conflict {
+            text: format!("`{quota}` is set and `{own}` is off: turn `{own}` on, or leave the quota out"),
+            keys: vec![quota, own],
         })
     }
 

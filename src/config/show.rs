@@ -111,6 +111,7 @@ mod tests {
         [personas.SALES]
         command = ["sell"]
         own_directory = true
+        own_directory_quota = "1 GiB"
         [personas.SALES.environment]
         MODE = "test"
     "#;

@@ -71,6 +71,8 @@ pub struct Limits {
     pub processes: Option<u32>,
     /// Bytes a second that it may write to stdout and stderr; more makes it wait.
     pub output_rate: Option<u64>,
+    /// Bytes of its own directory.
+    pub own_directory: Option<u64>,
 }
 
 /// A user that an agent runs as.

@@ -94,8 +94,8 @@ impl Shim {
         let place = Place::new(&order.directory);
         Ok(Self {
             lineage: Lineage::new(&place, now),
+            watch: Watch::new(&order.limits, &place.work(), group, std::process::id(), now),
             place,
-            watch: Watch::new(&order.limits, group, std::process::id(), now),
             order,
             door,
             signals,

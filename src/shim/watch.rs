@@ -7,12 +7,14 @@
 //! counted here all the same, because to the kernel threads are processes.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::format_size;
 
 use super::cgroup::Group;
+use super::measure::{DEEPEST, Found, Measure};
 use super::order::Limits;
 use super::usage;
 use super::wire::Usage;
@@ -46,6 +48,8 @@ pub struct Watch {
     limits: Limits,
     group: Option<Group>,
     shim: u32,
+    /// Of its own directory, if that has a quota.
+    measure: Option<Measure>,
     due: Timestamp,
     time: Duration,
     exact: u64,
@@ -54,9 +58,11 @@ pub struct Watch {
 
 impl Watch {
     /// Watches everything below the process `shim`, which is its subreaper; with the agent's control group, if it has
-    /// one. The first look is due when a program may have begun to take something.
-    pub fn new(limits: &Limits, group: Option<Group>, shim: u32, now: Timestamp) -> Self {
-        let watch = Self { limits: limits.clone(), group, shim, due: now, time: Duration::ZERO, exact: 0, left_out: 0 };
+    /// one, and the directory `own`, if the agent has one of its own. The first look is due when a program may have begun to take something.
+    pub fn new(limits: &Limits, own: &Path, group: Option<Group>, shim: u32, now: Timestamp) -> Self {
+        let measure = limits.own_directory.map(|_| Measure::begin(own.to_owned()));
+        let (limits, time) = (limits.clone(), Duration::ZERO);
+        let watch = Self { limits, group, shim, measure, due: now, time, exact: 0, left_out: 0 };
         Self { due: now + watch.interval(), ..watch }
     }
 
@@ -80,8 +86,11 @@ impl Watch {
         self.time = self.time.max(time);
         let processes = u32::try_from(sum.pids.len()).unwrap_or(u32::MAX);
         self.due = now + paced(self.interval(), processes);
-        let usage = Usage { memory, cpu: self.time, processes };
-        let breach = self.killed().or_else(|| breach(&self.limits, &usage));
+        let found = self.measure.as_ref().and_then(Measure::found);
+        let own_directory = found.and_then(Found::bytes);
+        let usage = Usage { memory, cpu: self.time, processes, own_directory };
+        let too_deep = || (found == Some(Found::TooDeep)).then(too_deep);
+        let breach = self.killed().or_else(|| breach(&self.limits, &usage)).or_else(too_deep);
         Some(Look { usage, processes: sum.pids, breach })
     }
 
@@ -120,9 +129,10 @@ impl Watch {
     }
 
     fn interval(&self) -> Duration {
-        let Limits { memory, cpu_time, open_files: _, processes, output_rate: _ } = self.limits;
+        let Limits { memory, cpu_time, open_files: _, processes, output_rate: _, own_directory } = self.limits;
         let watches_memory = memory.is_some() && self.group.is_none();
-        if watches_memory || cpu_time.is_some() || processes.is_some() { OFTEN } else { SELDOM }
+        let is_watched = watches_memory || cpu_time.is_some() || processes.is_some() || own_directory.is_some();
+        if is_watched { OFTEN } else { SELDOM }
     }
 
     /// Bytes of memory: exact when it matters, a likely figure otherwise.
@@ -156,9 +166,15 @@ fn breach(limits: &Limits, usage: &Usage) -> Option<String> {
     let memory = limits.memory.filter(|limit| usage.memory > *limit).map(over_memory);
     let time = || limits.cpu_time.filter(|limit| usage.cpu > *limit);
     let processes = || limits.processes.filter(|limit| usage.processes > *limit);
+    let directory = || limits.own_directory.filter(|limit| usage.own_directory.is_some_and(|bytes| bytes > *limit));
     memory
         .or_else(|| time().map(|limit| format!("over its CPU time of {}", humantime::format_duration(limit))))
         .or_else(|| processes().map(|limit| format!("over its limit of {}", number_of(limit))))
+        .or_else(|| directory().map(|limit| format!("its own directory is over its quota of {}", format_size(limit))))
+}
+
+fn too_deep() -> String {
+    format!("its own directory has a quota, and is more than {DEEPEST} directories deep")
 }
 
 fn over_memory(limit: u64) -> String {
@@ -172,7 +188,8 @@ fn number_of(processes: u32) -> String {
 /// Which limits are in force, and by what: `memory 512 MiB (looked at every 500 ms), 1024 open files`. Empty if none is.
 pub fn words(limits: &Limits, has_group: bool) -> String {
     const LOOKED_AT: &str = "looked at every 500 ms";
-    let Limits { memory, cpu_time, open_files, processes, output_rate } = limits;
+    const MEASURED: &str = "measured every few seconds";
+    let Limits { memory, cpu_time, open_files, processes, output_rate, own_directory } = limits;
     let by = if has_group { "cgroup" } else { LOOKED_AT };
     let parts = [
         memory.map(|bytes| format!("memory {} ({by})", format_size(bytes))),
@@ -180,6 +197,7 @@ pub fn words(limits: &Limits, has_group: bool) -> String {
         processes.map(|most| format!("{} ({LOOKED_AT})", number_of(most))),
         open_files.map(|most| format!("{most} open files")),
         output_rate.map(|bytes| format!("{} of output a second", format_size(bytes))),
+        own_directory.map(|bytes| format!("own directory {} ({MEASURED})", format_size(bytes))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -199,23 +217,26 @@ mod tests {
             open_files: Some(1024),
             processes: Some(64),
             output_rate: Some(1 << 20),
+            own_directory: Some(1 << 30),
         }
     }
 
     #[test]
     fn what_is_at_its_limit_is_not_over_it() {
-        let usage = Usage { memory: 512 << 20, cpu: Duration::from_hours(1), processes: 64 };
+        let usage =
+            Usage { memory: 512 << 20, cpu: Duration::from_hours(1), processes: 64, own_directory: Some(1 << 30) };
         assert_eq!(breach(&limits(), &usage), None);
         assert_eq!(breach(&Limits::default(), &usage), None);
     }
 
     #[test]
     fn a_breach_names_the_limit() {
-        let within = Usage { memory: 1, cpu: Duration::ZERO, processes: 1 };
+        let within = Usage { memory: 1, cpu: Duration::ZERO, processes: 1, own_directory: None };
         for (usage, words) in [
             (Usage { memory: (512 << 20) + 1, ..within }, "over its memory limit of 512 MiB"),
             (Usage { cpu: Duration::from_millis(3_600_001), ..within }, "over its CPU time of 1h"),
             (Usage { processes: 65, ..within }, "over its limit of 64 processes"),
+            (Usage { own_directory: Some((1 << 30) + 1), ..within }, "its own directory is over its quota of 1 GiB"),
         ] {
             assert_eq!(breach(&limits(), &usage).as_deref(), Some(words));
         }
@@ -229,7 +250,8 @@ mod tests {
         assert_eq!(
             words(&limits(), false),
             "memory 512 MiB (looked at every 500 ms), CPU time 1h (looked at every 500 ms), \
-             64 processes (looked at every 500 ms), 1024 open files, 1 MiB of output a second"
+             64 processes (looked at every 500 ms), 1024 open files, 1 MiB of output a second, \
+             own directory 1 GiB (measured every few seconds)"
         );
         let memory = Limits { memory: Some(1_000_000_000), ..Limits::default() };
         assert_eq!(words(&memory, true), "memory 1 GB (cgroup)");
@@ -243,7 +265,7 @@ mod tests {
             (Limits { open_files: Some(64), output_rate: Some(1), ..Limits::default() }, SELDOM),
             (Limits { processes: Some(1), ..Limits::default() }, OFTEN),
         ] {
-            let mut watch = Watch::new(&limits, None, u32::MAX, NOW);
+            let mut watch = Watch::new(&limits, Path::new("/"), None, u32::MAX, NOW);
             assert_eq!((watch.look(NOW), watch.next()), (None, NOW + interval));
             assert!(watch.look(NOW + interval).is_some());
             assert_eq!(watch.next(), NOW + interval * 2);
@@ -269,8 +291,8 @@ mod tests {
         say("cpu.stat", "usage_usec 1500000\n");
         say("memory.events", "oom_kill 0\n");
         let limits = Limits { memory: Some(60_000_000), ..Limits::default() };
-        let mut watch = Watch::new(&limits, Some(Group::at(directory.path())), u32::MAX, NOW);
-        let usage = Usage { memory: 4096, cpu: Duration::from_millis(1_500), processes: 0 };
+        let mut watch = Watch::new(&limits, Path::new("/"), Some(Group::at(directory.path())), u32::MAX, NOW);
+        let usage = Usage { memory: 4096, cpu: Duration::from_millis(1_500), processes: 0, own_directory: None };
         assert_eq!(watch.look(watch.next()), Some(Look { usage, processes: Vec::new(), breach: None }));
         assert_eq!((watch.next(), watch.killed()), (NOW + SELDOM * 2, None));
 
@@ -283,7 +305,7 @@ mod tests {
     fn a_group_that_the_agent_could_not_enter_keeps_no_limit() {
         let directory = tempfile::tempdir().unwrap();
         let limits = Limits { memory: Some(1 << 20), ..Limits::default() };
-        let watch = |path: &std::path::Path| Watch::new(&limits, Some(Group::at(path)), u32::MAX, NOW);
+        let watch = |path: &std::path::Path| Watch::new(&limits, Path::new("/"), Some(Group::at(path)), u32::MAX, NOW);
         let (mut entered, mut removed) = (watch(directory.path()), watch(&directory.path().join("removed")));
         assert_eq!((entered.begun(), entered.words()), (false, "memory 1 MiB (cgroup)".to_owned()));
         assert_eq!((removed.begun(), removed.words()), (true, "memory 1 MiB (looked at every 500 ms)".to_owned()));
@@ -409,7 +431,7 @@ while time.process_time() < 0.3: pass
         }
 
         fn look(&self, limits: Limits) -> Look {
-            let mut watch = Watch::new(&limits, None, self.shell.id(), NOW);
+            let mut watch = Watch::new(&limits, Path::new("/"), None, self.shell.id(), NOW);
             watch.look(watch.next()).unwrap()
         }
 

@@ -186,6 +186,9 @@ pub struct Usage {
     pub cpu: Duration,
     /// Processes.
     pub processes: u32,
+    /// Bytes of its own directory, if that has a quota.
+    #[serde(default)]
+    pub own_directory: Option<u64>,
 }
 
 #[cfg(test)]

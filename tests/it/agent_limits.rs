@@ -47,6 +47,24 @@ fn an_agent_that_forks_too_many_is_killed_with_all_of_them() {
 }
 
 #[test]
+fn an_agent_whose_own_directory_is_over_its_quota_is_ended_and_the_size_is_shown_before() {
+    let writes = r#"["sh", "-c", "head -c 3000000 /dev/urandom > some; while [ ! -e go ]; do sleep 0.1; done; head -c 9000000 /dev/urandom > more; exec sleep 600"]"#;
+    let keys = "protocol = \"none\"\nown_directory = true\nown_directory_quota = \"8 MiB\"";
+    let (desk, _, bob) = two_sessions("", &persona("WRITERS", writes, keys));
+    desk.server.add_customer(EVE);
+    let eve = desk.request_as("WRITERS", EVE, json!({}));
+    assert_eq!(desk.server.initialise(eve.email).pair(), (200, "SESSION_INITIALIZED".into()));
+    let shown = || desk.row(&eve).usage.and_then(|usage| usage.own_directory);
+    until("its size is shown", || shown().is_some_and(|bytes| (3_000_000..8 << 20).contains(&bytes)));
+
+    std::fs::write(desk.server.data_dir().join("agents").join(&eve.id).join("work/go"), "").unwrap();
+
+    let why = "killed: its own directory is over its quota of 8 MiB; its log is empty";
+    assert_eq!(desk.ending(&eve), ("failed".into(), why.into()));
+    goes_on(&desk, &bob);
+}
+
+#[test]
 fn too_many_open_files_are_the_problem_of_the_agent_that_opens_them() {
     let (desk, ada, bob) = two_sessions("open_files = 32", "");
     assert_eq!(response(&desk, &ada, &json!({"do": "eat-files"})), "EMFILE");

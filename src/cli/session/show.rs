@@ -59,6 +59,7 @@ fn text(session: &SessionDetail) -> String {
         ("memory", usage.map(|usage| roughly_size(usage.memory))),
         ("CPU time", usage.map(|usage| humantime::format_duration(usage.cpu).to_string())),
         ("processes", usage.map(|usage| usage.processes.to_string())),
+        ("directory", usage.and_then(|usage| usage.own_directory).map(roughly_size)),
         ("requests", open_requests.map(|open| format!("{open} open"))),
         ("limits", limits),
         ("requested", Some(session.created.clone())),

@@ -34,10 +34,19 @@ fn a_directory_of_its_own_and_a_named_one_do_not_go_together() {
 }
 
 #[test]
+fn a_quota_needs_a_directory_that_it_is_of() {
+    assert_eq!(
+        errors("[personas.A]\ncommand = ['x']\nown_directory_quota = '1 GiB'", &[]),
+        ["frontdesk.toml:3: `personas.A.own_directory_quota` is set and `personas.A.own_directory` is off: turn \
+          `personas.A.own_directory` on, or leave the quota out"]
+    );
+}
+
+#[test]
 fn limits_of_agents_are_off_until_they_are_set_and_can_be_set_off() {
     let text = "[personas.A]\ncommand = ['x']\nmemory = '512 MiB'\ncpu_time = '1h'\nopen_files = 1024\n\
-                processes = 64\noutput_rate = 1000\n[personas.B]\ncommand = ['x']\nmemory = 'off'\n\
-                cpu_time = 'off'\nopen_files = 'off'\nprocesses = 'off'\noutput_rate = 'off'";
+                processes = 64\noutput_rate = 1000\nown_directory = true\nown_directory_quota = '2 GiB'\n[personas.B]\ncommand = ['x']\nmemory = 'off'\n\
+                cpu_time = 'off'\nopen_files = 'off'\nprocesses = 'off'\noutput_rate = 'off'\nown_directory_quota = 'off'";
     let loaded = load(text, &[("FRONTDESK_PERSONAS__A__PROCESSES", "off")]).unwrap();
     let limits = order::Limits {
         memory: Some(512 << 20),
@@ -45,6 +54,7 @@ fn limits_of_agents_are_off_until_they_are_set_and_can_be_set_off() {
         open_files: Some(1024),
         processes: None,
         output_rate: Some(1000),
+        own_directory: Some(2 << 30),
     };
     assert_eq!(loaded.config.personas["A"].limits(), limits);
     assert_eq!(loaded.config.personas["B"].limits(), order::Limits::default());

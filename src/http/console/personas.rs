@@ -96,6 +96,7 @@ pub(super) fn limits(persona: &PersonaView) -> Markup {
         ("Open files", or_none(limits.open_files.map(|files| words::number(files.into())))),
         ("Processes", or_none(limits.processes.map(|processes| words::number(processes.into())))),
         ("Output", or_none(limits.output_bytes_per_second.map(|rate| format!("{} a second", words::bytes(rate))))),
+        ("Own directory", or_none(limits.own_directory_bytes.map(words::bytes))),
         ("A line", Some(html! { (words::bytes(limits.line_bytes)) })),
     ])
 }

@@ -166,6 +166,7 @@ fn columns(app: &App, view: &OperatorsView) -> Markup {
                     ("Memory", view.usage.map(|usage| html! { (words::bytes(usage.memory_bytes)) })),
                     ("CPU time", view.usage.map(|usage| html! { (words::seconds(usage.cpu_seconds)) })),
                     ("Processes", view.usage.map(|usage| html! { (usage.processes) })),
+                    ("Own directory", view.usage.and_then(|usage| usage.own_directory_bytes).map(|bytes| html! { (words::bytes(bytes)) })),
                 ]))
             }
         }

@@ -150,6 +150,9 @@ pub struct Limits {
     /// What it may write in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes_per_second: Option<u64>,
+    /// What its own directory may take on the disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_directory_bytes: Option<u64>,
     /// One line that it writes.
     pub line_bytes: u64,
 }
@@ -210,6 +213,7 @@ impl PersonaView {
                 open_files: persona.open_files,
                 processes: persona.processes,
                 output_bytes_per_second: persona.output_rate,
+                own_directory_bytes: persona.own_directory_quota,
                 line_bytes: persona.line.unwrap_or(line_bytes),
             },
             start: None,

@@ -177,6 +177,9 @@ pub struct UsageView {
     pub cpu_seconds: f64,
     /// Processes.
     pub processes: u32,
+    /// What its own directory takes on the disk, measured every few seconds; only if the persona has a quota for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_directory_bytes: Option<u64>,
 }
 
 impl OperatorsView {
@@ -213,6 +216,11 @@ impl OperatorsView {
 
 impl From<Usage> for UsageView {
     fn from(usage: Usage) -> Self {
-        Self { memory_bytes: usage.memory, cpu_seconds: usage.cpu.as_secs_f64(), processes: usage.processes }
+        Self {
+            memory_bytes: usage.memory,
+            cpu_seconds: usage.cpu.as_secs_f64(),
+            processes: usage.processes,
+            own_directory_bytes: usage.own_directory,
+        }
     }
 }
